@@ -1,0 +1,45 @@
+PYTHON ?= python3
+UV ?= uv
+BIN := .venv/bin
+
+.PHONY: help env test test-slow reproduce reproduce-full format lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
+
+env: .venv/.installed ## create .venv: the locked dependencies and this package, editable
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hopjax needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try make PYTHON=python3.11 ..." % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+test: env ## check format, lint and types, then run the fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest
+
+test-slow: env ## run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+reproduce: env ## redraw the figures, quickly
+	$(BIN)/python -m experiments.reproduce
+
+reproduce-full: env ## redraw the figures at full size
+	$(BIN)/python -m experiments.reproduce --full
+
+format: env ## format the code and fix what ruff can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## renew requirements.lock (needs uv); LOCKFLAGS=--upgrade takes the newest versions
+	$(UV) pip compile pyproject.toml --group dev --output-file requirements.lock \
+	    --universal --python-version 3.11 --fork-strategy fewest \
+	    --no-emit-index-url --custom-compile-command 'make lock' $(LOCKFLAGS)
+
+clean: ## remove .venv, caches and build products
+	rm -rf .venv .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
