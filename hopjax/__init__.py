@@ -1,0 +1,37 @@
+"""Noisy memory retrieval in Hopfield networks, as stochastic differential equations on JAX."""
+
+from hopjax.activations import (
+    AbstractActivation as AbstractActivation,
+    Algebraic as Algebraic,
+    Erf as Erf,
+    Tanh as Tanh,
+)
+from hopjax.inputs import Schedule as Schedule
+from hopjax.memories import (
+    corrupt as corrupt,
+    mixture as mixture,
+    orthogonal_memories as orthogonal_memories,
+    random_memories as random_memories,
+)
+from hopjax.models import (
+    AbstractBipolarHopfield as AbstractBipolarHopfield,
+    AbstractHopfield as AbstractHopfield,
+    ClassicHopfield as ClassicHopfield,
+    IDPHopfield as IDPHopfield,
+)
+from hopjax.noise import (
+    AbstractLaw as AbstractLaw,
+    AbstractNoise as AbstractNoise,
+    AdditiveNoise as AdditiveNoise,
+    BrownianTree as BrownianTree,
+    Gaussian as Gaussian,
+    MultiplicativeNoise as MultiplicativeNoise,
+    TwoPoint as TwoPoint,
+)
+from hopjax.solve import (
+    DivergenceError as DivergenceError,
+    Trajectory as Trajectory,
+    solve as solve,
+)
+
+__version__ = "0.1.0"

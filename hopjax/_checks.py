@@ -1,0 +1,172 @@
+"""Checks at the door: every public entry calls these, nothing inside a solve does.
+
+Shapes, dtypes and static values raise a one-line `ValueError` or `TypeError`. Array values do
+the same while they are concrete; under a JAX transformation they become a runtime check with a
+fixed message.
+"""
+
+import math
+import operator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Bool, Inexact, Key
+
+
+def is_traced(value: Any) -> bool:
+    """Whether any leaf of a PyTree is an abstract value inside jit, vmap or grad."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
+
+
+def _kind(value: Any) -> str:
+    """A one-line description of a value for an error message."""
+    if eqx.is_array(value):
+        article = "a traced" if is_traced(value) else "an"
+        return f"{article} array of dtype {value.dtype} and shape {value.shape}"
+    return f"{' '.join(repr(value).split())[:80]} ({type(value).__name__})"
+
+
+def _is_real(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
+
+
+def check_number(value: Any, name: str, *, positive: bool = False) -> float:
+    """A finite static Python float; `positive` asks for more than zero."""
+    right = "a positive number" if positive else "a finite number"
+    if is_traced(value):
+        raise TypeError(
+            f"Argument `{name}` must be a static Python float, got a traced value: it fixes the "
+            "number of steps, so it cannot change under jit, vmap or grad."
+        )
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, (np.number, np.ndarray, Array)):
+        real = value.ndim == 0 and _is_real(value.dtype)
+    if not real:
+        raise TypeError(f"Argument `{name}` must be {right}, got {_kind(value)}.")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
+    if not math.isfinite(number) or (positive and number <= 0):
+        raise ValueError(f"Argument `{name}` must be {right}, got {number}.")
+    return number
+
+
+def check_count(value: Any, name: str, minimum: int = 1) -> int:
+    """A static Python integer of at least `minimum`."""
+    right = f"an integer of at least {minimum}"
+    try:
+        if isinstance(value, (bool, np.bool_)) or is_traced(value):
+            raise TypeError
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"Argument `{name}` must be {right}, got {_kind(value)}.") from None
+    if count < minimum:
+        raise ValueError(f"Argument `{name}` must be {right}, got {count}.")
+    return count
+
+
+def check_flag(value: Any, name: str) -> bool:
+    """A static Python bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"Argument `{name}` must be True or False, got {_kind(value)}.")
+    return bool(value)
+
+
+def check_instance(value: Any, kinds: type | tuple[type, ...], name: str, right: str) -> None:
+    """A value of one of the given types; `right` says in words what is expected."""
+    if not isinstance(value, kinds):
+        got = f"the class {value.__name__}" if isinstance(value, type) else _kind(value)
+        raise TypeError(f"Argument `{name}` must be {right}, got {got}.")
+
+
+def check_key(key: Any, name: str = "key") -> Key[Array, ""]:
+    """One threefry key. A legacy `uint32[2]` key is accepted and becomes a typed one.
+
+    Other generators are refused: their draws differ between a batch and a single trajectory.
+    """
+    right = "one threefry key as from jax.random.key(0)"
+    is_typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not is_typed:
+        if not eqx.is_array(key) or key.dtype != jnp.uint32 or key.shape != (2,):
+            raise TypeError(f"Argument `{name}` must be {right}, got {_kind(key)}.")
+        key = jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")
+    if str(jax.random.key_impl(key)) not in ("fry", "threefry2x32"):
+        raise ValueError(
+            f"Argument `{name}` must be {right}, got one of the generator "
+            f"`{jax.random.key_impl(key)}`: its draws depend on batching."
+        )
+    if key.shape != ():
+        raise ValueError(
+            f"Argument `{name}` must be {right}, got {key.shape} keys: use jax.vmap over them."
+        )
+    return key
+
+
+def check_values(
+    array: Inexact[Array, "..."], bad: Bool[ArrayLike, "..."], name: str, right: str
+) -> Inexact[Array, "..."]:
+    """Refuse entries marked `bad`: at once if concrete, by a runtime check if traced.
+
+    Returns the array, which the caller must go on with (an unused check is removed by XLA).
+    """
+    if is_traced((array, bad)):
+        return eqx.error_if(array, jnp.any(bad), f"Argument `{name}` must be {right}.")
+    where = np.argwhere(np.broadcast_to(np.asarray(bad), array.shape))
+    if len(where):
+        index = tuple(where[0].tolist())
+        place = f" at index {list(index)}" if index else ""
+        raise ValueError(
+            f"Argument `{name}` must be {right}, got {np.asarray(array)[index]}{place}."
+        )
+    return array
+
+
+def is_bad(array: Inexact[Array, "..."], right) -> Bool[ArrayLike, "..."]:
+    """`~right(array)`, computed by NumPy on the host while the array is concrete."""
+    return ~right(array if is_traced(array) else np.asarray(array))
+
+
+def check_array(
+    value: Any, name: str, *shapes: tuple[int | str, ...], hint: str = "", finite: bool = True
+) -> Inexact[Array, "..."]:
+    """A real floating array of one of the given shapes with finite entries.
+
+    A shape lists sizes; a string in it names an axis of any size, and no shape at all allows
+    any. Integers and booleans become the default float; a floating dtype is kept.
+    """
+    try:
+        array = jnp.asarray(value)
+        if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_:
+            array = array.astype(jnp.result_type(float))
+        array = array.astype(array.dtype)  # no longer weak: 8.0 and array(8.0) compile once
+        if not jnp.issubdtype(array.dtype, jnp.floating) or jnp.finfo(array.dtype).bits < 32:
+            raise TypeError
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(
+            f"Argument `{name}` must be an array of real numbers (float32 or float64), "
+            f"got {_kind(value)}."
+        ) from None
+
+    def fits(shape):
+        return len(shape) == array.ndim and all(
+            isinstance(want, str) or want == got
+            for want, got in zip(shape, array.shape, strict=True)
+        )
+
+    if shapes and not any(fits(shape) for shape in shapes):
+        wanted = " or ".join(
+            "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+            for shape in shapes
+        )
+        hint = f": {hint}" if hint else ""
+        raise ValueError(
+            f"Argument `{name}` must have shape {wanted}, got {tuple(array.shape)}{hint}."
+        )
+    if finite:
+        array = check_values(array, is_bad(array, lambda a: abs(a) < math.inf), name, "finite")
+    return array

@@ -1,0 +1,127 @@
+"""Pictures of retrieval: Axes in, Axes out. Draws numbers that others computed.
+
+Every function draws on the given Axes, or on a new figure, and returns the Axes. Memories to
+tell apart get the colours of Okabe and Ito, which any colour vision separates; a line of its own
+style repeats the distinction in black and white.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import ArrayLike, Float
+from matplotlib.axes import Axes
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+OTHERS_COLOUR = "#BBBBBB"
+LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+COLUMN_WIDTH = 3.5  # inches: one column of a journal page
+
+
+def style() -> AbstractContextManager[None]:
+    """Small print for figures of one column width: `with plotting.style(): ...`."""
+    return mpl.rc_context(
+        {
+            "font.size": 7,
+            "axes.titlesize": 7,
+            "axes.labelsize": 7,
+            "xtick.labelsize": 6.5,
+            "ytick.labelsize": 6.5,
+            "legend.fontsize": 6.5,
+            "axes.linewidth": 0.6,
+            "lines.linewidth": 1.0,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "savefig.dpi": 300,
+        }
+    )
+
+
+def plot_overlaps(
+    ts: Float[ArrayLike, " T"],
+    overlaps: Float[ArrayLike, "T P"],
+    *,
+    highlight: Sequence[int] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """One trajectory's overlap with each memory over time.
+
+    Args:
+        ts: times, as in `Trajectory.ts`.
+        overlaps: as in `Trajectory.overlaps`.
+        highlight: memories drawn in colour and named in the legend; all others are grey. By
+            default all are grey.
+        ax: where to draw; a new figure if not given.
+    """
+    ax = _axes(ax)
+    lines = ax.plot(ts, overlaps, color=OTHERS_COLOUR, linewidth=0.5, zorder=1)
+    for place, memory in enumerate(highlight):
+        lines[memory].set(
+            color=COLOURS[place % len(COLOURS)],
+            linestyle=LINE_STYLES[place % len(LINE_STYLES)],
+            linewidth=mpl.rcParams["lines.linewidth"],
+            zorder=3,
+            label=f"memory {memory + 1}",
+        )
+    if len(lines) > len(highlight):
+        others = next(line for memory, line in enumerate(lines) if memory not in highlight)
+        others.set_label("other memories" if highlight else "memories")
+    ax.set(xlabel="time $t$ (time constants)", ylabel=r"overlap $m_\mu$", ylim=(-1.08, 1.08))
+    return ax
+
+
+def plot_band(
+    ts: Float[ArrayLike, " T"],
+    median: Float[ArrayLike, " T"],
+    low: Float[ArrayLike, " T"],
+    high: Float[ArrayLike, " T"],
+    *,
+    place: int = 0,
+    label: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Median and band of a quantity over many trials, in the colour of the given place."""
+    ax = _axes(ax)
+    colour = COLOURS[place % len(COLOURS)]
+    ax.fill_between(ts, low, high, color=colour, alpha=0.25, linewidth=0)
+    ax.plot(ts, median, color=colour, linestyle=LINE_STYLES[place % len(LINE_STYLES)], label=label)
+    ax.set_xlabel("time $t$ (time constants)")
+    return ax
+
+
+def plot_shown(
+    onsets: Sequence[float], shown: Sequence[int], t1: float, *, ax: Axes | None = None
+) -> Axes:
+    """A strip that says which memory dominates the input when, to be put under a time axis."""
+    ax = _axes(ax)
+    for start, end, memory in zip(onsets, [*onsets[1:], t1], shown, strict=True):
+        ax.axvspan(start, end, color=COLOURS[memory % len(COLOURS)], alpha=0.85, linewidth=0)
+        ax.text(
+            (start + end) / 2,
+            0.45,
+            str(memory + 1),
+            transform=ax.get_xaxis_transform(),
+            ha="center",
+            va="center",
+            color="white",
+            fontweight="bold",
+        )
+    ax.set(xlim=(0, t1), ylim=(0, 1), yticks=[], xlabel="time $t$ (time constants)")
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def plot_weights(weights: Float[ArrayLike, " P"], *, ax: Axes | None = None, **bar) -> Axes:
+    """The weight of each memory in one mixed input, as bars; memories are counted from 1."""
+    ax = _axes(ax)
+    values = np.asarray(weights).tolist()
+    ax.bar(range(1, len(values) + 1), values, **{"color": OTHERS_COLOUR, **bar})
+    ax.set(xlabel=r"memory $\mu$", ylabel=r"weight $w_\mu$", xticks=range(1, len(values) + 1))
+    return ax
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.subplots(layout="constrained")[1] if ax is None else ax

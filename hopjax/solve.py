@@ -1,0 +1,554 @@
+"""One retrieval: a model, its input over time and its noise, solved by Diffrax."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree, Real
+
+from hopjax._checks import check_array, check_instance, check_key, check_number, is_traced
+from hopjax.inputs import Schedule
+from hopjax.models import AbstractHopfield
+from hopjax.noise import AbstractNoise
+
+Input = Schedule | Real[ArrayLike, " N"] | Callable[[Float[Array, ""]], Float[Array, " N"]]
+
+_DEFAULT_SAVES = 100
+_ON_GRID = 1e-3  # t1 and save_every may miss the grid by this fraction of a step
+_MAX_STEPS_PER_DT = 64  # adaptive steps: this many per dt on average before giving up
+
+
+class DivergenceError(RuntimeError):
+    """The state stopped being finite."""
+
+
+class Trajectory(eqx.Module):
+    """One noisy retrieval, as `solve` returns it (under vmap: every array with a batch axis).
+
+    Attributes:
+        ts: the saved times, from 0 in steps of `save_every`.
+        overlaps: the overlap with each memory at `ts`; NaN from the moment the state diverged.
+        final_state: the state at t1.
+        ok: whether the state stayed finite, judged on the state and not on the overlaps (a
+            saturating activation makes those of a blown-up state look perfect).
+        diverged_at: the first saved time (or t1) with a state that is not finite, else infinite.
+        saved: what `save_fn` returned at `ts`, stacked; None without one.
+    """
+
+    ts: Float[Array, " T"]
+    overlaps: Float[Array, "T P"]
+    final_state: Float[Array, " state"]
+    ok: Bool[Array, ""]
+    diverged_at: Float[Array, ""]
+    saved: PyTree[Array] = None
+
+    def __repr__(self) -> str:
+        """A summary of what was solved and how it ended."""
+        if is_traced(self) or not eqx.is_array(self.ts):
+            return eqx.tree_pformat(self)
+        *batch, num_times, num_memories = self.overlaps.shape
+        ts = np.asarray(self.ts).reshape(-1, num_times)[0]
+        head = (
+            f"{num_times} saved times from 0 to {ts[-1]:g}, {num_memories} memories, "
+            f"{self.final_state.shape[-1]} state entries"
+        )
+        if batch:
+            ok, total = int(np.sum(self.ok)), math.prod(batch)
+            return f"Trajectory: {'x'.join(map(str, batch))} trials ({ok} of {total} ok), {head}"
+        lines = [f"Trajectory: {head}"]
+        if not self.ok:
+            lines.append(f"  diverged: state not finite at t = {float(self.diverged_at):g}")
+        overlaps = np.asarray(self.overlaps)
+        for row in np.unique(np.linspace(0, num_times - 1, 7).round().astype(int)):
+            if np.isfinite(overlaps[row]).all():
+                best = int(np.argmax(abs(overlaps[row])))
+                lines.append(
+                    f"  t = {ts[row]:<6g} strongest overlap {overlaps[row, best]:+.3f} "
+                    f"with memories[{best}]"
+                )
+        return "\n".join(lines)
+
+
+def solve(
+    model: AbstractHopfield,
+    inputs: Input,
+    x0: Real[ArrayLike, " N"],
+    *,
+    t1: float,
+    dt: float,
+    noise: AbstractNoise | None,
+    key: Key[Array, ""] | None,
+    save_every: float | None = None,
+    save_fn: Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]] | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    adjoint: dfx.AbstractAdjoint | None = None,
+    throw: bool = True,
+) -> Trajectory:
+    """Solve dx = drift(t, x; u(t)) dt + σ dB from 0 to t1 for one network.
+
+    Use `jax.vmap` over any of model, inputs, x0, noise and key for many; it works under `jit`
+    and reverse-mode differentiation too. The first call compiles; another σ, key, input or set
+    of memories of the same shapes does not. All runs in the dtype of `model.memories`.
+
+    Args:
+        model: the network.
+        inputs: a `Schedule`, one vector (a constant input), or a callable u(t) -> (N,), best an
+            Equinox Module. A schedule's onsets must lie on step boundaries; every stage of a
+            step sees the input of that step, so a solver keeps its order across a switch.
+        x0: features at time 0.
+        t1: end, a static multiple of `dt`, in units of the neuron's time constant (like all
+            times).
+        dt: step, static. With adaptive steps: the first step, and the unit of `save_every`.
+        noise: `AdditiveNoise(strength)`, `MultiplicativeNoise(function)` or None.
+        key: decides the noise; step i of a key has the same increment whatever surrounds it.
+            Only without noise may it be None.
+        save_every: interval between saved times, a static multiple of `dt`; by default about a
+            hundred times are saved. The state at t1 is always in `final_state`.
+        save_fn: further quantities to save, `save_fn(t, state)` -> arrays, found in `saved`. A
+            function defined once: a lambda made anew per call compiles anew per call.
+        solver: any Diffrax solver that suits the noise; Euler by default, and with adaptive
+            steps Tsit5 (no noise), SPaRK (additive noise) or HalfSolver(ItoMilstein) (else).
+        stepsize_controller: None for fixed steps, or an adaptive controller such as
+            `diffrax.PIDController`, which needs noise with `law="tree"` (or none).
+        adjoint: how to differentiate: by default `diffrax.RecursiveCheckpointAdjoint()`, for
+            reverse mode. For forward mode (`jax.jvp`, `jax.jacfwd`; cheapest for a few
+            parameters) pass `diffrax.ForwardMode()`, for both `diffrax.DirectAdjoint()`.
+        throw: raise `DivergenceError` when the state diverges. Inside jit, vmap or grad nothing
+            is raised: look at `ok`.
+
+    Returns:
+        A `Trajectory`.
+
+    Raises:
+        ValueError: for a wrong shape or value, or a combination that would give wrong answers.
+        TypeError: for an argument of the wrong kind.
+        DivergenceError: if the state stopped being finite and `throw` is set.
+    """
+    check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
+    grid = _grid(t1, dt, save_every, model)
+    dtype = model.memories.dtype
+    if grid.num_steps >= 2 ** (jnp.finfo(dtype).nmant + 1):
+        raise ValueError(
+            f"Argument `t1` / `dt` must be below 2^{jnp.finfo(dtype).nmant + 1} steps in {dtype}, "
+            f"got {grid.num_steps}: use float64 memories under jax_enable_x64."
+        )
+    if noise is not None:
+        check_instance(noise, AbstractNoise, "noise", "noise such as AdditiveNoise(8.0), or None")
+        if key is None:
+            raise ValueError("Argument `key` must be a key such as jax.random.key(0), got None.")
+    if key is not None:
+        key = check_key(key)
+    method = _method(solver, stepsize_controller, adjoint, noise)
+    hint = "one trajectory; use jax.vmap for many"
+    num_neurons = model.memories.shape[-1]
+    x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
+    shown = _check_inputs(inputs, num_neurons, grid, method)
+    if noise is not None:
+        _check_diffusion(noise, x0, model)
+    if save_fn is not None and not callable(save_fn):
+        raise TypeError(f"Argument `save_fn` must be a function of (t, state), got {save_fn!r}.")
+
+    model, shown, noise, x0 = jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf,
+        (model, shown, noise, x0),
+    )
+    try:
+        trajectory = _solve(model, shown, x0, noise, key, save_fn, grid, method)
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise ValueError(
+            "Argument `adjoint` must be diffrax.ForwardMode() or diffrax.DirectAdjoint() under "
+            "forward-mode differentiation (jvp, jacfwd, hessian): the default, "
+            "RecursiveCheckpointAdjoint(), is for reverse mode."
+        ) from None
+    if throw and not is_traced(trajectory.ok) and not trajectory.ok:
+        what = "The state stopped being finite"
+        if method.adaptive:
+            what += " or the adaptive steps became too small"
+        raise DivergenceError(
+            f"{what} by t = {float(trajectory.diverged_at):g} (looked at every "
+            f"{grid.stride * grid.dt:g}): use a smaller dt than {grid.dt:g}, or throw=False to get "
+            "the trajectory with ok=False."
+        )
+    return trajectory
+
+
+class _Grid(NamedTuple):
+    """The steps of a solve, all static."""
+
+    dt: float
+    num_steps: int
+    stride: int  # steps between saved times
+    t1: float
+
+    @property
+    def save_times(self) -> np.ndarray:
+        return np.arange(0, self.num_steps + 1, self.stride) * self.dt
+
+
+class _Method(NamedTuple):
+    """How Diffrax solves; the clock counts steps, or time when the steps adapt."""
+
+    solver: dfx.AbstractSolver
+    controller: Any  # ConstantStepSize, or an adaptive one
+    adjoint: dfx.AbstractAdjoint
+    adaptive: bool
+
+
+def _multiple(value: Any, name: str, dt: float) -> int:
+    number = check_number(value, name, positive=True)
+    steps = round(number / dt)
+    if steps < 1 or abs(number / dt - steps) > _ON_GRID:
+        below = max(1, math.floor(number / dt))
+        raise ValueError(
+            f"Argument `{name}` must be a whole multiple of dt = {dt:g}, got {number:g}: the "
+            f"nearest are {below * dt:g} and {(below + 1) * dt:g}."
+        )
+    return steps
+
+
+def _grid(t1: Any, dt: Any, save_every: Any, model: AbstractHopfield) -> _Grid:
+    dt = check_number(dt, "dt", positive=True)
+    if dt > model.fastest_time_constant:
+        raise ValueError(
+            f"Argument `dt` must not exceed the model's fastest time constant "
+            f"{model.fastest_time_constant:g}, got {dt:g}."
+        )
+    num_steps = _multiple(t1, "t1", dt)
+    if save_every is None:
+        stride = max(1, round(num_steps / _DEFAULT_SAVES))
+    else:
+        stride = _multiple(save_every, "save_every", dt)
+        if stride > num_steps:
+            raise ValueError(
+                f"Argument `save_every` must not exceed t1 = {float(t1):g}, got {save_every:g}."
+            )
+    return _Grid(dt, num_steps, stride, num_steps * dt)
+
+
+def _check_inputs(inputs: Any, num_neurons: int, grid: _Grid, method: _Method):
+    """A Schedule's onsets on the solver's clock and its values, or the callable."""
+    if isinstance(inputs, Schedule):
+        if inputs.values.shape[1:] != (num_neurons,) or inputs.onsets.ndim != 1:
+            raise ValueError(
+                f"Argument `inputs` must have values of shape (S, {num_neurons}), got "
+                f"{inputs.values.shape}: one trajectory; use jax.vmap for many."
+            )
+        onsets = inputs.onsets if method.adaptive else inputs.onset_steps(grid.dt)
+        return onsets.astype(inputs.values.dtype), inputs.values
+    if callable(inputs):
+        try:
+            shape = jax.eval_shape(inputs, jnp.zeros(())).shape
+        except (TypeError, AttributeError) as error:
+            reason = str(error).splitlines()[0][:120]
+            raise TypeError(
+                f"Argument `inputs` must be a function u(t) that returns an array, but calling it "
+                f"with a scalar time failed: {reason}"
+            ) from error
+        if shape != (num_neurons,):
+            raise ValueError(
+                f"Argument `inputs` must return an array of shape ({num_neurons},), got {shape}."
+            )
+        return inputs
+    values = check_array(
+        inputs,
+        "inputs",
+        (num_neurons,),
+        hint="one constant input; for several over time use Schedule, for many trials jax.vmap",
+    )
+    return jnp.zeros(1, values.dtype), values[None]
+
+
+def _check_diffusion(noise: AbstractNoise, x0: Array, model: AbstractHopfield) -> None:
+    size = model.state_size
+    shape = jax.eval_shape(
+        lambda x: noise.diffusion(jnp.zeros((), x.dtype), model.initial_state(x)), x0
+    ).shape
+    if shape not in ((), (size,)):
+        raise ValueError(
+            f"Argument `noise` must have a strength of shape () or ({size},), got {shape}."
+        )
+
+
+def _method(solver, controller, adjoint, noise: AbstractNoise | None) -> _Method:
+    """Defaults, and refusal of the wrong kinds."""
+    if controller is None:
+        controller = dfx.ConstantStepSize()
+    check_instance(
+        controller,
+        (dfx.ConstantStepSize, dfx.AbstractAdaptiveStepSizeController),
+        "stepsize_controller",
+        "None for fixed steps, or an adaptive controller such as PIDController",
+    )
+    adaptive = not isinstance(controller, dfx.ConstantStepSize)
+    if solver is None:
+        solver = _default_solver(noise, adaptive)
+    check_instance(solver, dfx.AbstractSolver, "solver", "a Diffrax solver such as diffrax.Euler()")
+    if adjoint is None:
+        adjoint = dfx.RecursiveCheckpointAdjoint()
+    check_instance(
+        adjoint,
+        (dfx.RecursiveCheckpointAdjoint, dfx.ForwardMode, dfx.DirectAdjoint),
+        "adjoint",
+        "RecursiveCheckpointAdjoint(), ForwardMode() or DirectAdjoint() of Diffrax (others do "
+        "not give the gradient of the solve on its grid)",
+    )
+    if noise is not None and adaptive and noise.law.on_grid:
+        raise ValueError(
+            "Argument `stepsize_controller` must be None for noise with law "
+            f"{type(noise.law).__name__}, whose increments exist on the grid of steps only, got "
+            f'{type(controller).__name__}: for adaptive steps use law="tree".'
+        )
+    problem = _misfit(solver, noise, adaptive)
+    if problem is not None:
+        raise ValueError(f"Argument `solver` must suit the problem, got {_name(solver)}: {problem}")
+    return _Method(solver, controller, adjoint, adaptive)
+
+
+def _default_solver(noise: AbstractNoise | None, adaptive: bool) -> dfx.AbstractSolver:
+    if not adaptive:
+        return dfx.Euler()
+    if noise is None:
+        return dfx.Tsit5()
+    return dfx.SPaRK() if noise.additive else dfx.HalfSolver(dfx.ItoMilstein())
+
+
+def _name(solver: dfx.AbstractSolver) -> str:
+    inner = f"({_name(solver.solver)})" if isinstance(solver, dfx.HalfSolver) else "()"
+    return type(solver).__name__ + inner
+
+
+def _misfit(solver: dfx.AbstractSolver, noise: AbstractNoise | None, adaptive: bool) -> str | None:
+    """Why a solver would give wrong answers here, and the remedy; None if it suits.
+
+    A HalfSolver passes for the solver it wraps in every `isinstance`.
+    """
+    name = _name(solver)
+    if isinstance(solver, _SPLIT):
+        return "it splits the drift in two; use one that takes a single drift, such as Kvaerno5()."
+    if isinstance(solver, _LANGEVIN):
+        return "it is for underdamped Langevin equations only; use ShARK() for additive noise."
+    if adaptive and not isinstance(solver, dfx.AbstractAdaptiveSolver):
+        return f"it estimates no error, which adaptive steps need; use HalfSolver({name})."
+    if isinstance(solver, dfx.AbstractImplicitSolver) and not adaptive:
+        tolerance = getattr(solver.root_finder, "rtol", 0.0)
+        if not isinstance(tolerance, (int, float, jax.Array)):
+            return (
+                "it has no tolerance for its implicit equations; pass adaptive steps, or a "
+                "root_finder such as diffrax.VeryChord(rtol=1e-6, atol=1e-6)."
+            )
+    if noise is None:
+        if isinstance(solver, _STOCHASTIC):
+            return "it needs noise; use Euler(), Heun() or Tsit5() without."
+        return None
+    if not isinstance(solver, (dfx.AbstractItoSolver, dfx.AbstractStratonovichSolver)):
+        return "it is for equations without noise; use Euler(), Heun() or ShARK()."
+    if not noise.additive and isinstance(solver, dfx.AbstractStratonovichSolver):
+        return (
+            "it converges to the Stratonovich solution, but state dependent noise is meant in "
+            "the sense of Itô; use Euler() or ItoMilstein()."
+        )
+    if adaptive and isinstance(solver, dfx.Euler):
+        return "with adaptive steps it may converge to a wrong solution; use SPaRK()."
+    if noise.law.on_grid and isinstance(solver, dfx.HalfSolver):
+        return 'it takes half steps, which a path on the grid does not have; use law="tree".'
+    if not issubclass(noise.law.levy_area, _levy_area(solver)):
+        return (
+            f"it needs {_levy_area(solver).__name__}, which law {type(noise.law).__name__} does "
+            "not have; use law=Gaussian(), or Euler() or Heun()."
+        )
+    return None
+
+
+# Solvers that Diffrax has no common type for.
+_SPLIT = (dfx.KenCarp3, dfx.KenCarp4, dfx.KenCarp5, dfx.Sil3, dfx.SemiImplicitEuler)
+_LANGEVIN = (dfx.ALIGN, dfx.ShOULD, dfx.QUICSORT)
+_STOCHASTIC = (dfx.AbstractSRK, dfx.EulerHeun, dfx.ItoMilstein, dfx.StratonovichMilstein)
+
+
+def _levy_area(solver: dfx.AbstractSolver) -> type:
+    """What the solver needs to know of a step of the Brownian motion."""
+    if isinstance(solver, dfx.AbstractWrappedSolver):
+        solver = solver.solver
+    return getattr(solver, "minimal_levy_area", dfx.AbstractBrownianIncrement)
+
+
+class _Drives(eqx.Module):
+    """What a schedule does to the network, segment by segment of the solver's clock."""
+
+    onsets: Float[Array, " S"]
+    drives: PyTree[Array]  # a leading axis of S
+
+    def hold(self, clock) -> "_Drives":
+        """Only the segment that holds at `clock`."""
+        if self.onsets.shape[0] == 1:
+            return self
+        segment = jnp.sum(self.onsets <= clock) - 1
+        return jax.tree.map(lambda leaf: leaf[segment][None], self)
+
+    def at(self, clock) -> PyTree[Array]:
+        """The drive at `clock`."""
+        return jax.tree.map(lambda leaf: leaf[0], self.hold(clock).drives)
+
+
+class _System(eqx.Module):
+    """The terms of the equation on the solver's clock, which runs `unit` of time per tick."""
+
+    model: AbstractHopfield
+    inputs: Callable | None  # None where a schedule comes as Diffrax's args
+    noise: AbstractNoise | None
+    save_fn: Callable | None
+    unit: float = eqx.field(static=True)
+
+    def drift(self, clock, state, drives: _Drives | None):
+        t = self.unit * clock
+        if drives is not None:
+            drive = drives.at(clock)
+        else:
+            assert self.inputs is not None
+            drive = self.model.drive(self.inputs(t))
+        return self.unit * self.model.drift(t, state, drive)
+
+    def diffusion(self, clock, state, drives):
+        del drives
+        assert self.noise is not None
+        sigma = self.noise.diffusion(self.unit * clock, state)
+        return lx.DiagonalLinearOperator(
+            jnp.broadcast_to(math.sqrt(self.unit) * sigma, state.shape)
+        )
+
+    def observe(self, clock, state, drives):
+        del drives
+        overlaps = self.model.overlaps(state)
+        finite = jnp.all(jnp.isfinite(state))
+        saved = None if self.save_fn is None else self.save_fn(self.unit * clock, state)
+        return overlaps, finite, saved
+
+
+class _HoldDrive(dfx.AbstractWrappedSolver):
+    """Gives every stage of a step the drive that holds at its beginning."""
+
+    solver: Any
+
+    @property
+    def term_structure(self):
+        return self.solver.term_structure
+
+    @property
+    def interpolation_cls(self):
+        return self.solver.interpolation_cls
+
+    @property
+    def term_compatible_contr_kwargs(self):
+        return self.solver.term_compatible_contr_kwargs
+
+    @property
+    def root_finder(self):
+        return self.solver.root_finder
+
+    @property
+    def root_find_max_steps(self):
+        return self.solver.root_find_max_steps
+
+    @property
+    def scan_kind(self):
+        return self.solver.scan_kind
+
+    def order(self, terms):
+        return self.solver.order(terms)
+
+    def strong_order(self, terms):
+        return self.solver.strong_order(terms)
+
+    def error_order(self, terms):
+        return self.solver.error_order(terms)
+
+    def init(self, terms, t0, t1, y0, args: _Drives):
+        return self.solver.init(terms, t0, t1, y0, args.hold(t0))
+
+    def step(self, terms, t0, t1, y0, args: _Drives, solver_state, made_jump):
+        if args.onsets.shape[0] > 1:
+            made_jump = made_jump | jnp.any(args.onsets == t0)
+        return self.solver.step(terms, t0, t1, y0, args.hold(t0), solver_state, made_jump)
+
+    def func(self, terms, t0, y0, args: _Drives):
+        return self.solver.func(terms, t0, y0, args.hold(t0))
+
+
+@eqx.filter_jit
+def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: _Method) -> Trajectory:
+    dtype = model.memories.dtype
+    state0 = model.initial_state(x0)
+    unit = 1.0 if method.adaptive else grid.dt
+    solver, controller = method.solver, method.controller
+    scheduled = isinstance(inputs, tuple)
+    system = _System(model, None if scheduled else inputs, noise, save_fn, unit)
+    if isinstance(method.adjoint, dfx.DirectAdjoint) and hasattr(solver, "scan_kind"):
+        # DirectAdjoint itself would take "bounded", which stochastic solvers cannot push forward.
+        solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
+    args = None
+    if scheduled:
+        onsets, values = inputs
+        args = _Drives(onsets, jax.vmap(model.drive)(values))
+        if method.adaptive and onsets.shape[0] > 1:
+            controller = dfx.ClipStepSizeController(controller, jump_ts=onsets[1:])
+        solver = _HoldDrive(solver)
+
+    terms = dfx.ODETerm(system.drift)
+    if noise is not None:
+        simple = issubclass(dfx.BrownianIncrement, _levy_area(method.solver))
+        levy_area = dfx.BrownianIncrement if simple else dfx.SpaceTimeLevyArea
+        end, step = (grid.t1, grid.dt) if method.adaptive else (float(grid.num_steps), 1.0)
+        path = noise.law.path(key, model.state_size, dtype, end, step, levy_area)
+        terms = dfx.MultiTerm(terms, dfx.ControlTerm(system.diffusion, path))
+
+    save_times = jnp.asarray(grid.save_times, dtype)
+    if method.adaptive:
+        saves = dfx.SubSaveAt(ts=save_times, fn=system.observe)
+        end, first, max_steps = grid.t1, grid.dt, max(4096, _MAX_STEPS_PER_DT * grid.num_steps)
+        success = dfx.RESULTS.successful
+        if noise is not None:
+            controller = dfx.ClipStepSizeController(controller, step_ts=save_times)
+    else:
+        # Ticks are whole numbers, exact in floating point. An infinite end lets Diffrax add them
+        # up without rounding near the end of the interval; the number of steps ends the solve.
+        saves = dfx.SubSaveAt(t0=True, steps=grid.stride, fn=system.observe)
+        end, first, max_steps = math.inf, 1.0, grid.num_steps
+        success = dfx.RESULTS.max_steps_reached
+    solution = dfx.diffeqsolve(
+        terms,
+        solver,
+        jnp.zeros((), dtype),
+        jnp.asarray(end, dtype),
+        jnp.asarray(first, dtype),
+        state0,
+        args,
+        saveat=dfx.SaveAt(subs=[saves, dfx.SubSaveAt(t1=True)]),
+        stepsize_controller=controller,
+        adjoint=method.adjoint,
+        max_steps=max_steps,
+        throw=False,  # no callback in the loop; `ok` says it
+    )
+    assert solution.ts is not None
+    assert solution.ys is not None
+    (overlaps, finite, saved), (final_state,) = solution.ys
+    # An unused place of Diffrax's buffers keeps an infinite time.
+    finite = finite & jnp.isfinite(solution.ts[0])
+    final_ok = jnp.all(jnp.isfinite(final_state)) & (solution.result == success)
+    times = jnp.append(save_times, jnp.asarray(grid.t1, dtype))
+    return Trajectory(
+        ts=save_times,
+        overlaps=jnp.where(finite[:, None], overlaps, jnp.nan),
+        final_state=final_state,
+        ok=jnp.all(finite) & final_ok,
+        diverged_at=jnp.min(jnp.where(jnp.append(finite, final_ok), jnp.inf, times)),
+        saved=saved,
+    )
