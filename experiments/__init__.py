@@ -1,0 +1,1 @@
+"""The paper's figures and further studies, one short script each."""

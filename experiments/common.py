@@ -1,0 +1,157 @@
+"""What the experiments share: many trials with progress, numbers on disk, style, command line."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+from jaxtyping import Array, ArrayLike, Key
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+import hopjax as hj
+from hopjax import plotting
+from hopjax.statistics import wilson_interval
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "figures"  # full size, committed
+QUICK = FIGURES / "quick"  # quick size, not committed
+CHUNK = 64  # trials at a time on each device
+
+
+class Claim(NamedTuple):
+    """A statement of the paper beside what was measured."""
+
+    statement: str
+    measured: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A figure: its numbers come from `compute(full)`, and everything else from the numbers."""
+
+    name: str
+    compute: Callable[[bool], dict[str, Any]]
+    draw: dict[str, Callable[[dict[str, Any]], Figure]]  # by file name
+    claims: Callable[[dict[str, Any]], list[Claim]]
+
+    def run(self, *, full: bool, redraw: bool = False) -> list[Claim]:
+        """Compute (or read) the numbers, write them beside the pictures, return the claims."""
+        folder = FIGURES if full else QUICK
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.name}.json"
+        if redraw:
+            if not path.exists():
+                raise SystemExit(f"{path} does not exist: run without --redraw first.")
+            numbers = json.loads(path.read_text())
+        else:
+            start = time.perf_counter()
+            numbers = self.compute(full)
+            numbers["seconds"] = round(time.perf_counter() - start, 1)
+            numbers["versions"] = _versions()
+            write_json(path, numbers)
+        with plotting.style():
+            for name, draw in self.draw.items():
+                figure = draw(numbers)
+                figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+                plt.close(figure)
+        return self.claims(numbers)
+
+    def main(self) -> None:
+        """The command line of one experiment."""
+        parser = argparse.ArgumentParser(description=f"Draw {', '.join(self.draw)}.")
+        parser.add_argument("--full", action="store_true", help="the committed size")
+        parser.add_argument("--redraw", action="store_true", help="from the saved numbers only")
+        arguments = parser.parse_args()
+        use_all_cores()
+        print_claims(self.run(full=arguments.full, redraw=arguments.redraw))
+
+
+def use_all_cores() -> None:
+    """Make every CPU core a JAX device; to be called before JAX is used."""
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+
+
+def run_trials(
+    trial: Callable[[Key[Array, ""]], Any], key: Key[Array, ""], trials: int, label: str
+) -> Any:
+    """`trial(fold_in(key, j))` for j < trials, stacked, in chunks over all devices.
+
+    The work between chunks is on the host: there the bar moves, on a terminal only.
+    """
+    mesh = jax.make_mesh((jax.device_count(),), ("trials",), axis_types=(AxisType.Auto,))
+    spec = PartitionSpec("trials")
+    chunk = CHUNK * mesh.size
+
+    @jax.jit
+    @jax.shard_map(mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    def run_chunk(keys):
+        return jax.vmap(trial)(keys)
+
+    parts = []
+    with tqdm(total=trials, desc=label, unit="trial", disable=None, leave=False) as bar:
+        for start in range(0, trials, chunk):
+            # The last chunk is filled up with further trials, so that one shape is compiled.
+            indices = np.arange(start, start + chunk)
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+            parts.append(jax.tree.map(np.asarray, run_chunk(keys)))
+            bar.update(min(chunk, trials - start))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:trials], *parts)
+
+
+def proportion(condition: np.ndarray) -> dict[str, float | int]:
+    """A count of trials as an estimate with its Wilson 95% interval."""
+    successes, trials = int(np.sum(condition)), int(np.size(condition))
+    estimate, low, high = (round(float(end), 4) for end in wilson_interval(successes, trials))
+    return {"count": successes, "trials": trials, "p": estimate, "low": low, "high": high}
+
+
+def show(interval: dict[str, float | int]) -> str:
+    """A proportion for a table: estimate [low, high]."""
+    return f"{interval['p']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+
+
+def rounded(values: ArrayLike, digits: int = 4) -> Any:
+    """Numbers for JSON; what is not finite becomes null."""
+    values = np.asarray(values, float).round(digits)
+    return np.where(np.isfinite(values), values.astype(object), np.array(None)).tolist()
+
+
+def write_json(path: Path, numbers: dict[str, Any]) -> None:
+    """Write aside and move into place: an interrupted run leaves the old file."""
+    aside = path.with_suffix(".json.tmp")
+    aside.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    aside.replace(path)
+
+
+def print_claims(claims: list[Claim]) -> None:
+    """The table *claim | measured here | holds?*."""
+    rows = [("claim of the paper", "measured here, with 95% interval", "holds?")]
+    rows += [(claim.statement, claim.measured, "yes" if claim.holds else "NO") for claim in claims]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ("-" * widths[0], "-" * widths[1], "-" * widths[2]))
+    for row in rows:
+        print(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    sys.stdout.flush()
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("jax", "jaxlib", "diffrax", "equinox", "numpy")}
+    return {
+        "hopjax": hj.__version__,
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+        **packages,
+    }

@@ -1,0 +1,285 @@
+"""The paper's sequence and glitch experiments: settings, one trial, statistics and panels.
+
+N = 1024 neurons, P = 10 random memories anew in each trial, activation tanh(10 x), no
+self-coupling, x(0) ~ N(0, I), Euler-Maruyama steps of 0.01. The authors' scripts call plasticity
+"M" and the classic current "A", a pulsed input "m" and a constant one "c".
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import sqrt
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Float, Key
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+import hopjax as hj
+from experiments.common import proportion, rounded, run_trials
+from hopjax import plotting
+from hopjax.statistics import first_passage_time
+
+NUM_MEMORIES = 10
+NUM_NEURONS = 1024
+DT = 0.01
+SAVE_EVERY = 0.1
+NOISE = 8.0
+PULSE = 1.0
+RETRIEVED = 0.9
+SEED = 2025  # of every trial's key, in both experiments
+NUM_INPUTS = 3
+
+Kind = Literal["idp", "classic_constant", "classic_pulsed"]
+KINDS: dict[Kind, str] = {
+    "idp": "IDP",
+    "classic_constant": "classic, constant",
+    "classic_pulsed": "classic, pulsed",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which of the three inputs is shown from when to when."""
+
+    onsets: tuple[float, ...]
+    shown: tuple[int, ...]  # index of the input, and so of its dominant memory, in each window
+    t1: float
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        return (*self.onsets[1:], self.t1)
+
+
+SEQUENCE = Protocol(onsets=(0.0, 10.0, 20.0), shown=(0, 1, 2), t1=30.0)
+GLITCH = Protocol(onsets=(0.0, 8.0, 10.0, 15.0, 19.0), shown=(0, 1, 0, 1, 2), t1=25.0)
+
+
+def draw_weights(key: Key[Array, ""]) -> Float[Array, "3 P"]:
+    """Weights of the memories in the three inputs; input j is dominated by memory j.
+
+    Background U(0.8, 1.5), dominant U(2, 3.5), previous dominant U(0.2, 0.6); each input is then
+    scaled to a sum of √(P N).
+    """
+    draw = partial(jax.random.uniform, dtype=jnp.float32)
+    background, dominant, previous = jax.random.split(key, 3)
+    rows = jnp.arange(NUM_INPUTS)
+    weights = draw(background, (NUM_INPUTS, NUM_MEMORIES), minval=0.8, maxval=1.5)
+    weights = weights.at[rows, rows].set(draw(dominant, (NUM_INPUTS,), minval=2.0, maxval=3.5))
+    weights = weights.at[rows[1:], rows[:-1]].set(
+        draw(previous, (NUM_INPUTS - 1,), minval=0.2, maxval=0.6)
+    )
+    return weights * sqrt(NUM_MEMORIES * NUM_NEURONS) / weights.sum(axis=1, keepdims=True)
+
+
+def split_key(key: Key[Array, ""]) -> Key[Array, "4"]:
+    """A trial's keys: of memories, weights, starting state and noise."""
+    return jax.random.split(key, 4)
+
+
+def run_trial(
+    key: Key[Array, ""],
+    *,
+    protocol: Protocol,
+    kind: Kind,
+    noise: float,
+    law: str = "gaussian",
+    dt: float = DT,
+) -> dict[str, Any]:
+    """One trial: the overlaps over time, and whether the state stayed finite.
+
+    Equal keys give equal memories, weights, starting states and noise for every kind of model.
+    """
+    memory_key, weight_key, start_key, noise_key = split_key(key)
+    memories = hj.random_memories(
+        memory_key, num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS, dtype=jnp.float32
+    )
+    values = hj.mixture(memories, draw_weights(weight_key))
+    inputs = hj.Schedule(list(protocol.onsets), values[np.asarray(protocol.shown)])
+    if kind == "classic_pulsed":
+        inputs = inputs.pulsed(PULSE)
+    trajectory = hj.solve(
+        hj.IDPHopfield(memories) if kind == "idp" else hj.ClassicHopfield(memories),
+        inputs,
+        jax.random.normal(start_key, (NUM_NEURONS,), jnp.float32),
+        t1=protocol.t1,
+        dt=dt,
+        noise=hj.AdditiveNoise(noise, law) if noise > 0 else None,
+        key=noise_key,
+        save_every=SAVE_EVERY,
+    )
+    return {"overlaps": trajectory.overlaps, "ok": trajectory.ok}
+
+
+def run_protocol(
+    protocol: Protocol, *, kind: Kind, noise: float, trials: int, label: str
+) -> np.ndarray:
+    """Overlaps (trials, T, P) of many trials, those that diverged as NaN."""
+    trial = partial(run_trial, protocol=protocol, kind=kind, noise=noise)
+    return run_trials(trial, jax.random.key(SEED), trials, label)["overlaps"]
+
+
+def saved_times(protocol: Protocol) -> np.ndarray:
+    return np.arange(round(protocol.t1 / SAVE_EVERY) + 1) * SAVE_EVERY
+
+
+def at(time: float) -> int:
+    """The index of a saved time."""
+    return round(time / SAVE_EVERY)
+
+
+def summarise(protocol: Protocol, overlaps: np.ndarray) -> dict[str, Any]:
+    """Statistics of many trials: bands over time, and how each window ended.
+
+    Magnitudes are used, since the IDP network is odd: it retrieves −ξ as well as ξ.
+    """
+    strength = np.abs(overlaps)
+    ok = np.isfinite(overlaps).all(axis=(1, 2))
+    low, median, high = np.nanquantile(strength[:, :, :NUM_INPUTS], [0.1, 0.5, 0.9], axis=0)
+    windows = []
+    for start, end, dominant in zip(protocol.onsets, protocol.ends, protocol.shown, strict=True):
+        final = strength[:, at(end)]
+        right = final[:, dominant] > RETRIEVED
+        wrong = np.delete(final, dominant, axis=1).max(axis=1) > RETRIEVED
+        inside = slice(at(start), at(end) + 1)
+        passage = np.asarray(
+            first_passage_time(
+                saved_times(protocol)[inside] - start, strength[:, inside, dominant] > RETRIEVED
+            )
+        )
+        windows.append(
+            {
+                "start": start,
+                "end": end,
+                "memory": dominant,
+                "right": proportion(right),
+                "wrong": proportion(wrong & ~right),
+                "neither": proportion(~wrong & ~right),
+                "largest": proportion(final.argmax(axis=1) == dominant),
+                "mean_overlap": rounded(np.nanmean(final[:, dominant])),
+                # Trials that never got there count as later than all others.
+                "time_to_retrieve": rounded(
+                    np.quantile(passage, [0.1, 0.5, 0.9], method="nearest")
+                ),
+            }
+        )
+    return {
+        "diverged": int(np.sum(~ok)),
+        "one_trial": rounded(overlaps[0]),
+        "low": rounded(low),
+        "median": rounded(median),
+        "high": rounded(high),
+        "windows": windows,
+    }
+
+
+def settings(protocol: Protocol, trials: int) -> dict[str, Any]:
+    return {
+        "protocol": asdict(protocol),
+        "seed": SEED,
+        "trials": trials,
+        "num_neurons": NUM_NEURONS,
+        "num_memories": NUM_MEMORIES,
+        "slope": 10.0,
+        "dt": DT,
+        "save_every": SAVE_EVERY,
+        "law": "gaussian",
+        "retrieved": RETRIEVED,
+        "pulse": PULSE,
+    }
+
+
+def panels(
+    protocol: dict[str, Any],
+    noises: list[float],
+    draw: Callable[[Axes, str, float], None],
+    ylabel: str,
+    note: str | None = None,
+) -> Figure:
+    """A panel for each kind of model (rows) and noise (columns), over what is shown."""
+    rows, columns = len(KINDS), len(noises)
+    figure, axes = plt.subplots(
+        rows + 1,
+        columns,
+        figsize=(plotting.COLUMN_WIDTH, 0.95 * rows + 0.95),
+        height_ratios=[*[1.0] * rows, 0.16],
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, (kind, name) in enumerate(KINDS.items()):
+        for column, noise in enumerate(noises):
+            ax = axes[row, column]
+            draw(ax, kind, noise)
+            for onset in protocol["onsets"] if kind == "classic_pulsed" else ():
+                ax.axvspan(onset, onset + PULSE, color="black", alpha=0.07, linewidth=0, zorder=0)
+            for onset in protocol["onsets"][1:]:
+                ax.axvline(onset, color="black", linewidth=0.4, alpha=0.4, zorder=0)
+            ax.set(xlabel="", ylabel=f"{name}\n{ylabel}" if column == 0 else "")
+            ax.tick_params(labelbottom=False, labelleft=column == 0)
+            if row == 0:
+                ax.set_title(rf"noise $\sigma$ = {noise:g}" if noise else r"no noise, $\sigma$ = 0")
+    for ax in axes[-1]:
+        plotting.plot_shown(protocol["onsets"], protocol["shown"], protocol["t1"], ax=ax)
+    axes[-1, 0].set_ylabel("input", rotation=0, ha="right", va="center")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles.append(Patch(color="black", alpha=0.07))
+    labels.append("input pulse (last row)")
+    figure.legend(
+        handles,
+        labels,
+        title=note,
+        loc="outside lower center",
+        ncols=3,
+        columnspacing=1.2,
+        handlelength=1.8,
+        title_fontsize=6.5,
+    )
+    return figure
+
+
+def draw_one_trial(numbers: dict[str, Any]) -> Figure:
+    """The overlaps of the first trial, as drawn in the paper."""
+    protocol = numbers["settings"]["protocol"]
+
+    def draw(ax: Axes, kind: str, noise: float) -> None:
+        overlaps = np.array(numbers["results"][f"{noise:g}"][kind]["one_trial"], float)
+        ts = np.arange(len(overlaps)) * numbers["settings"]["save_every"]
+        plotting.plot_overlaps(ts, overlaps, highlight=range(NUM_INPUTS), ax=ax)
+
+    return panels(protocol, numbers["noises"], draw, r"$m_\mu$")
+
+
+def draw_ensemble(numbers: dict[str, Any]) -> Figure:
+    """Median and 10%-90% band over trials, and how often each window ended in its memory."""
+    protocol = numbers["settings"]["protocol"]
+
+    def draw(ax: Axes, kind: str, noise: float) -> None:
+        result = numbers["results"][f"{noise:g}"][kind]
+        low, median, high = (np.array(result[name], float) for name in ("low", "median", "high"))
+        ts = np.arange(len(median)) * numbers["settings"]["save_every"]
+        for memory in range(NUM_INPUTS):
+            band = median[:, memory], low[:, memory], high[:, memory]
+            label = f"memory {memory + 1}"
+            plotting.plot_band(ts, *band, place=memory, label=label, ax=ax)
+        ax.axhline(RETRIEVED, color="black", linewidth=0.5, linestyle=":", label="0.9")
+        for window in result["windows"]:
+            ax.text(
+                (window["start"] + window["end"]) / 2,
+                1.04,
+                str(window["right"]["count"]),
+                color=plotting.COLOURS[window["memory"]],
+                ha="center",
+                va="bottom",
+                fontsize=6,
+            )
+        ax.set(ylim=(0, 1.22), yticks=[0, 0.5, 1])
+
+    trials = numbers["settings"]["trials"]
+    note = f"median and 10%-90% of {trials} trials; number above 0.9 at the window's end"
+    return panels(protocol, numbers["noises"], draw, r"$|m_\mu|$", note)
