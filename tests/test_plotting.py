@@ -1,0 +1,79 @@
+"""Plots show the numbers they were given, on the Axes they were given."""
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from hopjax import plotting
+
+TS = np.linspace(0, 3, 31)
+OVERLAPS = np.stack([np.sin(TS + phase) for phase in range(5)], axis=1)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def ax():
+    return plt.subplots()[1]
+
+
+def test_plot_overlaps_draws_every_memory_and_names_the_highlighted(ax):
+    assert plotting.plot_overlaps(TS, OVERLAPS, highlight=[3, 1], ax=ax) is ax
+    lines = ax.get_lines()
+    assert len(lines) == 5
+    for memory, line in enumerate(lines):
+        np.testing.assert_array_equal(line.get_ydata(), OVERLAPS[:, memory])
+    assert lines[3].get_color() == plotting.COLOURS[0]
+    assert lines[0].get_color() == plotting.OTHERS_COLOUR
+    labels = ax.get_legend_handles_labels()[1]
+    assert sorted(labels) == ["memory 2", "memory 4", "other memories"]
+    assert "time" in ax.get_xlabel()
+    assert "overlap" in ax.get_ylabel()
+
+
+def test_functions_make_axes_of_their_own():
+    for draw in (
+        lambda: plotting.plot_overlaps(TS, OVERLAPS),
+        lambda: plotting.plot_band(TS, TS, TS - 1, TS + 1),
+        lambda: plotting.plot_shown([0.0, 1.0], [0, 1], 3.0),
+        lambda: plotting.plot_weights([1.0, 2.0]),
+    ):
+        assert isinstance(draw(), plt.Axes)
+    assert len(plt.get_fignums()) == 4
+
+
+def test_plot_band_spans_low_to_high(ax):
+    plotting.plot_band(TS, 0 * TS, TS - 4, TS + 4, place=1, label="m", ax=ax)
+    vertices = ax.collections[0].get_paths()[0].vertices
+    assert vertices[:, 1].min() == -4
+    assert vertices[:, 1].max() == 7
+    assert ax.get_lines()[0].get_color() == plotting.COLOURS[1]
+
+
+def test_plot_shown_marks_each_window(ax):
+    plotting.plot_shown([0.0, 1.0, 2.5], [0, 1, 0], 3.0, ax=ax)
+    spans = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches]
+    np.testing.assert_allclose([s.x0 for s in spans], [0.0, 1.0, 2.5], atol=1e-9)
+    np.testing.assert_allclose([s.x1 for s in spans], [1.0, 2.5, 3.0], atol=1e-9)
+    assert [text.get_text() for text in ax.texts] == ["1", "2", "1"]
+
+
+def test_plot_weights_counts_from_one(ax):
+    plotting.plot_weights(np.array([3.0, 1.0]), ax=ax)
+    assert [bar.get_height() for bar in ax.patches] == [3.0, 1.0]
+    assert list(ax.get_xticks()) == [1, 2]
+
+
+def test_style_is_left_behind():
+    before = mpl.rcParams["font.size"]
+    with plotting.style():
+        assert mpl.rcParams["font.size"] == 7
+    assert mpl.rcParams["font.size"] == before

@@ -1,0 +1,121 @@
+"""The paper's experiments against reference counts, and the two laws of noise against each other.
+
+The references are counts of 2000 trials from an independent implementation; here 300 fresh trials
+are compared with them by Fisher's exact test. All keys are fixed.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.common import run_trials
+from experiments.glitch import events
+from experiments.protocols import (
+    GLITCH,
+    KINDS,
+    NOISE,
+    RETRIEVED,
+    SEQUENCE,
+    at,
+    run_trial,
+    saved_times,
+)
+from hopjax.statistics import first_passage_time
+
+TRIALS, REFERENCE_TRIALS = 300, 2000
+FAMILY_WISE = 1e-3  # false alarm of all tests of a family together
+
+
+def overlaps_of(protocol, kind, *, seed=77, trials=TRIALS, **kwargs):
+    trial = partial(run_trial, protocol=protocol, kind=kind, noise=NOISE, **kwargs)
+    result = run_trials(trial, jax.random.key(seed), trials, "trials")
+    assert result["ok"].all()
+    return np.abs(result["overlaps"])
+
+
+def p_value(successes, reference):
+    """Two-sample exact test of a count of TRIALS against a proportion of the reference."""
+    expected = round(reference * REFERENCE_TRIALS)
+    table = [[successes, TRIALS - successes], [expected, REFERENCE_TRIALS - expected]]
+    return stats.fisher_exact(table)[1]
+
+
+def agree(counts, references):
+    """Bonferroni over the 12 comparisons below."""
+    p_values = [p_value(int(c), r) for c, r in zip(counts, references, strict=True)]
+    return min(p_values) > FAMILY_WISE / 12, p_values
+
+
+@pytest.mark.parametrize(
+    ("kind", "references"),
+    [
+        ("idp", [0.992, 0.976, 0.972]),
+        ("classic_constant", [0.0, 0.0, 0.0]),
+        ("classic_pulsed", [0.0, 0.0, 0.0]),
+    ],
+)
+def test_sequence_against_reference_counts(kind, references):
+    strength = overlaps_of(SEQUENCE, kind)
+    hits = [(strength[:, at(10.0 * (j + 1)), j] > RETRIEVED).sum() for j in range(3)]
+    assert agree(hits, references)[0], agree(hits, references)
+    if kind == "idp":
+        for window, reference in enumerate([2.3, 3.7, 3.7]):
+            inside = slice(at(10.0 * window), at(10.0 * (window + 1)) + 1)
+            passage = first_passage_time(
+                saved_times(SEQUENCE)[inside] - 10.0 * window,
+                strength[:, inside, window] > RETRIEVED,
+            )
+            assert np.median(passage) == pytest.approx(reference, abs=0.3)
+    else:
+        ends = [strength[:, at(10.0 * (j + 1)), j].mean() for j in range(3)]
+        if kind == "classic_constant":
+            np.testing.assert_allclose(ends, [0.54, 0.58, 0.58], atol=0.03)
+        else:
+            assert max(ends) < 0.04
+
+
+@pytest.mark.parametrize(
+    ("kind", "references"),
+    [("idp", [0.987, None, 0.980, 0.648, 0.911]), ("classic_constant", [0.0] * 5)],
+)
+def test_glitch_against_reference_counts(kind, references):
+    strength = overlaps_of(GLITCH, kind)
+    hits = [hit.sum() for hit in events(strength).values()]
+    known = [(hit, r) for hit, r in zip(hits, references, strict=True) if r is not None]
+    assert agree(*zip(*known, strict=True))[0], agree(*zip(*known, strict=True))
+    if kind == "idp":
+        eroded = strength[:, at(10.0), 0]
+        standard_error = np.hypot(eroded.std(ddof=1) / np.sqrt(TRIALS), 0.007 / 1.96)
+        z = (eroded.mean() - 0.582) / standard_error
+        assert 2 * stats.norm.sf(abs(z)) > FAMILY_WISE / 12
+
+
+@pytest.mark.parametrize("dt", [0.01, pytest.param(0.005, marks=pytest.mark.slow)])
+def test_two_point_noise_gives_the_statistics_of_gaussian_noise(dt):
+    times = (0.5, 2.0, 5.0, 12.0, 25.0)
+    p_values = []
+    protocol = replace(SEQUENCE, t1=25.0)
+    two_point, gaussian = (
+        overlaps_of(protocol, "idp", seed=seed, trials=800, law=law, dt=dt)
+        for seed, law in ((1, "two_point"), (2, "gaussian"))
+    )
+    for time in times:
+        shown = SEQUENCE.shown[int(time // 10)]
+        samples = (overlaps[:, at(time), shown] for overlaps in (two_point, gaussian))
+        p_values.append(stats.ks_2samp(*samples).pvalue)
+    assert min(p_values) > FAMILY_WISE / len(times), p_values
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_finer_step_gives_the_same_statistics(kind):
+    coarse = overlaps_of(SEQUENCE, kind, seed=3, trials=200)
+    fine = overlaps_of(SEQUENCE, kind, seed=4, trials=200, dt=0.0025)
+    for time in (2.0, 10.0, 12.0, 20.0, 30.0):
+        for memory in range(3):
+            samples = (overlaps[:, at(time), memory] for overlaps in (coarse, fine))
+            assert stats.ks_2samp(*samples).pvalue > FAMILY_WISE / 45

@@ -1,0 +1,591 @@
+"""`solve` against references written differently: dense matrices, exact laws, orders."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+from jaxtyping import Array, Float
+from scipy import stats
+
+import hopjax as hj
+
+KEY = jax.random.key(5)
+NUM_NEURONS, NUM_MEMORIES = 60, 4
+FALSE_ALARM = 1e-5  # of each statistical test; keys are fixed
+
+memory_key, weight_key, start_key, noise_key = jax.random.split(KEY, 4)
+MEMORIES = hj.random_memories(memory_key, num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS)
+WEIGHTS = jax.random.uniform(weight_key, (3, NUM_MEMORIES), minval=0.2, maxval=3.0)
+VALUES = hj.mixture(MEMORIES, WEIGHTS)
+SCHEDULE = hj.Schedule([0.0, 0.5, 1.2], VALUES)
+X0 = jax.random.normal(start_key, (NUM_NEURONS,))
+MODELS = [hj.IDPHopfield, hj.ClassicHopfield]
+
+
+def solve(model, inputs=SCHEDULE, x0=X0, **kwargs):
+    settings: dict[str, Any] = {"t1": 2.0, "dt": 0.01, "noise": None, "key": None}
+    return hj.solve(model, inputs, x0, **settings | kwargs)
+
+
+def save_state(t, state):
+    return state
+
+
+class Probe(hj.AbstractBipolarHopfield):
+    """A model of the tests' own: any drift, memories that only serve to be there."""
+
+    velocity: Callable
+    memories: Float[Array, "P N"]
+    activation: hj.AbstractActivation
+
+    def __init__(self, velocity: Callable, num_neurons: int = 2, dtype: Any = None):
+        self.velocity = velocity
+        self.memories = jnp.ones((1, num_neurons), dtype)
+        self.activation = hj.Tanh(jnp.asarray(10.0, dtype))
+
+    def drive(self, u):
+        return u
+
+    def drift(self, t, x, drive):
+        return self.velocity(t, x, drive)
+
+    def energy(self, x, u):
+        return jnp.zeros(())
+
+
+# --- against a naive dense reference -------------------------------------------------------------
+
+
+def dense_reference(kind, self_coupling, increments, sigma, dt=0.01, steps=200):
+    """Euler-Maruyama with an N x N matrix in a plain NumPy loop; returns every state."""
+    patterns, inputs, x = np.array(MEMORIES), np.array(VALUES), np.array(X0)
+    states = [x]
+    for step in range(steps):
+        u = inputs[0 if step < 50 else 1 if step < 120 else 2]
+        coupling = np.zeros((NUM_NEURONS, NUM_NEURONS))
+        for pattern in patterns:
+            saliency = np.dot(pattern, u) / NUM_NEURONS if kind is hj.IDPHopfield else 1.0
+            coupling += saliency * np.outer(pattern, pattern) / NUM_NEURONS
+        if not self_coupling:
+            np.fill_diagonal(coupling, 0.0)
+        velocity = coupling.dot(np.tanh(10.0 * x)) - x
+        if kind is hj.ClassicHopfield:
+            velocity = velocity + u
+        x = x + dt * velocity + sigma * np.sqrt(dt) * increments[step]
+        states.append(x)
+    return np.stack(states)
+
+
+@pytest.mark.parametrize("self_coupling", [False, True])
+@pytest.mark.parametrize("kind", MODELS)
+def test_noiseless_trajectory_equals_the_dense_reference(kind, self_coupling):
+    expected = dense_reference(kind, self_coupling, np.zeros((200, 1)), 0.0)
+    model = kind(MEMORIES, self_coupling=self_coupling)
+    trajectory = solve(model, save_every=0.01, save_fn=save_state)
+    np.testing.assert_allclose(trajectory.saved, expected, atol=1e-10)
+    np.testing.assert_allclose(trajectory.final_state, expected[-1], atol=1e-10)
+    overlaps = np.tanh(10.0 * expected) @ np.array(MEMORIES).T / NUM_NEURONS
+    np.testing.assert_allclose(trajectory.overlaps, overlaps, atol=1e-10)
+
+
+@pytest.mark.parametrize("law", ["gaussian", "two_point"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_noisy_trajectory_equals_the_dense_reference(kind, law):
+    noise = hj.AdditiveNoise(0.3, law)
+    path = noise.law.path(
+        noise_key, NUM_NEURONS, jnp.dtype(jnp.float64), 200.0, 1.0, dfx.BrownianIncrement
+    )
+    increments = np.stack([path.evaluate(float(i), i + 1.0) for i in range(200)])
+    expected = dense_reference(kind, False, increments, 0.3)
+    trajectory = solve(kind(MEMORIES), noise=noise, key=noise_key)
+    np.testing.assert_allclose(trajectory.final_state, expected[-1], atol=1e-8)
+
+
+def test_an_sde_without_strength_is_the_ode():
+    model = hj.IDPHopfield(MEMORIES)
+    quiet = solve(model, noise=hj.AdditiveNoise(0.0), key=KEY)
+    np.testing.assert_allclose(quiet.overlaps, solve(model).overlaps, atol=1e-12)
+
+
+# --- the clock -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 99, 100, 499, 500, 501, 999, 1000, 1001])
+def test_step_counts_and_saved_times(num_steps):
+    model = Probe(lambda t, x, drive: jnp.ones_like(x))
+    trajectory = solve(model, jnp.zeros(2), jnp.zeros(2), t1=num_steps * 0.01)
+    np.testing.assert_allclose(trajectory.final_state, num_steps * 0.01, rtol=1e-12)
+    stride = max(1, round(num_steps / 100))
+    assert trajectory.ts.shape == (num_steps // stride + 1,)
+    np.testing.assert_allclose(trajectory.ts, np.arange(len(trajectory.ts)) * stride * 0.01)
+
+
+def test_long_solves_in_float32_count_every_step():
+    # Diffrax rounds the last steps away when the end of the interval is a large float32 number.
+    num_steps = 200_001
+    model = Probe(lambda t, x, drive: jnp.ones_like(x), dtype=jnp.float32)
+    dt = 2.0**-7  # sums of which are exact
+    zeros = jnp.zeros(2, jnp.float32)
+    end = solve(model, zeros, zeros, t1=num_steps * dt, dt=dt).final_state
+    assert end.dtype == jnp.float32
+    np.testing.assert_array_equal(end, num_steps * dt)
+
+
+def test_a_solve_of_too_many_steps_for_float32_is_refused():
+    model = Probe(lambda t, x, drive: x, dtype=jnp.float32)
+    with pytest.raises(ValueError, match=r"`t1` / `dt` must be below 2\^24 steps"):
+        solve(model, jnp.zeros(2), jnp.zeros(2), t1=2.0**24, dt=1.0)
+
+
+def test_functions_of_time_see_the_stage_times():
+    # x' = t: Euler sums the left ends of the steps, Heun is exact.
+    model = Probe(lambda t, x, drive: drive)
+    seen = solve(model, lambda t: jnp.array([t, 1.0]), jnp.zeros(2), t1=1.0, dt=0.1)
+    np.testing.assert_allclose(seen.final_state, [0.45, 1.0], rtol=1e-12)
+    seen = solve(
+        model, lambda t: jnp.array([t, 1.0]), jnp.zeros(2), t1=1.0, dt=0.1, solver=dfx.Heun()
+    )
+    np.testing.assert_allclose(seen.final_state, [0.5, 1.0], rtol=1e-12)
+
+
+# --- orders of convergence -----------------------------------------------------------------------
+
+
+def slope(steps, errors):
+    return np.polyfit(np.log(steps), np.log(errors), 1)[0]
+
+
+RETRIEVED = dict(
+    inputs=hj.mixture(MEMORIES, jnp.array([3.0, 0.5, 0.4, 0.3])), x0=2.5 * MEMORIES[0], t1=1.0
+)
+SMOOTH = hj.IDPHopfield(MEMORIES, activation=hj.Tanh(1.0))
+
+
+@pytest.mark.parametrize(
+    ("solver", "least", "most"),
+    [
+        (dfx.Euler(), 0.85, 1.15),
+        pytest.param(dfx.Heun(), 0.85, 1.15, marks=pytest.mark.slow),
+        # 1.5; a part of the error still falls as dt² here. Without the right Lévy area it is 1.
+        pytest.param(dfx.ShARK(), 1.35, 2.2, marks=pytest.mark.slow),
+    ],
+)
+def test_strong_order_from_a_retrieved_start(solver, least, most):
+    # The same Brownian motions on finer and finer grids. Additive noise: Euler has order 1.
+    keys = jax.random.split(noise_key, 30)
+
+    def end(level, solver):
+        noise = hj.AdditiveNoise(0.5, hj.Gaussian(refinement=level, full_precision=True))
+        dt = 0.25 / 2**level
+        return jax.vmap(
+            lambda key: (
+                solve(SMOOTH, noise=noise, key=key, dt=dt, solver=solver, **RETRIEVED).final_state
+            )
+        )(keys)
+
+    exact = end(8, dfx.ShARK())
+    levels = np.array([1, 3, 5])
+    errors = [np.sqrt(np.mean((end(level, solver) - exact) ** 2)) for level in levels]
+    assert least < slope(0.25 / 2.0**levels, errors) < most
+
+
+@pytest.mark.parametrize(
+    ("solver", "order"),
+    [(dfx.Euler(), 1), (dfx.Heun(), 2), (dfx.Bosh3(), 3), (dfx.ReversibleHeun(), 2)],
+)
+def test_solvers_keep_their_order_across_an_input_switch(solver, order):
+    # Bosh3 and ReversibleHeun reuse the last stage of a step, which belongs to the old input.
+    schedule = hj.Schedule([0.0, 0.4], VALUES[:2])
+
+    def end(dt):
+        return solve(SMOOTH, schedule, t1=1.0, dt=dt, solver=solver).final_state
+
+    # The reference stops and starts anew at the switch, with no schedule at all.
+    fine = dict(dt=0.001, solver=dfx.Dopri8())
+    middle = solve(SMOOTH, VALUES[0], t1=0.4, **fine).final_state
+    exact = solve(SMOOTH, VALUES[1], middle, t1=0.6, **fine).final_state
+    steps = 0.1 / 2.0 ** np.array([0, 2, 4])
+    errors = [np.max(np.abs(end(dt) - exact)) for dt in steps]
+    assert slope(steps, errors) == pytest.approx(order, abs=0.2)
+
+
+# --- the Ornstein-Uhlenbeck process that is left without input -----------------------------------
+
+
+def test_zero_input_gives_the_exact_ornstein_uhlenbeck_process():
+    # IDP at u = 0 has W = 0. Euler: x' = a x + σ√dt ξ with a = 1 − dt, known in closed form;
+    # its stationary variance is (σ²/2) / (1 − dt/2).
+    sigma, dt, steps, lag, size = 2.0, 0.1, 40, 5, 20_000
+    model = hj.IDPHopfield(jnp.ones((1, size)))
+    start = jnp.full(size, 3.0)
+    trajectory = hj.solve(
+        model,
+        jnp.zeros(size),
+        start,
+        t1=(steps + lag) * dt,
+        dt=dt,
+        noise=hj.AdditiveNoise(sigma),
+        key=KEY,
+        save_every=dt * lag,
+        save_fn=save_state,
+    )
+    assert trajectory.saved is not None
+    early, late = np.asarray(trajectory.saved[-2]), np.asarray(trajectory.saved[-1])
+    a = 1 - dt
+
+    def variance(n):
+        return sigma**2 * dt * (1 - a ** (2 * n)) / (1 - a**2)
+
+    mean_z = (early.mean() - a**steps * 3.0) / np.sqrt(variance(steps) / size)
+    assert 2 * stats.norm.sf(abs(mean_z)) > FALSE_ALARM
+    centred, later = early - a**steps * 3.0, late - a ** (steps + lag) * 3.0
+    chi2 = np.sum(centred**2) / variance(steps)
+    assert 2 * min(stats.chi2.cdf(chi2, size), stats.chi2.sf(chi2, size)) > FALSE_ALARM
+    products = centred * later
+    covariance = a**lag * variance(steps)
+    spread = np.sqrt((variance(steps) * variance(steps + lag) + covariance**2) / size)
+    assert 2 * stats.norm.sf(abs((products.mean() - covariance) / spread)) > FALSE_ALARM
+    # The test would notice the continuous-time variance: it is 5% off.
+    assert abs(variance(steps) / (sigma**2 / 2) - 1) > 0.04
+
+
+@pytest.mark.parametrize("strength", [jnp.linspace(0.5, 2.0, 4000)], ids=["per entry"])
+def test_noise_strength_per_entry(strength):
+    size = strength.size
+    model = hj.IDPHopfield(jnp.ones((1, size)))
+    end = solve(
+        model,
+        jnp.zeros(size),
+        jnp.zeros(size),
+        t1=0.01,
+        noise=hj.AdditiveNoise(strength),
+        key=KEY,
+    ).final_state
+    assert stats.kstest(np.asarray(end / strength / 0.1), "norm").pvalue > FALSE_ALARM
+
+
+def proportional(t, x):
+    return 0.8 * x
+
+
+@pytest.mark.parametrize(
+    ("solver", "order"),
+    [pytest.param(dfx.Euler(), 0.5, marks=pytest.mark.slow), (dfx.ItoMilstein(), 1.0)],
+)
+def test_state_dependent_noise_converges_to_the_ito_solution(solver, order):
+    # Geometric Brownian motion: x(1) = x0 exp(−(1 + s²/2) + s B(1)) in the sense of Itô.
+    model = Probe(lambda t, x, drive: -x, num_neurons=20)
+    ones = jnp.ones(20)
+    keys = jax.random.split(KEY, 30)
+
+    def motion(key):
+        law = hj.Gaussian(full_precision=True)
+        path = law.path(key, 20, jnp.dtype(jnp.float64), 1.0, 1.0, dfx.BrownianIncrement)
+        return path.evaluate(0.0, 1.0)
+
+    exact = jnp.exp(-(1 + 0.8**2 / 2) + 0.8 * jax.vmap(motion)(keys))
+    errors = []
+    levels = np.array([3, 5, 7])
+    for level in levels:
+        law = hj.Gaussian(refinement=int(level), full_precision=True)
+        noise = hj.MultiplicativeNoise(proportional, law)
+        options = dict(t1=1.0, dt=0.5**level, noise=noise, solver=solver)
+        end = jax.vmap(lambda key, options=options: solve(model, ones, ones, key=key, **options))(
+            keys
+        ).final_state
+        errors.append(np.sqrt(np.mean((end - exact) ** 2)))
+    assert slope(0.5**levels, errors) == pytest.approx(order, abs=0.15)
+
+
+# --- solvers and steps ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Euler", "Heun", "Midpoint", "Ralston", "ReversibleHeun", "EulerHeun", "ItoMilstein"),
+        *("StratonovichMilstein", "SEA", "SRA1", "ShARK", "GeneralShARK", "SlowRK", "SPaRK"),
+    ],
+)
+def test_every_stochastic_solver_follows_the_same_noise(name):
+    solver = getattr(dfx, name)()
+    noise = hj.AdditiveNoise(0.3, hj.Gaussian(refinement=3))
+    fine = solve(SMOOTH, noise=hj.AdditiveNoise(0.3, hj.Gaussian(refinement=5)), key=KEY, dt=0.0025)
+    coarse = solve(SMOOTH, noise=noise, key=KEY, solver=solver)
+    np.testing.assert_allclose(coarse.final_state, fine.final_state, atol=0.02)
+
+
+def test_adaptive_steps_without_noise():
+    controller = dfx.PIDController(rtol=1e-9, atol=1e-9)
+    adaptive = solve(SMOOTH, stepsize_controller=controller)
+    fine = solve(SMOOTH, dt=0.002, save_every=0.02, solver=dfx.Dopri5())
+    np.testing.assert_allclose(adaptive.ts, fine.ts, atol=1e-12)
+    np.testing.assert_allclose(adaptive.overlaps, fine.overlaps, atol=1e-5)
+    np.testing.assert_allclose(adaptive.final_state, fine.final_state, atol=1e-7)
+
+
+def test_adaptive_steps_with_noise_agree_with_fixed_ones_on_the_same_tree():
+    # Both clocks see the one Brownian tree only if it lives on the time axis: dt = 1 makes the
+    # clocks agree, so a fixed solve with dt = 1/64 is compared in distribution instead.
+    noise = hj.AdditiveNoise(0.5, "tree")
+    keys = jax.random.split(KEY, 200)
+
+    def final_mean(key, **kwargs):
+        end = solve(SMOOTH, VALUES[0], t1=1.0, dt=1 / 64, noise=noise, key=key, **kwargs)
+        return jnp.where(end.ok, end.overlaps[-1, 0], jnp.nan)
+
+    controller = dfx.PIDController(rtol=1e-3, atol=1e-3)
+    adaptive = jax.vmap(lambda key: final_mean(key, stepsize_controller=controller))(keys)
+    fixed = jax.vmap(final_mean)(jax.random.split(jax.random.key(99), 200))
+    assert np.isfinite(adaptive).all()
+    assert stats.ks_2samp(adaptive, fixed).pvalue > 1e-4
+
+
+def test_implicit_solvers_work_with_fixed_steps_and_tolerances():
+    solver = dfx.Kvaerno3(root_finder=dfx.VeryChord(rtol=1e-8, atol=1e-8))
+    fine = solve(SMOOTH, dt=0.002, solver=dfx.Dopri5()).final_state
+    np.testing.assert_allclose(solve(SMOOTH, solver=solver).final_state, fine, atol=1e-5)
+
+
+# --- transformations -----------------------------------------------------------------------------
+
+
+def test_vmap_over_everything_equals_a_loop():
+    keys = jax.random.split(KEY, 3)
+    memories = jax.vmap(
+        lambda key: hj.random_memories(key, num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS)
+    )(keys)
+    sigmas = jnp.array([0.1, 0.5, 2.0])
+
+    def one(memories, weights, x0, sigma, key):
+        schedule = hj.Schedule([0.0, 0.5, 1.2], hj.mixture(memories, weights))
+        noise = hj.AdditiveNoise(sigma)
+        return solve(hj.IDPHopfield(memories), schedule, x0, noise=noise, key=key).overlaps
+
+    batch = (memories, jnp.stack([WEIGHTS, 2 * WEIGHTS, 3 * WEIGHTS]), memories[:, 0], sigmas, keys)
+    together = jax.vmap(one)(*batch)
+    jitted = jax.jit(jax.vmap(one))(*batch)
+    for trial in range(3):
+        alone = one(*(leaf[trial] for leaf in batch))
+        np.testing.assert_allclose(together[trial], alone, atol=1e-9)
+        np.testing.assert_allclose(jitted[trial], alone, atol=1e-9)
+
+
+def test_vmap_over_modules_themselves():
+    noise = eqx.filter_vmap(hj.AdditiveNoise)(jnp.array([0.0, 1.0]))
+    schedule = eqx.filter_vmap(lambda scale: hj.Schedule([0.0, 0.5, 1.2], scale * VALUES))(
+        jnp.array([1.0, 2.0])
+    )
+    model = hj.IDPHopfield(MEMORIES)
+    batch = eqx.filter_vmap(lambda s, n: solve(model, s, noise=n, key=KEY))(schedule, noise)
+    alone = solve(
+        model,
+        hj.Schedule([0.0, 0.5, 1.2], 2 * VALUES),
+        noise=hj.AdditiveNoise(1.0),
+        key=KEY,
+    )
+    np.testing.assert_allclose(batch.final_state[1], alone.final_state, atol=1e-9)
+
+
+def test_split_over_devices_equals_one_device():
+    mesh = jax.make_mesh((2,), ("trials",), axis_types=(AxisType.Auto,))
+    spec = PartitionSpec("trials")
+    keys = jax.random.split(KEY, 8)
+
+    def run(keys):
+        noise = hj.AdditiveNoise(0.5)
+        model = hj.IDPHopfield(MEMORIES)
+        return jax.vmap(lambda key: solve(model, noise=noise, key=key).final_state)(keys)
+
+    split = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
+    sharding = jax.sharding.NamedSharding(mesh, spec)
+    automatic = jax.jit(run, in_shardings=sharding, out_shardings=sharding)
+    np.testing.assert_allclose(split(keys), run(keys), atol=1e-9)
+    np.testing.assert_allclose(automatic(keys), run(keys), atol=1e-9)
+
+
+def loss(strength, sigma, *, adjoint=None, dtype=jnp.float64):
+    trajectory = solve(
+        hj.IDPHopfield(MEMORIES.astype(dtype)),
+        strength * RETRIEVED["inputs"],
+        RETRIEVED["x0"],
+        noise=hj.AdditiveNoise(sigma),
+        key=KEY,
+        adjoint=adjoint,
+    )
+    return jnp.mean(trajectory.overlaps[:, 0])
+
+
+def test_reverse_mode_gradient_against_central_differences():
+    at, step = (jnp.asarray(0.9), jnp.asarray(2.0)), 1e-5
+    gradient = jax.grad(loss, argnums=(0, 1))(*at)
+    strength = (loss(at[0] + step, at[1]) - loss(at[0] - step, at[1])) / (2 * step)
+    sigma = (loss(at[0], at[1] + step) - loss(at[0], at[1] - step)) / (2 * step)
+    np.testing.assert_allclose(gradient, (strength, sigma), rtol=1e-6, atol=1e-9)
+    assert all(abs(g) > 1e-3 for g in gradient)
+
+
+@pytest.mark.parametrize(
+    ("adjoint", "solver"),
+    [
+        (dfx.ForwardMode(), dfx.Euler()),
+        (dfx.DirectAdjoint(), dfx.ShARK()),
+        pytest.param(dfx.ForwardMode(), dfx.ShARK(), marks=pytest.mark.slow),
+        pytest.param(dfx.DirectAdjoint(), dfx.Heun(), marks=pytest.mark.slow),
+    ],
+)
+def test_forward_mode_agrees_with_reverse_mode(adjoint, solver):
+    def end(strength, adjoint):
+        inputs = hj.Schedule([0.0, 0.5, 1.2], strength * VALUES)
+        noise = hj.AdditiveNoise(1.0)
+        options = dict(noise=noise, key=KEY, adjoint=adjoint, solver=solver)
+        return solve(SMOOTH, inputs, t1=1.5, **options).overlaps[-1, 0]
+
+    one = jnp.asarray(1.0)
+    reverse = jax.grad(end)(one, None)
+    forward = jax.jvp(lambda s: end(s, adjoint), (one,), (one,))[1]
+    np.testing.assert_allclose(forward, reverse, rtol=1e-9)
+    if isinstance(adjoint, dfx.DirectAdjoint):
+        np.testing.assert_allclose(jax.grad(end)(one, adjoint), reverse, rtol=1e-9)
+
+
+def test_float32_gradient_agrees_with_float64_on_the_same_noise():
+    # From a retrieved start; at σ = 2, where rounding is not amplified by a decision.
+    single, double = (
+        jax.grad(loss)(jnp.asarray(0.9, dtype), 2.0, dtype=dtype)
+        for dtype in (jnp.float32, jnp.float64)
+    )
+    assert single.dtype == jnp.float32
+    np.testing.assert_allclose(single, double, rtol=1e-4)
+
+
+class Counting(hj.AbstractActivation):
+    """tanh(10 x) that counts how often it is traced."""
+
+    scale: Float[Array, ""]
+    traces: ClassVar[int] = 0
+
+    def __call__(self, x):
+        Counting.traces += 1
+        return jnp.tanh(self.scale * x)
+
+    def antiderivative(self, x):
+        return x
+
+
+def test_new_numbers_do_not_recompile():
+    def run(scale, memories, weights, sigma, seed, x0):
+        model = hj.IDPHopfield(memories, activation=Counting(jnp.asarray(scale)))
+        schedule = hj.Schedule([0.0, 0.5, 1.2], hj.mixture(memories, weights))
+        noise = hj.AdditiveNoise(sigma)
+        return solve(model, schedule, x0, noise=noise, key=jax.random.key(seed))
+
+    run(10.0, MEMORIES, WEIGHTS, 1.0, 0, X0)
+    traces = Counting.traces
+    assert traces > 0
+    for number in range(1, 4):
+        run(float(number), -MEMORIES, WEIGHTS * number, 1.0 + number, number, X0 * number)
+        run(10.0, np.asarray(MEMORIES), WEIGHTS, jnp.asarray(1.5), number, np.asarray(X0))
+        run(10.0, MEMORIES, WEIGHTS, number, number, X0)
+    assert Counting.traces == traces
+
+
+# --- divergence ----------------------------------------------------------------------------------
+
+
+def cubic(t, x, drive):
+    return x**3
+
+
+def test_divergence_alone_raises_and_names_the_time():
+    model = Probe(cubic)
+    with pytest.raises(hj.DivergenceError, match=r"by t = 0\.6 .*throw=False"):
+        solve(model, jnp.zeros(2), jnp.ones(2), save_every=0.1)
+    trajectory = solve(model, jnp.zeros(2), jnp.ones(2), save_every=0.1, throw=False)
+    assert not trajectory.ok
+    assert trajectory.diverged_at == pytest.approx(0.6)
+    # tanh of an infinite state is 1, a perfect overlap to look at.
+    before = np.asarray(trajectory.ts) < 0.59
+    assert np.isfinite(trajectory.overlaps[before]).all()
+    assert np.isnan(trajectory.overlaps[~before]).all()
+    assert "diverged" in repr(trajectory)
+
+
+def test_divergence_between_the_last_saved_time_and_the_end_is_noticed():
+    model = Probe(cubic)
+    trajectory = solve(model, jnp.zeros(2), jnp.ones(2), t1=0.6, save_every=0.5, throw=False)
+    assert not trajectory.ok
+    assert trajectory.diverged_at == pytest.approx(0.6)
+    assert np.isfinite(trajectory.overlaps).all()
+
+
+def test_divergence_under_vmap_marks_that_trial_only():
+    model = Probe(cubic)
+    starts = jnp.array([[0.1, 0.1], [1.0, 1.0], [0.2, 0.2]])
+    batch = jax.vmap(lambda x0: solve(model, jnp.zeros(2), x0))(starts)
+    assert batch.ok.tolist() == [True, False, True]
+    assert np.isfinite(batch.overlaps[jnp.array([0, 2])]).all()
+    assert np.isnan(batch.overlaps[1, -1]).all()
+    assert "2 of 3 ok" in repr(batch)
+
+
+def test_adaptive_steps_that_shrink_to_nothing_are_not_ok():
+    model = Probe(cubic)
+    controller = dfx.PIDController(rtol=1e-6, atol=1e-6)
+    trajectory = solve(
+        model, jnp.zeros(2), jnp.ones(2), stepsize_controller=controller, throw=False
+    )
+    assert not trajectory.ok
+    assert trajectory.diverged_at < 0.6
+    assert np.isnan(trajectory.overlaps[-1]).all()
+
+
+# --- what comes back -----------------------------------------------------------------------------
+
+
+def test_saving_does_not_change_the_trajectory_and_saves_what_is_asked():
+    model = hj.IDPHopfield(MEMORIES)
+    noise = hj.AdditiveNoise(0.5)
+
+    def observe(t, state):
+        return {"t": t, "first": state[0]}
+
+    full = solve(model, noise=noise, key=KEY, save_every=0.01, save_fn=observe)
+    thin = solve(model, noise=noise, key=KEY, save_every=0.3)
+    assert full.saved is not None
+    assert thin.saved is None
+    np.testing.assert_allclose(full.saved["t"], full.ts, atol=1e-12)
+    np.testing.assert_allclose(full.saved["first"][0], X0[0])
+    np.testing.assert_allclose(thin.ts, [0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8])
+    np.testing.assert_allclose(thin.overlaps, full.overlaps[::30][: len(thin.ts)], atol=1e-9)
+    np.testing.assert_allclose(thin.final_state, full.final_state, atol=1e-9)
+
+
+def test_repr_tells_how_it_ended():
+    text = repr(solve(hj.IDPHopfield(MEMORIES)))
+    assert "101 saved times from 0 to 2, 4 memories, 60 state entries" in text
+    assert "t = 2 " in text
+    abstract = jax.eval_shape(lambda: solve(hj.IDPHopfield(MEMORIES)))
+    assert "shape=(101, 4)" in repr(abstract)
+
+
+def test_float32_run_under_x64_stays_in_float32():
+    model = hj.IDPHopfield(MEMORIES.astype(jnp.float32))
+    trajectory = solve(model, noise=hj.AdditiveNoise(0.5), key=KEY)
+    assert trajectory.overlaps.dtype == trajectory.final_state.dtype == jnp.float32
+    double = solve(hj.IDPHopfield(MEMORIES), noise=hj.AdditiveNoise(0.5), key=KEY)
+    np.testing.assert_allclose(trajectory.overlaps[:20], double.overlaps[:20], atol=2e-3)
+
+
+def test_legacy_keys_give_the_same_noise():
+    model = hj.IDPHopfield(MEMORIES)
+    noise = hj.AdditiveNoise(0.5)
+    old = solve(model, noise=noise, key=jax.random.PRNGKey(3))
+    new = solve(model, noise=noise, key=jax.random.key(3))
+    np.testing.assert_array_equal(old.overlaps, new.overlaps)
