@@ -17,7 +17,7 @@ LAWS = [hj.Gaussian(), hj.Gaussian(refinement=2), hj.TwoPoint()]
 FALSE_ALARM = 1e-5  # of each statistical test below; the keys are fixed
 
 
-def make_path(law, size=33, dtype=jnp.float32, key=KEY, levy_area=dfx.BrownianIncrement):
+def make_path(law, size=33, dtype=jnp.float32, key=KEY, levy_area: type = dfx.BrownianIncrement):
     return law.path(key, size, jnp.dtype(dtype), 1000.0, 1.0, levy_area)
 
 

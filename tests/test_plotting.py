@@ -7,6 +7,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from hopjax import plotting
 
@@ -44,9 +45,9 @@ def test_functions_make_axes_of_their_own():
         lambda: plotting.plot_overlaps(TS, OVERLAPS),
         lambda: plotting.plot_band(TS, TS, TS - 1, TS + 1),
         lambda: plotting.plot_shown([0.0, 1.0], [0, 1], 3.0),
-        lambda: plotting.plot_weights([1.0, 2.0]),
+        lambda: plotting.plot_weights(np.array([1.0, 2.0])),
     ):
-        assert isinstance(draw(), plt.Axes)
+        assert isinstance(draw(), Axes)
     assert len(plt.get_fignums()) == 4
 
 

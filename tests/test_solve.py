@@ -28,7 +28,7 @@ X0 = jax.random.normal(start_key, (NUM_NEURONS,))
 MODELS = [hj.IDPHopfield, hj.ClassicHopfield]
 
 
-def solve(model, inputs=SCHEDULE, x0=X0, **kwargs):
+def solve(model: Any, inputs: Any = SCHEDULE, x0: Any = X0, **kwargs: Any) -> hj.Trajectory:
     settings: dict[str, Any] = {"t1": 2.0, "dt": 0.01, "noise": None, "key": None}
     return hj.solve(model, inputs, x0, **settings | kwargs)
 
@@ -161,7 +161,7 @@ def slope(steps, errors):
     return np.polyfit(np.log(steps), np.log(errors), 1)[0]
 
 
-RETRIEVED = dict(
+RETRIEVED: dict[str, Any] = dict(
     inputs=hj.mixture(MEMORIES, jnp.array([3.0, 0.5, 0.4, 0.3])), x0=2.5 * MEMORIES[0], t1=1.0
 )
 SMOOTH = hj.IDPHopfield(MEMORIES, activation=hj.Tanh(1.0))
@@ -207,7 +207,7 @@ def test_solvers_keep_their_order_across_an_input_switch(solver, order):
         return solve(SMOOTH, schedule, t1=1.0, dt=dt, solver=solver).final_state
 
     # The reference stops and starts anew at the switch, with no schedule at all.
-    fine = dict(dt=0.001, solver=dfx.Dopri8())
+    fine: dict[str, Any] = dict(dt=0.001, solver=dfx.Dopri8())
     middle = solve(SMOOTH, VALUES[0], t1=0.4, **fine).final_state
     exact = solve(SMOOTH, VALUES[1], middle, t1=0.6, **fine).final_state
     steps = 0.1 / 2.0 ** np.array([0, 2, 4])

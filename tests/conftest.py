@@ -1,0 +1,17 @@
+"""What all tests share: float64, and the repository root to import from."""
+
+import sys
+from pathlib import Path
+
+import jax
+
+# Plain `pytest` puts only this folder on the path; `experiments` is imported from the root.
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+# Promotion stays at JAX's defaults: two-point noise broadcasts ranks, some tests mix float dtypes.
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)  # so that splitting over devices can be tested
+
+# Relative tolerance of float64 algebra: two ways of writing one formula.
+EXACT = 1e-10

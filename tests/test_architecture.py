@@ -1,0 +1,238 @@
+"""The house rules: imports point one way, classes are abstract or final, annotations are true."""
+
+import ast
+import functools
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+
+import equinox as eqx
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "hopjax"
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+# What each module may import of the package: whatever stands above it.
+DATA = {"_checks", "activations", "memories", "inputs"}
+LAYERS: dict[str, set[str]] = {
+    "_checks": set(),
+    "activations": {"_checks"},
+    "memories": {"_checks"},
+    "inputs": {"_checks"},
+    "models": DATA,
+    "noise": {"_checks"},
+    "solve": DATA | {"models", "noise"},
+    "ensemble": DATA | {"models", "noise", "solve"},
+    # These stand aside: they see arrays or equations, never a solve.
+    "statistics": {"_checks"},
+    "theory": {"_checks", "activations"},
+    "plotting": {"_checks"},
+}
+
+EVERYWHERE = {"equinox", "jax", "jaxtyping", "numpy"}
+THIRD_PARTY: dict[str, set[str]] = {
+    "noise": {"diffrax"},
+    "solve": {"diffrax", "lineax"},
+    "ensemble": {"tqdm"},
+    "plotting": {"matplotlib"},
+}
+
+
+@functools.cache
+def syntax(module: str) -> ast.Module:
+    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+
+
+def imports(module: str) -> Iterator[str]:
+    """Dotted names of everything imported, inside functions too."""
+    for node in ast.walk(syntax(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"hopjax/{module}.py:{node.lineno} imports relatively"
+            # `from hopjax import models` is an import of hopjax.models.
+            prefixed = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from prefixed if node.module == "hopjax" else [node.module or ""]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module):
+    assert module in LAYERS, f"hopjax/{module}.py needs a place in LAYERS"
+    inner = {name for name in imports(module) if name.split(".")[0] == "hopjax"}
+    # "hopjax" alone would be everything.
+    above = {name.split(".")[1] if "." in name else name for name in inner}
+    assert above <= LAYERS[module]
+
+
+@pytest.mark.parametrize("module", [*MODULES, "__init__"])
+def test_third_party_imports_are_the_allowed_ones(module):
+    top_level = {name.split(".")[0] for name in imports(module)}
+    outer = top_level - {"hopjax"} - sys.stdlib_module_names
+    assert outer <= EVERYWHERE | THIRD_PARTY.get(module, set())
+
+
+def test_layers_have_no_cycle():
+    placed: set[str] = set()
+    for module, above in LAYERS.items():
+        assert above <= placed
+        placed.add(module)
+
+
+@pytest.mark.parametrize("module", [*MODULES, "__init__"])
+def test_annotations_are_evaluated(module):
+    # As strings they would switch off Equinox's check of abstract fields, without a word.
+    assert "__future__" not in imports(module)
+
+
+def python(script: str, *options: str) -> str:
+    """Run a script in a fresh interpreter."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(
+        [sys.executable, *options, "-c", textwrap.dedent(script)],
+        # Fast code is not wanted, but soon.
+        env=os.environ | {"PYTHONPATH": path, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_import_is_light():
+    loaded = python("import hopjax, sys; print(*sys.modules)").split()
+    assert "hopjax.solve" in loaded
+    assert not {"matplotlib", "optax", "xarray", "pandas", "tqdm"} & set(loaded)
+
+
+@functools.cache
+def equinox_classes() -> tuple[type, ...]:
+    """Every Equinox Module class that the package defines, private ones included."""
+    modules = [importlib.import_module(f"hopjax.{module}") for module in MODULES]
+    return tuple(
+        value
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and issubclass(value, eqx.Module)
+        and value.__module__ == module.__name__
+    )
+
+
+def is_abstract(cls: type) -> bool:
+    return cls.__name__.lstrip("_").startswith("Abstract")
+
+
+def descendants(cls: type) -> list[type]:
+    return [other for other in equinox_classes() if issubclass(other, cls) and other is not cls]
+
+
+def test_classes_are_abstract_or_final():
+    names = {cls.__name__ for cls in equinox_classes()}
+    assert {"AbstractHopfield", "IDPHopfield", "Schedule", "Trajectory"} <= names
+    for cls in equinox_classes():
+        assert inspect.isabstract(cls) == is_abstract(cls), cls
+        assert is_abstract(cls) or not descendants(cls), cls
+
+
+def test_concrete_methods_are_never_overridden():
+    checked = 0
+    for cls in filter(is_abstract, equinox_classes()):
+        concrete = {
+            name
+            for name, value in vars(cls).items()
+            if (inspect.isfunction(value) or isinstance(value, property))
+            and not name.startswith("__")  # these are made anew for every dataclass
+            and not getattr(value, "__isabstractmethod__", False)
+        }
+        for descendant in descendants(cls):
+            assert not concrete & vars(descendant).keys(), (cls, descendant)
+            checked += len(concrete)
+    assert checked > 0
+
+
+# The annotations hold while everything runs: beartype checks each call, with the array shapes.
+TYPE_CHECKED = """
+    from jaxtyping import TypeCheckError, install_import_hook
+
+    with install_import_hook("hopjax", "beartype.beartype"):
+        import hopjax as hj
+
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    memories = hj.random_memories(keys[0], num_memories=3, num_neurons=8)
+    hj.orthogonal_memories(num_memories=3, num_neurons=8, key=keys[0])
+    inputs = hj.mixture(memories, np.array([[1.0, 0.2, 0.1], [0.1, 0.2, 1.0]], np.float32))
+    x0 = hj.corrupt(keys[1], memories[0], 0.2)
+
+    class Cosine(eqx.Module):
+        amplitude: jax.Array
+
+        def __call__(self, t):
+            return self.amplitude * jnp.cos(t)
+
+    def state(t, x):
+        return t, x
+
+    def proportional(t, x):
+        return 0.1 * x
+
+    def run(model, shown, noise, x0=x0, key=keys[0]):
+        return hj.solve(
+            model, shown, x0, t1=0.3, dt=0.1, noise=noise, key=key, save_every=0.1, save_fn=state
+        )
+
+    classic = hj.ClassicHopfield(np.asarray(memories, int), hj.Erf(3), self_coupling=True)
+    idp = hj.IDPHopfield(memories, hj.Algebraic(np.float32(3.0)))
+    schedule = hj.Schedule([0.0, 0.2], inputs)
+    for model in (classic, idp):
+        model.energy(x0, inputs[0])
+        model.saliency(inputs[0])
+
+    trajectory = run(classic, schedule.pulsed(0.1), hj.AdditiveNoise(0.5))
+    assert "3 memories" in repr(trajectory)
+    assert trajectory.overlaps.shape == (4, 3)
+    assert run(classic, np.asarray(inputs[0]), hj.AdditiveNoise(np.ones(8), "two_point")).ok
+    assert run(classic, Cosine(inputs[0]), None, key=None).ok
+    finer = hj.Gaussian(refinement=1)
+    assert run(idp, inputs[0], hj.MultiplicativeNoise(proportional, finer), np.asarray(x0)).ok
+
+    # Everything that a batch can vary, and its gradient.
+    law = hj.TwoPoint()
+
+    @jax.jit
+    @jax.vmap
+    def slope(key, patterns, strength, onset):
+        def overlap(strength):
+            model = hj.IDPHopfield(patterns)
+            shown = hj.Schedule(jnp.stack([0 * onset, onset]), inputs)
+            solution = run(model, shown, hj.AdditiveNoise(strength, law), patterns[0], key)
+            return jnp.sum(solution.overlaps[-1]), solution
+
+        return jax.grad(overlap, has_aux=True)(strength)
+
+    gradients, solutions = slope(
+        keys, jnp.stack(3 * [memories]), jnp.array([0.1, 0.2, 0.3]), jnp.array([0.1, 0.2, 0.1])
+    )
+    assert jnp.isfinite(gradients).all()
+    assert "3 trials (3 of 3 ok)" in repr(solutions)
+
+    # And the checks were on.
+    try:
+        idp.energy(x0, x0[:3])
+    except TypeCheckError:
+        print("checked")
+"""
+
+
+def test_annotations_are_true():
+    assert python(TYPE_CHECKED, "-W", "error").split() == ["checked"]

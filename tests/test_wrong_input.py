@@ -1,0 +1,518 @@
+"""Wrong input is refused early: one line that names the argument and what was given."""
+
+# Calls that a type checker refuses are what is tested here.
+# pyright: reportArgumentType=false
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array, Float
+
+import hopjax as hj
+
+MEMORIES = np.array([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]], float)
+KEY = jax.random.key(0)
+NAN = float("nan")
+INF = float("inf")
+
+
+def solve(**changes: Any) -> hj.Trajectory:
+    """A correct call, but for the changes."""
+    right: dict[str, Any] = {
+        "model": hj.IDPHopfield(MEMORIES),
+        "inputs": MEMORIES[0],
+        "x0": np.ones(8),
+        "t1": 1.0,
+        "dt": 0.1,
+        "noise": None,
+        "key": None,
+    }
+    return hj.solve(**(right | changes))
+
+
+def noisy(noise: Any = None, **changes: Any) -> hj.Trajectory:
+    """The same with noise."""
+    return solve(**({"noise": noise or hj.AdditiveNoise(0.5), "key": KEY} | changes))
+
+
+def schedule(onsets: Any, values: Any = None) -> hj.Schedule:
+    return hj.Schedule(onsets, np.ones((len(onsets), 8)) if values is None else values)
+
+
+def with_entry(array: np.ndarray, value: Any) -> np.ndarray:
+    """A copy with another last entry."""
+    array = array.astype(np.result_type(array, type(value)))
+    array[(-1,) * array.ndim] = value
+    return array
+
+
+def scalar_input(t):
+    return t
+
+
+def matrix_input(t):
+    return t * jnp.ones((8, 8))
+
+
+def forgetful_input():
+    return jnp.ones(8)
+
+
+def half(t, x):
+    del t
+    return 0.5 * x
+
+
+def short(t, x):
+    del t
+    return x[:3]
+
+
+PID = dfx.PIDController(rtol=1e-3, atol=1e-3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A wrong call, the argument that is at fault and what the message must show of it."""
+
+    call: Callable[[], Any]
+    error: type[Exception]
+    argument: str
+    shows: str
+
+
+CASES = {
+    # model
+    "model a string": Case(lambda: solve(model="idp"), TypeError, "model", "'idp'"),
+    "model a class": Case(
+        lambda: solve(model=hj.IDPHopfield), TypeError, "model", "the class IDPHopfield"
+    ),
+    "model its memories": Case(lambda: solve(model=MEMORIES), TypeError, "model", "(2, 8)"),
+    "model batched": Case(
+        lambda: solve(model=jax.vmap(hj.IDPHopfield)(np.stack(3 * [MEMORIES]))),
+        ValueError,
+        "model",
+        "(3, 2, 8)",
+    ),
+    "memories with 0": Case(
+        lambda: hj.IDPHopfield(with_entry(MEMORIES, 0.0)), ValueError, "memories", "0.0"
+    ),
+    "memories of 0 and 1": Case(
+        lambda: hj.ClassicHopfield((MEMORIES + 1) / 2),
+        ValueError,
+        "memories",
+        "0.0 at index [0, 4]",
+    ),
+    "memories with NaN": Case(
+        lambda: hj.IDPHopfield(with_entry(MEMORIES, NAN)), ValueError, "memories", "nan"
+    ),
+    "memories 1-D": Case(lambda: hj.IDPHopfield(MEMORIES[0]), ValueError, "memories", "(8,)"),
+    "memories 3-D": Case(
+        lambda: hj.IDPHopfield(MEMORIES[None]), ValueError, "memories", "(1, 2, 8)"
+    ),
+    "memories complex": Case(
+        lambda: hj.IDPHopfield(MEMORIES + 0j), TypeError, "memories", "complex128"
+    ),
+    "memories strings": Case(
+        lambda: hj.IDPHopfield([["+", "-"]]), TypeError, "memories", "[['+', '-']]"
+    ),
+    "memories ragged": Case(
+        lambda: hj.IDPHopfield([[1, -1], [1]]), TypeError, "memories", "[[1, -1], [1]]"
+    ),
+    "memories float16": Case(
+        lambda: hj.IDPHopfield(MEMORIES.astype(np.float16)), TypeError, "memories", "float16"
+    ),
+    "memories none": Case(lambda: hj.IDPHopfield(None), TypeError, "memories", "None"),
+    "memories of no neurons": Case(
+        lambda: hj.IDPHopfield(np.ones((2, 0))), ValueError, "memories", "(2, 0)"
+    ),
+    "self_coupling an integer": Case(
+        lambda: hj.IDPHopfield(MEMORIES, self_coupling=1), TypeError, "self_coupling", "1 (int)"
+    ),
+    "self_coupling a string": Case(
+        lambda: hj.ClassicHopfield(MEMORIES, self_coupling="no"), TypeError, "self_coupling", "'no'"
+    ),
+    "self_coupling traced": Case(
+        lambda: jax.jit(lambda flag: hj.IDPHopfield(MEMORIES, self_coupling=flag))(True),
+        TypeError,
+        "self_coupling",
+        "traced",
+    ),
+    "activation a function": Case(
+        lambda: hj.IDPHopfield(MEMORIES, jnp.tanh), TypeError, "activation", "tanh"
+    ),
+    "activation a class": Case(
+        lambda: hj.IDPHopfield(MEMORIES, hj.Tanh), TypeError, "activation", "the class Tanh"
+    ),
+    "activation a slope": Case(
+        lambda: hj.ClassicHopfield(MEMORIES, 10.0), TypeError, "activation", "10.0"
+    ),
+    "slope 0": Case(lambda: hj.Tanh(0), ValueError, "slope", "0.0"),
+    "slope negative": Case(lambda: hj.Erf(-1.0), ValueError, "slope", "-1.0"),
+    "slope NaN": Case(lambda: hj.Algebraic(NAN), ValueError, "slope", "nan"),
+    "slope infinite": Case(lambda: hj.Tanh(INF), ValueError, "slope", "inf"),
+    "slope beyond integers": Case(lambda: hj.Tanh(10**30), TypeError, "slope", "1000000"),
+    "slope per neuron": Case(lambda: hj.Tanh(np.ones(8)), ValueError, "slope", "(8,)"),
+    "slope a string": Case(lambda: hj.Tanh("steep"), TypeError, "slope", "'steep'"),
+    # x0
+    "x0 too short": Case(lambda: solve(x0=np.ones(7)), ValueError, "x0", "(7,)"),
+    "x0 a scalar": Case(lambda: solve(x0=0.0), ValueError, "x0", "()"),
+    "x0 batched": Case(lambda: solve(x0=np.ones((3, 8))), ValueError, "x0", "(3, 8)"),
+    "x0 with NaN": Case(lambda: solve(x0=with_entry(np.ones(8), NAN)), ValueError, "x0", "nan"),
+    "x0 with infinity": Case(lambda: solve(x0=np.full(8, INF)), ValueError, "x0", "inf"),
+    "x0 a string": Case(lambda: solve(x0="random"), TypeError, "x0", "'random'"),
+    "x0 complex": Case(lambda: solve(x0=1j * np.ones(8)), TypeError, "x0", "complex128"),
+    # dt
+    "dt 0": Case(lambda: solve(dt=0.0), ValueError, "dt", "0.0"),
+    "dt negative": Case(lambda: solve(dt=-0.1), ValueError, "dt", "-0.1"),
+    "dt NaN": Case(lambda: solve(dt=NAN), ValueError, "dt", "nan"),
+    "dt infinite": Case(lambda: solve(dt=INF), ValueError, "dt", "inf"),
+    "dt a bool": Case(lambda: solve(dt=True), TypeError, "dt", "True"),
+    "dt an array": Case(lambda: solve(dt=np.array([0.1, 0.1])), TypeError, "dt", "(2,)"),
+    "dt a string": Case(lambda: solve(dt="0.1"), TypeError, "dt", "'0.1'"),
+    "dt an array of a bool": Case(lambda: solve(dt=np.array(True)), TypeError, "dt", "bool"),
+    "dt an array of a string": Case(lambda: solve(dt=np.array("0.1")), TypeError, "dt", "<U3"),
+    "dt a key": Case(lambda: solve(dt=KEY), TypeError, "dt", "key"),
+    "dt of the onsets": Case(lambda: schedule([0.0]).onset_steps(0.0), ValueError, "dt", "0.0"),
+    "dt complex": Case(lambda: solve(dt=np.complex128(0.1)), TypeError, "dt", "complex128"),
+    "dt above the time constant": Case(lambda: solve(dt=2.0, t1=4.0), ValueError, "dt", "2"),
+    "dt traced": Case(
+        lambda: jax.jit(lambda dt: solve(dt=dt).overlaps)(0.1), TypeError, "dt", "traced"
+    ),
+    # t1
+    "t1 off the grid": Case(lambda: solve(t1=1.05), ValueError, "t1", "1.05"),
+    "t1 below dt": Case(lambda: solve(t1=0.04), ValueError, "t1", "0.04"),
+    "t1 0": Case(lambda: solve(t1=0.0), ValueError, "t1", "0.0"),
+    "t1 negative": Case(lambda: solve(t1=-1.0), ValueError, "t1", "-1.0"),
+    "t1 beyond floats": Case(lambda: solve(t1=10**400), ValueError, "t1", "inf"),
+    "t1 infinite": Case(lambda: solve(t1=INF), ValueError, "t1", "inf"),
+    "t1 traced": Case(
+        lambda: jax.jit(lambda t1: solve(t1=t1).overlaps)(1.0), TypeError, "t1", "traced"
+    ),
+    "t1 beyond float32's integers": Case(
+        lambda: solve(model=hj.IDPHopfield(MEMORIES.astype(np.float32)), t1=2e6),
+        ValueError,
+        "t1",
+        "20000000",
+    ),
+    # save_every, save_fn
+    "save_every off the grid": Case(
+        lambda: solve(save_every=0.15), ValueError, "save_every", "0.15"
+    ),
+    "save_every 0": Case(lambda: solve(save_every=0), ValueError, "save_every", "0.0"),
+    "save_every beyond t1": Case(lambda: solve(save_every=2.0), ValueError, "save_every", "2"),
+    "save_fn not callable": Case(lambda: solve(save_fn="state"), TypeError, "save_fn", "'state'"),
+    # inputs
+    "inputs too short": Case(lambda: solve(inputs=np.ones(7)), ValueError, "inputs", "(7,)"),
+    "inputs batched": Case(lambda: solve(inputs=np.ones((3, 8))), ValueError, "inputs", "(3, 8)"),
+    "inputs NaN": Case(lambda: solve(inputs=np.full(8, NAN)), ValueError, "inputs", "nan"),
+    "inputs None": Case(lambda: solve(inputs=None), TypeError, "inputs", "None"),
+    "inputs a string": Case(lambda: solve(inputs="u"), TypeError, "inputs", "'u'"),
+    "inputs a class": Case(lambda: solve(inputs=hj.Schedule), TypeError, "inputs", "Schedule"),
+    "inputs of time, a scalar": Case(
+        lambda: solve(inputs=scalar_input), ValueError, "inputs", "()"
+    ),
+    "inputs of time, a matrix": Case(
+        lambda: solve(inputs=matrix_input), ValueError, "inputs", "(8, 8)"
+    ),
+    "inputs of no time": Case(
+        lambda: solve(inputs=forgetful_input), TypeError, "inputs", "forgetful_input"
+    ),
+    "inputs a schedule for other neurons": Case(
+        lambda: solve(inputs=schedule([0.0], np.ones((1, 9)))), ValueError, "inputs", "(1, 9)"
+    ),
+    # Schedule
+    "onsets off the grid": Case(
+        lambda: solve(inputs=schedule([0.0, 0.25])), ValueError, "onsets", "0.25"
+    ),
+    "onsets not from 0": Case(lambda: schedule([0.1, 0.2]), ValueError, "onsets", "0.1"),
+    "onsets falling": Case(lambda: schedule([0.0, 0.5, 0.3]), ValueError, "onsets", "0.3"),
+    "onsets repeated": Case(lambda: schedule([0.0, 0.5, 0.5]), ValueError, "onsets", "0.5"),
+    "onsets NaN": Case(lambda: schedule([0.0, NAN]), ValueError, "onsets", "nan"),
+    "onsets a number": Case(lambda: hj.Schedule(0.0, np.ones(8)), ValueError, "onsets", "()"),
+    "onsets none": Case(lambda: schedule([], np.ones((0, 8))), ValueError, "onsets", "none"),
+    "onsets a string": Case(lambda: schedule("0", np.ones((1, 8))), TypeError, "onsets", "'0'"),
+    "values of another number": Case(
+        lambda: schedule([0.0, 0.5], np.ones((3, 8))), ValueError, "values", "(3, 8)"
+    ),
+    "values 1-D": Case(lambda: schedule([0.0], np.ones(8)), ValueError, "values", "(8,)"),
+    "values infinite": Case(
+        lambda: schedule([0.0], np.full((1, 8), INF)), ValueError, "values", "inf"
+    ),
+    "duration of the window": Case(
+        lambda: schedule([0.0, 0.5, 0.7]).pulsed(0.3), ValueError, "duration", "0.3"
+    ),
+    "duration 0": Case(lambda: schedule([0.0]).pulsed(0), ValueError, "duration", "0.0"),
+    # noise and key
+    "noise a number": Case(lambda: noisy(8.0), TypeError, "noise", "8.0"),
+    "noise a class": Case(
+        lambda: noisy(hj.AdditiveNoise), TypeError, "noise", "the class AdditiveNoise"
+    ),
+    "noise a law": Case(lambda: noisy(hj.Gaussian()), TypeError, "noise", "Gaussian"),
+    "noise of wrong size": Case(
+        lambda: noisy(hj.AdditiveNoise(np.ones(7))), ValueError, "noise", "(7,)"
+    ),
+    "noise function of wrong size": Case(
+        lambda: noisy(hj.MultiplicativeNoise(short)), ValueError, "noise", "(3,)"
+    ),
+    "strength negative": Case(lambda: hj.AdditiveNoise(-1), ValueError, "strength", "-1.0"),
+    "strength NaN": Case(lambda: hj.AdditiveNoise(NAN), ValueError, "strength", "nan"),
+    "strength a matrix": Case(
+        lambda: hj.AdditiveNoise(np.eye(8)), ValueError, "strength", "(8, 8)"
+    ),
+    "strength a function": Case(lambda: hj.AdditiveNoise(half), TypeError, "strength", "half"),
+    "strength not a function": Case(
+        lambda: hj.MultiplicativeNoise(0.5), TypeError, "strength", "0.5"
+    ),
+    "law unknown": Case(lambda: hj.AdditiveNoise(1, "normal"), ValueError, "law", "'normal'"),
+    "law a class": Case(lambda: hj.AdditiveNoise(1, hj.Gaussian), ValueError, "law", "Gaussian"),
+    "law None": Case(lambda: hj.MultiplicativeNoise(half, None), ValueError, "law", "None"),
+    "refinement negative": Case(lambda: hj.Gaussian(refinement=-1), ValueError, "refinement", "-1"),
+    "refinement too fine": Case(lambda: hj.Gaussian(refinement=21), ValueError, "refinement", "21"),
+    "refinement traced": Case(
+        lambda: jax.jit(lambda k: hj.AdditiveNoise(1, hj.Gaussian(refinement=k)))(1),
+        TypeError,
+        "refinement",
+        "traced",
+    ),
+    "refinement not whole": Case(
+        lambda: hj.Gaussian(refinement=0.5), TypeError, "refinement", "0.5"
+    ),
+    "full_precision an integer": Case(
+        lambda: hj.Gaussian(full_precision=1), TypeError, "full_precision", "1 (int)"
+    ),
+    "tolerance too coarse": Case(lambda: hj.BrownianTree(1.0), ValueError, "tolerance", "1.0"),
+    "tolerance 0": Case(lambda: hj.BrownianTree(0.0), ValueError, "tolerance", "0.0"),
+    "key missing": Case(lambda: noisy(key=None), ValueError, "key", "None"),
+    "key an integer": Case(lambda: noisy(key=0), TypeError, "key", "0 (int)"),
+    "key of floats": Case(lambda: noisy(key=np.zeros(2)), TypeError, "key", "float64"),
+    "key batched": Case(lambda: noisy(key=jax.random.split(KEY, 3)), ValueError, "key", "(3,)"),
+    "key batched, legacy": Case(
+        lambda: noisy(key=np.zeros((3, 2), np.uint32)), TypeError, "key", "(3, 2)"
+    ),
+    "key of another generator": Case(
+        lambda: noisy(key=jax.random.key(0, impl="rbg")), ValueError, "key", "rbg"
+    ),
+    # solver, steps, adjoint
+    "solver a class": Case(lambda: solve(solver=dfx.Euler), TypeError, "solver", "the class Euler"),
+    "solver a name": Case(lambda: solve(solver="euler"), TypeError, "solver", "'euler'"),
+    "solver for no noise": Case(lambda: noisy(solver=dfx.Tsit5()), ValueError, "solver", "Tsit5()"),
+    "solver that splits": Case(
+        lambda: solve(solver=dfx.KenCarp4(), stepsize_controller=PID),
+        ValueError,
+        "solver",
+        "KenCarp4()",
+    ),
+    "solver for Langevin": Case(
+        lambda: noisy(solver=dfx.QUICSORT()), ValueError, "solver", "QUICSORT()"
+    ),
+    "solver that needs noise": Case(
+        lambda: solve(solver=dfx.ShARK()), ValueError, "solver", "ShARK()"
+    ),
+    "solver of another calculus": Case(
+        lambda: noisy(hj.MultiplicativeNoise(half), solver=dfx.Heun()),
+        ValueError,
+        "solver",
+        "Heun()",
+    ),
+    "solver of half steps": Case(
+        lambda: noisy(solver=dfx.HalfSolver(dfx.Euler())),
+        ValueError,
+        "solver",
+        "HalfSolver(Euler())",
+    ),
+    "solver that needs the Lévy area": Case(
+        lambda: noisy(hj.AdditiveNoise(1, "two_point"), solver=dfx.SEA()),
+        ValueError,
+        "solver",
+        "SEA()",
+    ),
+    "solver without error estimate": Case(
+        lambda: solve(solver=dfx.Euler(), stepsize_controller=PID), ValueError, "solver", "Euler()"
+    ),
+    "solver implicit without tolerance": Case(
+        lambda: solve(solver=dfx.ImplicitEuler()), ValueError, "solver", "ImplicitEuler()"
+    ),
+    "adaptive steps on a grid law": Case(
+        lambda: noisy(stepsize_controller=PID), ValueError, "stepsize_controller", "PIDController"
+    ),
+    "steps listed": Case(
+        lambda: solve(stepsize_controller=dfx.StepTo(ts=[0.0, 0.5, 1.0])),
+        TypeError,
+        "stepsize_controller",
+        "StepTo",
+    ),
+    "controller a class": Case(
+        lambda: solve(stepsize_controller=dfx.PIDController),
+        TypeError,
+        "stepsize_controller",
+        "the class PIDController",
+    ),
+    "adjoint that solves backwards": Case(
+        lambda: solve(adjoint=dfx.BacksolveAdjoint()), TypeError, "adjoint", "BacksolveAdjoint"
+    ),
+    "adjoint a class": Case(
+        lambda: solve(adjoint=dfx.ForwardMode), TypeError, "adjoint", "the class ForwardMode"
+    ),
+    "adjoint of reverse mode in forward mode": Case(
+        lambda: jax.jvp(lambda s: noisy(hj.AdditiveNoise(s)).overlaps, (0.5,), (1.0,)),
+        ValueError,
+        "adjoint",
+        "RecursiveCheckpointAdjoint",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused_with_one_clear_line(name):
+    case = CASES[name]
+    with pytest.raises((TypeError, ValueError)) as caught:
+        case.call()
+    message = str(caught.value)
+    assert caught.type is case.error
+    assert "\n" not in message
+    assert message.startswith("Argument `")
+    assert f"`{case.argument}`" in message
+    assert case.shows in message
+    # What is right comes before what was given.
+    assert re.search(r"\bmust\b|\bmust not\b", message)
+
+
+# Under a transformation: what is static is refused as above, array values fail at run time.
+
+
+def test_wrong_shapes_are_refused_while_tracing():
+    with pytest.raises(ValueError, match=r"^Argument `x0` must have shape \(8,\), got \(7,\)"):
+        jax.jit(lambda x0: solve(x0=x0).overlaps)(np.ones(7))
+    with pytest.raises(ValueError, match=r"^Argument `memories` must have shape \(P, N\)"):
+        jax.vmap(lambda memories: hj.IDPHopfield(memories).memories)(MEMORIES)
+
+
+TRACED = {
+    "memories with 0": (
+        lambda memories: hj.IDPHopfield(memories).memories,
+        MEMORIES,
+        with_entry(MEMORIES, 0.0),
+        "`memories` must be −1 or +1 in every entry",
+    ),
+    "memories with NaN": (
+        lambda memories: hj.ClassicHopfield(memories).memories,
+        MEMORIES,
+        with_entry(MEMORIES, NAN),
+        "`memories` must be −1 or +1 in every entry",
+    ),
+    "slope negative": (lambda d: hj.Tanh(d).slope, 1.0, -1.0, "`slope` must be positive"),
+    "slope NaN": (lambda d: hj.Erf(d).slope, 1.0, NAN, "`slope` must be finite"),
+    "strength negative": (
+        lambda sigma: hj.AdditiveNoise(sigma).strength,
+        0.0,
+        -0.5,
+        "`strength` must be zero or positive",
+    ),
+    "strength infinite": (
+        lambda sigma: hj.AdditiveNoise(sigma).strength,
+        np.ones(8),
+        with_entry(np.ones(8), INF),
+        "`strength` must be finite",
+    ),
+    "onsets falling": (
+        lambda onsets: schedule(onsets).onsets,
+        np.array([0, 0.3, 0.5]),
+        np.array([0, 0.5, 0.3]),
+        "`onsets` must be increasing",
+    ),
+    "onsets not from 0": (
+        lambda onsets: schedule(onsets).onsets,
+        np.array([0, 0.5]),
+        np.array([0.1, 0.5]),
+        "`onsets` must be 0 in its first entry",
+    ),
+    "onsets off the grid": (
+        lambda onsets: schedule(onsets).onset_steps(0.1),
+        np.array([0, 0.5]),
+        np.array([0, 0.55]),
+        "`onsets` must be whole multiples of dt = 0.1",
+    ),
+    "values NaN": (
+        lambda values: schedule([0.0, 0.5], values).values,
+        np.ones((2, 8)),
+        np.full((2, 8), NAN),
+        "`values` must be finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_traced_values_fail_at_run_time(name):
+    function, right, wrong, message = TRACED[name]
+    jitted = eqx.filter_jit(lambda value: function(value))
+    jax.block_until_ready(jitted(jnp.asarray(right)))
+    with pytest.raises(eqx.EquinoxRuntimeError, match=f"Argument {re.escape(message)}"):
+        jitted(jnp.asarray(wrong))
+    # One wrong trial of a batch is enough.
+    batch = jnp.stack([jnp.asarray(right), jnp.asarray(wrong)])
+    with pytest.raises(eqx.EquinoxRuntimeError, match=f"Argument {re.escape(message)}"):
+        eqx.filter_jit(jax.vmap(function))(batch)
+
+
+def test_a_solve_under_jit_checks_its_arrays_at_run_time():
+    @eqx.filter_jit
+    def run(x0, u, onsets):
+        inputs = hj.Schedule(onsets, jnp.stack([u, -u]))
+        return solve(x0=x0, inputs=inputs).final_state
+
+    x0, u, onsets = jnp.ones(8), jnp.asarray(MEMORIES[0]), jnp.array([0, 0.5])
+    assert jnp.isfinite(run(x0, u, onsets)).all()
+    for wrong, argument in (
+        ((x0.at[3].set(NAN), u, onsets), "x0"),
+        ((x0, u.at[3].set(INF), onsets), "values"),
+        ((x0, u, onsets + 0.1), "onsets"),
+        ((x0, u, onsets.at[1].set(0.55)), "onsets"),
+    ):
+        with pytest.raises(eqx.EquinoxRuntimeError, match=f"Argument `{argument}` must be"):
+            run(*wrong)
+
+
+# A state that blows up.
+
+
+class Runaway(hj.AbstractBipolarHopfield):
+    """dx/dt = x³, infinite at time 1 / (2 x0²)."""
+
+    memories: Float[Array, "P N"]
+    activation: hj.AbstractActivation
+
+    def drive(self, u):
+        return u
+
+    def drift(self, t, x, drive):
+        del t, drive
+        return x**3
+
+    def energy(self, x, u):
+        del u
+        return -jnp.sum(x**4) / 4
+
+
+def test_divergence_names_its_time():
+    runaway = Runaway(jnp.asarray(MEMORIES), hj.Tanh())
+    wrong = {"model": runaway, "x0": np.ones(8), "t1": 5.0, "dt": 0.05, "save_every": 0.25}
+    trajectory = solve(**wrong, throw=False)
+    assert not trajectory.ok
+    # Euler lags behind the exact 0.5; the first saved time after is what is known.
+    assert 0.5 < trajectory.diverged_at < 1.5
+    with pytest.raises(hj.DivergenceError) as caught:
+        solve(**wrong)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"t = {float(trajectory.diverged_at):g} (looked at every 0.25)" in message
+    assert "smaller dt than 0.05" in message
+    assert isinstance(caught.value, RuntimeError)
