@@ -2,7 +2,6 @@
 
 from hopjax.activations import (
     AbstractActivation as AbstractActivation,
-    Algebraic as Algebraic,
     Erf as Erf,
     Tanh as Tanh,
 )

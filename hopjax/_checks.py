@@ -147,9 +147,9 @@ def check_array(
         if not jnp.issubdtype(array.dtype, jnp.floating) or jnp.finfo(array.dtype).bits < 32:
             raise TypeError
     except (TypeError, ValueError, OverflowError):
+        right = "one real number" if shapes == ((),) else "an array of real numbers"
         raise TypeError(
-            f"Argument `{name}` must be an array of real numbers (float32 or float64), "
-            f"got {_kind(value)}."
+            f"Argument `{name}` must be {right} (float32 or float64), got {_kind(value)}."
         ) from None
 
     def fits(shape):
@@ -160,12 +160,14 @@ def check_array(
 
     if shapes and not any(fits(shape) for shape in shapes):
         wanted = " or ".join(
-            "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+            "of shape (" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+            if shape
+            else "one number"
             for shape in shapes
         )
         hint = f": {hint}" if hint else ""
         raise ValueError(
-            f"Argument `{name}` must have shape {wanted}, got {tuple(array.shape)}{hint}."
+            f"Argument `{name}` must be {wanted}, got shape {tuple(array.shape)}{hint}."
         )
     if finite:
         array = check_values(array, is_bad(array, lambda a: abs(a) < math.inf), name, "finite")

@@ -75,22 +75,3 @@ class Erf(AbstractActivation):
         """x·erf(a·x) + (exp(−a²x²) − 1) / (√π·a) with a = √π·d / 2."""
         a = math.sqrt(math.pi) / 2 * self.slope
         return x * jax.lax.erf(a * x) + jnp.expm1(-((a * x) ** 2)) / (math.sqrt(math.pi) * a)
-
-
-class Algebraic(AbstractActivation):
-    """ψ(x) = d·x / √(1 + (d·x)²): saturates slowly, for testing what depends on the tails."""
-
-    slope: Float[Array, ""]
-
-    def __init__(self, slope: Real[ArrayLike, ""] = 10.0):
-        """`slope` is d = ψ'(0), a positive number."""
-        self.slope = _slope(slope)
-
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        """d·x / √(1 + (d·x)²)."""
-        return self.slope * x * jax.lax.rsqrt(1 + (self.slope * x) ** 2)
-
-    def antiderivative(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        """(√(1 + (d·x)²) − 1) / d, written so that small x keep their digits."""
-        square = (self.slope * x) ** 2
-        return square / (jnp.sqrt(1 + square) + 1) / self.slope

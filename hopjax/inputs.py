@@ -88,16 +88,13 @@ class Schedule(eqx.Module):
                 (and by more than the rounding of its dtype explains).
         """
         dt = check_number(dt, "dt", positive=True)
-        numpy = jnp if is_traced(self.onsets) else np
-        exact = numpy.asarray(self.onsets) / dt
-        steps = numpy.round(exact)
+        traced = is_traced(self.onsets)
+        exact = self.onsets / dt if traced else np.asarray(self.onsets, float) / dt
+        steps = exact.round()
         slack = _ON_GRID + 4 * np.finfo(self.onsets.dtype).eps * exact
         onsets = check_values(
-            self.onsets,
-            abs(exact - steps) > slack,
-            "onsets",
-            f"whole multiples of dt = {dt}",
+            self.onsets, abs(exact - steps) > slack, "onsets", f"whole multiples of dt = {dt}"
         )
-        if is_traced(onsets):
-            steps = jnp.round(onsets / dt)
-        return jnp.asarray(steps, jnp.int32)
+        gaps = (jnp if traced else np).diff(steps, prepend=-1.0)
+        onsets = check_values(onsets, gaps < 1, "onsets", f"at least one step of dt = {dt} apart")
+        return jnp.asarray(jnp.round(onsets / dt) if traced else steps, jnp.int32)

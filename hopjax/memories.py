@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Float, Int8, Key, UInt32
+from jaxtyping import Array, ArrayLike, Float, Int8, PRNGKeyArray, UInt32
 
 from hopjax._checks import check_array, check_count, check_key, check_values, is_bad, is_traced
 
 
 def random_memories(
-    key: Key[Array, ""], *, num_memories: int, num_neurons: int, dtype: DTypeLike | None = None
+    key: PRNGKeyArray, *, num_memories: int, num_neurons: int, dtype: DTypeLike | None = None
 ) -> Float[Array, "P N"]:
     """Independent entries, −1 or +1 with probability ½ each.
 
@@ -44,7 +44,7 @@ def orthogonal_memories(
     *,
     num_memories: int,
     num_neurons: int,
-    key: Key[Array, ""] | None = None,
+    key: PRNGKeyArray | None = None,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "P N"]:
     """Exactly orthogonal ±1 memories, ξ^μ·ξ^ν = N δ_μν: rows of a Hadamard matrix of order N.
@@ -127,7 +127,7 @@ def mixture(
 
 
 def corrupt(
-    key: Key[Array, ""], pattern: Float[ArrayLike, " N"], flip_probability: Float[ArrayLike, ""]
+    key: PRNGKeyArray, pattern: Float[ArrayLike, " N"], flip_probability: Float[ArrayLike, ""]
 ) -> Float[Array, " N"]:
     """A damaged cue: each entry changes sign independently with the given probability.
 
@@ -183,7 +183,7 @@ def _signs(words: UInt32[Array, "..."]) -> Int8[Array, "..."]:
 
 @functools.partial(jax.jit, static_argnums=(1, 2))  # one compilation instead of one per operation
 def _shuffled_hadamard(
-    key: Key[Array, ""], num_memories: int, num_neurons: int
+    key: PRNGKeyArray, num_memories: int, num_neurons: int
 ) -> Int8[Array, "P N"]:
     """Random rows of H, the columns permuted, and random signs for both."""
     words = jax.random.bits(key, (4, num_neurons), jnp.uint32)

@@ -9,6 +9,7 @@ import abc
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
@@ -108,22 +109,29 @@ def _project(rows: Float[Array, "a b"], vector: Float[Array, " b"]) -> Float[Arr
 
 def _bipolar(memories: Any) -> Float[Array, "P N"]:
     memories = check_array(memories, "memories", ("P", "N"), finite=False)
-    if memories.shape[1] == 0:
+    if 0 in memories.shape:
         raise ValueError(
-            f"Argument `memories` must have at least one neuron, got shape {memories.shape}."
+            "Argument `memories` must have at least one memory and one neuron, got shape "
+            f"{memories.shape}."
         )
     return check_values(
-        memories, is_bad(memories, lambda m: abs(m) == 1), "memories", "−1 or +1 in every entry"
+        memories, is_bad(memories, lambda m: abs(m) == 1), "memories", "-1 or +1 in every entry"
     )
 
 
-def _activation(activation: AbstractActivation | None) -> AbstractActivation:
+def _activation(
+    activation: AbstractActivation | None, memories: Float[Array, "P N"]
+) -> AbstractActivation:
     if activation is None:
-        return Tanh()
+        activation = Tanh()
     check_instance(
         activation, AbstractActivation, "activation", "an activation such as Tanh(slope=10.0)"
     )
-    return activation
+    # One dtype throughout, that of the memories.
+    return jax.tree.map(
+        lambda leaf: leaf.astype(memories.dtype) if eqx.is_inexact_array(leaf) else leaf,
+        activation,
+    )
 
 
 class ClassicHopfield(AbstractBipolarHopfield):
@@ -146,7 +154,7 @@ class ClassicHopfield(AbstractBipolarHopfield):
     ):
         """See `IDPHopfield`: the arguments are the same."""
         self.memories = _bipolar(memories)
-        self.activation = _activation(activation)
+        self.activation = _activation(activation, self.memories)
         self.self_coupling = check_flag(self_coupling, "self_coupling")
 
     def drive(self, u: Float[Array, " N"]) -> Float[Array, " N"]:
@@ -197,7 +205,7 @@ class IDPHopfield(AbstractBipolarHopfield):
             TypeError: if an argument is of another kind.
         """
         self.memories = _bipolar(memories)
-        self.activation = _activation(activation)
+        self.activation = _activation(activation, self.memories)
         self.self_coupling = check_flag(self_coupling, "self_coupling")
 
     def drive(self, u: Float[Array, " N"]) -> Float[Array, " P"]:

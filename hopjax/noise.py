@@ -15,7 +15,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key, Real
 
-from hopjax._checks import check_array, check_count, check_flag, check_number, check_values, is_bad
+from hopjax._checks import (
+    check_array,
+    check_count,
+    check_flag,
+    check_instance,
+    check_number,
+    check_values,
+    is_bad,
+)
 
 
 class AbstractGridPath(dfx.AbstractBrownianPath):
@@ -122,7 +130,7 @@ class TwoPointPath(AbstractGridPath):
     def increment(self, step: Int[Array, ""]) -> Float[Array, " size"]:
         """±1, each with probability one half."""
         words = jax.random.bits(jax.random.fold_in(self.key, step), (-(-self.size // 32),))
-        bits = (words[:, None] >> jnp.arange(32, dtype=words.dtype)) & 1
+        bits = (words[:, None] >> jnp.arange(32, dtype=words.dtype)[None]) & 1
         sign = 2 * bits.astype(jnp.int32) - 1
         return sign.reshape(-1)[: self.size].astype(self.dtype)
 
@@ -179,7 +187,7 @@ class Gaussian(AbstractLaw):
 
     def path(
         self, key: Key[Array, ""], size: int, dtype: Any, end: float, step: float, levy_area: type
-    ) -> dfx.AbstractBrownianPath:
+    ) -> GaussianPath:
         """The grid path; see `AbstractLaw.path`."""
         del end, step
         draw_dtype = dtype if self.full_precision else jnp.float32
@@ -209,7 +217,7 @@ class TwoPoint(AbstractLaw):
 
     def path(
         self, key: Key[Array, ""], size: int, dtype: Any, end: float, step: float, levy_area: type
-    ) -> dfx.AbstractBrownianPath:
+    ) -> TwoPointPath:
         """The grid path; see `AbstractLaw.path`."""
         del end, step
         return TwoPointPath(key=key, size=size, dtype=dtype, levy_area=levy_area)
@@ -250,14 +258,13 @@ _LAWS: dict[str, Callable[[], AbstractLaw]] = {
 
 
 def _law(law: AbstractLaw | str) -> AbstractLaw:
-    if isinstance(law, AbstractLaw):
+    names = ", ".join(f'"{name}"' for name in _LAWS)
+    right = f"one of {names}, or an object such as Gaussian(refinement=1)"
+    if not isinstance(law, str):
+        check_instance(law, AbstractLaw, "law", right)
         return law
-    if law not in _LAWS if isinstance(law, str) else True:
-        names = ", ".join(f'"{name}"' for name in _LAWS)
-        raise ValueError(
-            f"Argument `law` must be one of {names}, or an object such as "
-            f"Gaussian(refinement=1), got {law!r}."
-        )
+    if law not in _LAWS:
+        raise ValueError(f"Argument `law` must be {right}, got {law!r}.")
     return _LAWS[law]()
 
 

@@ -10,9 +10,16 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree, Real
 
-from hopjax._checks import check_array, check_instance, check_key, check_number, is_traced
+from hopjax._checks import (
+    check_array,
+    check_flag,
+    check_instance,
+    check_key,
+    check_number,
+    is_traced,
+)
 from hopjax.inputs import Schedule
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
@@ -66,7 +73,7 @@ class Trajectory(eqx.Module):
             lines.append(f"  diverged: state not finite at t = {float(self.diverged_at):g}")
         overlaps = np.asarray(self.overlaps)
         for row in np.unique(np.linspace(0, num_times - 1, 7).round().astype(int)):
-            if np.isfinite(overlaps[row]).all():
+            if num_memories and np.isfinite(overlaps[row]).all():
                 best = int(np.argmax(abs(overlaps[row])))
                 lines.append(
                     f"  t = {ts[row]:<6g} strongest overlap {overlaps[row, best]:+.3f} "
@@ -83,7 +90,7 @@ def solve(
     t1: float,
     dt: float,
     noise: AbstractNoise | None,
-    key: Key[Array, ""] | None,
+    key: PRNGKeyArray | None,
     save_every: float | None = None,
     save_fn: Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]] | None = None,
     solver: dfx.AbstractSolver | None = None,
@@ -132,26 +139,31 @@ def solve(
         DivergenceError: if the state stopped being finite and `throw` is set.
     """
     check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
-    grid = _grid(t1, dt, save_every, model)
-    dtype = model.memories.dtype
-    if grid.num_steps >= 2 ** (jnp.finfo(dtype).nmant + 1):
+    memories = check_array(
+        model.memories, "model.memories", ("P", "N"), hint="one trajectory; use jax.vmap for many"
+    )
+    num_neurons, dtype = memories.shape[1], memories.dtype
+    throw = check_flag(throw, "throw")
+    grid = _grid(t1, dt, save_every, model.fastest_time_constant)
+    most = 2 ** (jnp.finfo(dtype).nmant + 1)
+    if grid.num_steps >= most:
         raise ValueError(
-            f"Argument `t1` / `dt` must be below 2^{jnp.finfo(dtype).nmant + 1} steps in {dtype}, "
-            f"got {grid.num_steps}: use float64 memories under jax_enable_x64."
+            f"Argument `t1` must be below {most} steps of dt in {dtype}, got {grid.num_steps}: "
+            "use float64 memories under jax_enable_x64."
         )
     if noise is not None:
         check_instance(noise, AbstractNoise, "noise", "noise such as AdditiveNoise(8.0), or None")
         if key is None:
-            raise ValueError("Argument `key` must be a key such as jax.random.key(0), got None.")
+            raise ValueError(
+                "Argument `key` must be a key such as jax.random.key(0) where there is noise, got "
+                "None."
+            )
     if key is not None:
         key = check_key(key)
     method = _method(solver, stepsize_controller, adjoint, noise)
     hint = "one trajectory; use jax.vmap for many"
-    num_neurons = model.memories.shape[-1]
     x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
-    shown = _check_inputs(inputs, num_neurons, grid, method)
-    if noise is not None:
-        _check_diffusion(noise, x0, model)
+    shown = _shown(inputs, num_neurons, grid, method)
     if save_fn is not None and not callable(save_fn):
         raise TypeError(f"Argument `save_fn` must be a function of (t, state), got {save_fn!r}.")
 
@@ -205,6 +217,8 @@ class _Method(NamedTuple):
 
 def _multiple(value: Any, name: str, dt: float) -> int:
     number = check_number(value, name, positive=True)
+    if number / dt >= 2**53:
+        raise ValueError(f"Argument `{name}` must be below 2^53 steps of dt = {dt}, got {number}.")
     steps = round(number / dt)
     if steps < 1 or abs(number / dt - steps) > _ON_GRID:
         below = max(1, math.floor(number / dt))
@@ -215,12 +229,12 @@ def _multiple(value: Any, name: str, dt: float) -> int:
     return steps
 
 
-def _grid(t1: Any, dt: Any, save_every: Any, model: AbstractHopfield) -> _Grid:
+def _grid(t1: Any, dt: Any, save_every: Any, fastest: float) -> _Grid:
     dt = check_number(dt, "dt", positive=True)
-    if dt > model.fastest_time_constant:
+    if dt > fastest:
         raise ValueError(
-            f"Argument `dt` must not exceed the model's fastest time constant "
-            f"{model.fastest_time_constant:g}, got {dt:g}."
+            f"Argument `dt` must not exceed the model's fastest time constant {fastest:g}, "
+            f"got {dt:g}."
         )
     num_steps = _multiple(t1, "t1", dt)
     if save_every is None:
@@ -234,30 +248,24 @@ def _grid(t1: Any, dt: Any, save_every: Any, model: AbstractHopfield) -> _Grid:
     return _Grid(dt, num_steps, stride, num_steps * dt)
 
 
-def _check_inputs(inputs: Any, num_neurons: int, grid: _Grid, method: _Method):
-    """A Schedule's onsets on the solver's clock and its values, or the callable."""
+def _shown(inputs: Any, num_neurons: int, grid: _Grid, method: _Method):
+    """A schedule as its onsets on the solver's clock and its values; or the callable itself."""
     if isinstance(inputs, Schedule):
-        if inputs.values.shape[1:] != (num_neurons,) or inputs.onsets.ndim != 1:
+        if inputs.onsets.ndim != 1 or inputs.values.shape[-1] != num_neurons:
             raise ValueError(
                 f"Argument `inputs` must have values of shape (S, {num_neurons}), got "
-                f"{inputs.values.shape}: one trajectory; use jax.vmap for many."
+                f"{inputs.values.shape}: one row of {num_neurons} neurons per onset; use jax.vmap "
+                "for many trajectories."
             )
         onsets = inputs.onsets if method.adaptive else inputs.onset_steps(grid.dt)
         return onsets.astype(inputs.values.dtype), inputs.values
     if callable(inputs):
-        try:
-            shape = jax.eval_shape(inputs, jnp.zeros(())).shape
-        except (TypeError, AttributeError) as error:
-            reason = str(error).splitlines()[0][:120]
-            raise TypeError(
-                f"Argument `inputs` must be a function u(t) that returns an array, but calling it "
-                f"with a scalar time failed: {reason}"
-            ) from error
-        if shape != (num_neurons,):
-            raise ValueError(
-                f"Argument `inputs` must return an array of shape ({num_neurons},), got {shape}."
-            )
         return inputs
+    if inputs is None or isinstance(inputs, str):
+        raise TypeError(
+            f"Argument `inputs` must be a Schedule, an array of shape ({num_neurons},) or a "
+            f"function u(t), got {inputs!r}."
+        )
     values = check_array(
         inputs,
         "inputs",
@@ -267,15 +275,27 @@ def _check_inputs(inputs: Any, num_neurons: int, grid: _Grid, method: _Method):
     return jnp.zeros(1, values.dtype), values[None]
 
 
-def _check_diffusion(noise: AbstractNoise, x0: Array, model: AbstractHopfield) -> None:
-    size = model.state_size
-    shape = jax.eval_shape(
-        lambda x: noise.diffusion(jnp.zeros((), x.dtype), model.initial_state(x)), x0
-    ).shape
-    if shape not in ((), (size,)):
-        raise ValueError(
-            f"Argument `noise` must have a strength of shape () or ({size},), got {shape}."
-        )
+def _output(function: Callable, name: str, right: str, *args: Any) -> Any:
+    """Shapes of what a user's function returns; costs a trace only."""
+    try:
+        return jax.eval_shape(function, *args)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+        raise TypeError(
+            f"Argument `{name}` must return {right}, but it failed: {reason}"
+        ) from error
+
+
+def _check_output(function: Callable, name: str, sizes: tuple[tuple[int, ...], ...], *args) -> None:
+    """Refuse a function that does not return one real array of one of the sizes."""
+    right = " or ".join(f"an array of shape {size}" if size else "a number" for size in sizes)
+    output = _output(function, name, right, *args)
+    got = getattr(output, "shape", None)
+    if got not in sizes:
+        kind = type(output).__name__ if got is None else f"shape {got}"
+        raise ValueError(f"Argument `{name}` must return {right}, got {kind}.")
+    if not jnp.issubdtype(output.dtype, jnp.floating):
+        raise TypeError(f"Argument `{name}` must return real numbers, got dtype {output.dtype}.")
 
 
 def _method(solver, controller, adjoint, noise: AbstractNoise | None) -> _Method:
@@ -336,6 +356,8 @@ def _misfit(solver: dfx.AbstractSolver, noise: AbstractNoise | None, adaptive: b
         return "it splits the drift in two; use one that takes a single drift, such as Kvaerno5()."
     if isinstance(solver, _LANGEVIN):
         return "it is for underdamped Langevin equations only; use ShARK() for additive noise."
+    if adaptive and noise is not None and isinstance(solver, dfx.Euler):
+        return "with adaptive steps and noise it may converge to a wrong solution; use SPaRK()."
     if adaptive and not isinstance(solver, dfx.AbstractAdaptiveSolver):
         return f"it estimates no error, which adaptive steps need; use HalfSolver({name})."
     if isinstance(solver, dfx.AbstractImplicitSolver) and not adaptive:
@@ -356,14 +378,12 @@ def _misfit(solver: dfx.AbstractSolver, noise: AbstractNoise | None, adaptive: b
             "it converges to the Stratonovich solution, but state dependent noise is meant in "
             "the sense of Itô; use Euler() or ItoMilstein()."
         )
-    if adaptive and isinstance(solver, dfx.Euler):
-        return "with adaptive steps it may converge to a wrong solution; use SPaRK()."
     if noise.law.on_grid and isinstance(solver, dfx.HalfSolver):
         return 'it takes half steps, which a path on the grid does not have; use law="tree".'
     if not issubclass(noise.law.levy_area, _levy_area(solver)):
         return (
-            f"it needs {_levy_area(solver).__name__}, which law {type(noise.law).__name__} does "
-            "not have; use law=Gaussian(), or Euler() or Heun()."
+            f"it needs the Lévy area of each step, which law {type(noise.law).__name__} does not "
+            'have; use law="gaussian", or Euler() or Heun().'
         )
     return None
 
@@ -414,16 +434,31 @@ class _System(eqx.Module):
             drive = drives.at(clock)
         else:
             assert self.inputs is not None
-            drive = self.model.drive(self.inputs(t))
-        return self.unit * self.model.drift(t, state, drive)
+            drive = self.model.drive(jnp.asarray(self.inputs(t), state.dtype))
+        return self.unit * jnp.asarray(self.model.drift(t, state, drive), state.dtype)
 
     def diffusion(self, clock, state, drives):
         del drives
         assert self.noise is not None
-        sigma = self.noise.diffusion(self.unit * clock, state)
+        sigma = jnp.asarray(self.noise.diffusion(self.unit * clock, state), state.dtype)
         return lx.DiagonalLinearOperator(
             jnp.broadcast_to(math.sqrt(self.unit) * sigma, state.shape)
         )
+
+    def check(self, state, drives: _Drives | None) -> None:
+        """Refuse functions of the user's that return what the solve cannot go on with."""
+        zero, size = jnp.zeros((), state.dtype), (self.model.state_size,)
+        if drives is not None:
+            drive = drives.at(zero)
+        else:
+            assert self.inputs is not None
+            _check_output(self.inputs, "inputs", (self.model.memories.shape[1:],), zero)
+            drive = self.model.drive(jnp.asarray(self.inputs(zero), state.dtype))
+        _check_output(self.model.drift, "model.drift", (size,), zero, state, drive)
+        if self.noise is not None:
+            _check_output(self.noise.diffusion, "noise.strength", ((), size), zero, state)
+        if self.save_fn is not None:
+            _output(self.save_fn, "save_fn", "arrays, given (t, state)", zero, state)
 
     def observe(self, clock, state, drives):
         del drives
@@ -502,6 +537,7 @@ def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: _Method)
             controller = dfx.ClipStepSizeController(controller, jump_ts=onsets[1:])
         solver = _HoldDrive(solver)
 
+    system.check(state0, args)
     terms = dfx.ODETerm(system.drift)
     if noise is not None:
         simple = issubclass(dfx.BrownianIncrement, _levy_area(method.solver))

@@ -9,8 +9,9 @@ import jax
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-# Promotion stays at JAX's defaults: two-point noise broadcasts ranks, some tests mix float dtypes.
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 2)  # so that splitting over devices can be tested
 
 # Relative tolerance of float64 algebra: two ways of writing one formula.

@@ -192,7 +192,7 @@ TYPE_CHECKED = """
         )
 
     classic = hj.ClassicHopfield(np.asarray(memories, int), hj.Erf(3), self_coupling=True)
-    idp = hj.IDPHopfield(memories, hj.Algebraic(np.float32(3.0)))
+    idp = hj.IDPHopfield(memories, hj.Erf(np.float32(3.0)))
     schedule = hj.Schedule([0.0, 0.2], inputs)
     for model in (classic, idp):
         model.energy(x0, inputs[0])

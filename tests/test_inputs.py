@@ -175,8 +175,9 @@ class Ramp(eqx.Module):
 
 def test_a_callable_is_asked_at_the_beginning_of_each_step():
     offset, rate = jnp.array([1.0, 2.0]), jnp.array([3.0, -1.0])
-    times = DT * jnp.arange(NUM_STEPS)[:, None]
-    assert_allclose(seen(Ramp(offset, rate), float), offset + rate * times, rtol=EXACT, atol=EXACT)
+    times = DT * np.arange(NUM_STEPS)[:, None]
+    expected = np.asarray(offset) + np.asarray(rate) * times
+    assert_allclose(seen(Ramp(offset, rate), float), expected, rtol=EXACT, atol=EXACT)
     # Without a slope it is a constant input.
     constant = seen(Ramp(offset, 0 * rate), float)
     assert_allclose(constant, seen(offset, float), rtol=EXACT, atol=EXACT)

@@ -90,7 +90,7 @@ def test_drift_and_energy_of_the_dense_equations(kind, self_coupling, seed):
 
 @KINDS
 @COUPLINGS
-@pytest.mark.parametrize("activation", [hj.Tanh(SLOPE), hj.Erf(0.8), hj.Algebraic(10.0)])
+@pytest.mark.parametrize("activation", [hj.Tanh(SLOPE), hj.Erf(0.8)])
 def test_drift_is_the_negative_energy_gradient_over_the_activation_slope(
     kind, self_coupling, activation
 ):

@@ -287,7 +287,7 @@ def test_state_dependent_noise_converges_to_the_ito_solution(solver, order):
     def motion(key):
         law = hj.Gaussian(full_precision=True)
         path = law.path(key, 20, jnp.dtype(jnp.float64), 1.0, 1.0, dfx.BrownianIncrement)
-        return path.evaluate(0.0, 1.0)
+        return path.increment(jnp.asarray(0))
 
     exact = jnp.exp(-(1 + 0.8**2 / 2) + 0.8 * jax.vmap(motion)(keys))
     errors = []
@@ -413,7 +413,7 @@ def test_split_over_devices_equals_one_device():
 def loss(strength, sigma, *, adjoint=None, dtype=jnp.float64):
     trajectory = solve(
         hj.IDPHopfield(MEMORIES.astype(dtype)),
-        strength * RETRIEVED["inputs"],
+        strength * RETRIEVED["inputs"].astype(dtype),
         RETRIEVED["x0"],
         noise=hj.AdditiveNoise(sigma),
         key=KEY,
