@@ -93,7 +93,9 @@ def run_trials(
     """
     mesh = jax.make_mesh((jax.device_count(),), ("trials",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec("trials")
-    chunk = CHUNK * mesh.size
+    # Chunks of one size, as full as can be; the last is filled up with further trials.
+    num_chunks = -(-trials // (CHUNK * mesh.size))
+    chunk = mesh.size * -(-trials // (num_chunks * mesh.size))
 
     @jax.jit
     @jax.shard_map(mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
@@ -103,7 +105,6 @@ def run_trials(
     parts = []
     with tqdm(total=trials, desc=label, unit="trial", disable=None, leave=False) as bar:
         for start in range(0, trials, chunk):
-            # The last chunk is filled up with further trials, so that one shape is compiled.
             indices = np.arange(start, start + chunk)
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
             parts.append(jax.tree.map(np.asarray, run_chunk(keys)))
@@ -143,7 +144,8 @@ def print_claims(claims: list[Claim]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ("-" * widths[0], "-" * widths[1], "-" * widths[2]))
     for row in rows:
-        print(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(" | ".join(cells).rstrip())
     sys.stdout.flush()
 
 

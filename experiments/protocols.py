@@ -160,7 +160,7 @@ def summarise(protocol: Protocol, overlaps: np.ndarray) -> dict[str, Any]:
                 "right": proportion(right),
                 "wrong": proportion(wrong & ~right),
                 "neither": proportion(~wrong & ~right),
-                "largest": proportion(final.argmax(axis=1) == dominant),
+                "largest": proportion((final.argmax(axis=1) == dominant) & ok),
                 "mean_overlap": rounded(np.nanmean(final[:, dominant])),
                 # Trials that never got there count as later than all others.
                 "time_to_retrieve": rounded(
@@ -281,5 +281,5 @@ def draw_ensemble(numbers: dict[str, Any]) -> Figure:
         ax.set(ylim=(0, 1.22), yticks=[0, 0.5, 1])
 
     trials = numbers["settings"]["trials"]
-    note = f"median and 10%-90% of {trials} trials; number above 0.9 at the window's end"
+    note = f"median, 10%-90% of {trials} trials; number above 0.9 at window's end"
     return panels(protocol, numbers["noises"], draw, r"$|m_\mu|$", note)

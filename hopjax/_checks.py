@@ -16,6 +16,18 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Inexact, Key
 
+ON_GRID = 1e-3  # a time may miss its step boundary by this fraction of a step
+
+
+def cast_floats(tree: Any, dtype: Any) -> Any:
+    """Every floating array of a PyTree in one dtype."""
+
+    def cast(leaf):
+        is_float = eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(dtype) if is_float else leaf
+
+    return jax.tree.map(cast, tree)
+
 
 def is_traced(value: Any) -> bool:
     """Whether any leaf of a PyTree is an abstract value inside jit, vmap or grad."""

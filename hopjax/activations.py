@@ -32,7 +32,8 @@ class AbstractActivation(eqx.Module):
     @property
     def slope_at_zero(self) -> Float[Array, ""]:
         """d = ψ'(0): memories of saliency α exist for d·α > 1 (self-coupling kept)."""
-        return self.derivative(jnp.zeros(()))
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves(self) if eqx.is_inexact_array(leaf)]
+        return self.derivative(jnp.zeros((), jnp.result_type(*dtypes) if dtypes else float))
 
 
 def _slope(value) -> Float[Array, ""]:

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from hopjax._checks import check_array, check_number, check_values, is_bad, is_traced
-
-_ON_GRID = 1e-3  # an onset may miss its step boundary by this fraction of a step
+from hopjax._checks import ON_GRID, check_array, check_number, check_values, is_bad, is_traced
 
 
 class Schedule(eqx.Module):
@@ -91,7 +89,7 @@ class Schedule(eqx.Module):
         traced = is_traced(self.onsets)
         exact = self.onsets / dt if traced else np.asarray(self.onsets, float) / dt
         steps = exact.round()
-        slack = _ON_GRID + 4 * np.finfo(self.onsets.dtype).eps * exact
+        slack = ON_GRID + 4 * np.finfo(self.onsets.dtype).eps * exact
         onsets = check_values(
             self.onsets, abs(exact - steps) > slack, "onsets", f"whole multiples of dt = {dt}"
         )

@@ -114,7 +114,7 @@ def mixture(
             because a mixture may be formed in every step of a solve.
     """
     memories = check_array(memories, "memories", ("P", "N"), finite=not is_traced(memories))
-    leading = ("any",) * (getattr(weights, "ndim", 1) - 1)
+    leading = ("any",) * (np.ndim(weights) - 1)
     weights = check_array(
         weights,
         "weights",

@@ -9,11 +9,17 @@ import abc
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
-from hopjax._checks import check_array, check_flag, check_instance, check_values, is_bad
+from hopjax._checks import (
+    cast_floats,
+    check_array,
+    check_flag,
+    check_instance,
+    check_values,
+    is_bad,
+)
 from hopjax.activations import AbstractActivation, Tanh
 
 
@@ -128,10 +134,7 @@ def _activation(
         activation, AbstractActivation, "activation", "an activation such as Tanh(slope=10.0)"
     )
     # One dtype throughout, that of the memories.
-    return jax.tree.map(
-        lambda leaf: leaf.astype(memories.dtype) if eqx.is_inexact_array(leaf) else leaf,
-        activation,
-    )
+    return cast_floats(activation, memories.dtype)
 
 
 class ClassicHopfield(AbstractBipolarHopfield):

@@ -63,9 +63,11 @@ class AbstractGridPath(dfx.AbstractBrownianPath):
         Anything but one whole step gives NaN rather than an increment that looks right.
         """
         del left
-        length = 1.0 if t1 is None else t1 - t0
-        whole = jnp.where(length == 1, 1, math.nan).astype(self.dtype)
+        if t1 is None:
+            raise NotImplementedError("a path on the grid has increments, not values")
         step = jnp.round(t0).astype(jnp.int32)
+        is_step = (t1 - t0 == 1) & (t0 == jnp.round(t0))
+        whole = jnp.where(is_step, 1, math.nan).astype(self.dtype)
         if not use_levy:
             return self.increment(step) * whole
         if self.levy_area is dfx.BrownianIncrement:
@@ -320,7 +322,11 @@ class AdditiveNoise(AbstractNoise):
 
 
 class MultiplicativeNoise(AbstractNoise):
-    """State dependent noise σ(t, x) ⊙ dB in the sense of Itô, diagonal."""
+    """State dependent noise σ(t, x) ⊙ dB in the sense of Itô, diagonal.
+
+    Solve it with Euler, the default. Diffrax's ItoMilstein converges faster if σᵢ depends on no
+    entry of the state but xᵢ, at a memory of N³ numbers.
+    """
 
     strength: Callable[[Float[Array, ""], Float[Array, " state"]], Float[Array, " state"]]
     law: AbstractLaw

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree, Real
 
 from hopjax._checks import (
+    ON_GRID,
+    cast_floats,
     check_array,
     check_flag,
     check_instance,
@@ -20,6 +22,7 @@ from hopjax._checks import (
     check_number,
     is_traced,
 )
+from hopjax._method import Method, choose_method, levy_area_of
 from hopjax.inputs import Schedule
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
@@ -27,7 +30,6 @@ from hopjax.noise import AbstractNoise
 Input = Schedule | Real[ArrayLike, " N"] | Callable[[Float[Array, ""]], Float[Array, " N"]]
 
 _DEFAULT_SAVES = 100
-_ON_GRID = 1e-3  # t1 and save_every may miss the grid by this fraction of a step
 _MAX_STEPS_PER_DT = 64  # adaptive steps: this many per dt on average before giving up
 
 
@@ -44,7 +46,8 @@ class Trajectory(eqx.Module):
         final_state: the state at t1.
         ok: whether the state stayed finite, judged on the state and not on the overlaps (a
             saturating activation makes those of a blown-up state look perfect).
-        diverged_at: the first saved time (or t1) with a state that is not finite, else infinite.
+        diverged_at: the first saved time (or t1) without a finite state, else infinite. Adaptive
+            steps that were given up count as well.
         saved: what `save_fn` returned at `ts`, stacked; None without one.
     """
 
@@ -114,19 +117,20 @@ def solve(
             times).
         dt: step, static. With adaptive steps: the first step, and the unit of `save_every`.
         noise: `AdditiveNoise(strength)`, `MultiplicativeNoise(function)` or None.
-        key: decides the noise; step i of a key has the same increment whatever surrounds it.
-            Only without noise may it be None.
+        key: decides the noise. With a law on the grid ("gaussian", "two_point") step i of a key
+            has the same increment whatever surrounds it. May be None only without noise.
         save_every: interval between saved times, a static multiple of `dt`; by default about a
             hundred times are saved. The state at t1 is always in `final_state`.
         save_fn: further quantities to save, `save_fn(t, state)` -> arrays, found in `saved`. A
             function defined once: a lambda made anew per call compiles anew per call.
         solver: any Diffrax solver that suits the noise; Euler by default, and with adaptive
-            steps Tsit5 (no noise), SPaRK (additive noise) or HalfSolver(ItoMilstein) (else).
+            steps Tsit5 (no noise) or SPaRK (additive noise).
         stepsize_controller: None for fixed steps, or an adaptive controller such as
             `diffrax.PIDController`, which needs noise with `law="tree"` (or none).
         adjoint: how to differentiate: by default `diffrax.RecursiveCheckpointAdjoint()`, for
             reverse mode. For forward mode (`jax.jvp`, `jax.jacfwd`; cheapest for a few
-            parameters) pass `diffrax.ForwardMode()`, for both `diffrax.DirectAdjoint()`.
+            parameters) pass `diffrax.ForwardMode()`, for both `diffrax.DirectAdjoint()`. With
+            fixed steps onsets are whole numbers of steps: the derivative by an onset is zero.
         throw: raise `DivergenceError` when the state diverges. Inside jit, vmap or grad nothing
             is raised: look at `ok`.
 
@@ -139,12 +143,16 @@ def solve(
         DivergenceError: if the state stopped being finite and `throw` is set.
     """
     check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
-    memories = check_array(
-        model.memories, "model.memories", ("P", "N"), hint="one trajectory; use jax.vmap for many"
-    )
+    hint = "one trajectory; use jax.vmap for many"
+    memories = check_array(model.memories, "model.memories", ("P", "N"), hint=hint, finite=False)
     num_neurons, dtype = memories.shape[1], memories.dtype
+    if getattr(model.memories, "dtype", None) != dtype:
+        raise TypeError(
+            "Argument `model.memories` must be an array of float32 or float64, which is the dtype "
+            f"of the solve, got {getattr(model.memories, 'dtype', type(model.memories).__name__)}."
+        )
     throw = check_flag(throw, "throw")
-    grid = _grid(t1, dt, save_every, model.fastest_time_constant)
+    grid = _grid(t1, dt, save_every)
     most = 2 ** (jnp.finfo(dtype).nmant + 1)
     if grid.num_steps >= most:
         raise ValueError(
@@ -160,35 +168,40 @@ def solve(
             )
     if key is not None:
         key = check_key(key)
-    method = _method(solver, stepsize_controller, adjoint, noise)
-    hint = "one trajectory; use jax.vmap for many"
+    method = choose_method(solver, stepsize_controller, adjoint, noise)
+    fastest = model.fastest_time_constant
+    explicit = not isinstance(method.solver, dfx.AbstractImplicitSolver)
+    if explicit and not is_traced(fastest) and grid.dt > fastest:
+        raise ValueError(
+            f"Argument `dt` must not exceed the model's fastest time constant {float(fastest):g}, "
+            f"got {grid.dt:g}."
+        )
     x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
     shown = _shown(inputs, num_neurons, grid, method)
     if save_fn is not None and not callable(save_fn):
         raise TypeError(f"Argument `save_fn` must be a function of (t, state), got {save_fn!r}.")
 
-    model, shown, noise, x0 = jax.tree.map(
-        lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf,
-        (model, shown, noise, x0),
-    )
+    model, shown, noise, x0 = cast_floats((model, shown, noise, x0), dtype)
     try:
         trajectory = _solve(model, shown, x0, noise, key, save_fn, grid, method)
     except TypeError as error:
-        if "forward-mode" not in str(error):
+        reverse_only = isinstance(method.adjoint, dfx.RecursiveCheckpointAdjoint)
+        if not reverse_only or "forward-mode" not in str(error):
             raise
         raise ValueError(
             "Argument `adjoint` must be diffrax.ForwardMode() or diffrax.DirectAdjoint() under "
             "forward-mode differentiation (jvp, jacfwd, hessian): the default, "
             "RecursiveCheckpointAdjoint(), is for reverse mode."
-        ) from None
-    if throw and not is_traced(trajectory.ok) and not trajectory.ok:
-        what = "The state stopped being finite"
+        ) from error
+    if throw and not is_traced(trajectory) and not trajectory.ok:
+        what, remedy = "The state stopped being finite", f"a smaller dt than {grid.dt:g}"
         if method.adaptive:
-            what += " or the adaptive steps became too small"
+            what += f", or {_MAX_STEPS_PER_DT} adaptive steps per dt were not enough,"
+            remedy = "looser tolerances"
         raise DivergenceError(
             f"{what} by t = {float(trajectory.diverged_at):g} (looked at every "
-            f"{grid.stride * grid.dt:g}): use a smaller dt than {grid.dt:g}, or throw=False to get "
-            "the trajectory with ok=False."
+            f"{grid.stride * grid.dt:g}): use {remedy}, or throw=False to get the trajectory with "
+            "ok=False."
         )
     return trajectory
 
@@ -206,21 +219,12 @@ class _Grid(NamedTuple):
         return np.arange(0, self.num_steps + 1, self.stride) * self.dt
 
 
-class _Method(NamedTuple):
-    """How Diffrax solves; the clock counts steps, or time when the steps adapt."""
-
-    solver: dfx.AbstractSolver
-    controller: Any  # ConstantStepSize, or an adaptive one
-    adjoint: dfx.AbstractAdjoint
-    adaptive: bool
-
-
 def _multiple(value: Any, name: str, dt: float) -> int:
     number = check_number(value, name, positive=True)
     if number / dt >= 2**53:
         raise ValueError(f"Argument `{name}` must be below 2^53 steps of dt = {dt}, got {number}.")
     steps = round(number / dt)
-    if steps < 1 or abs(number / dt - steps) > _ON_GRID:
+    if steps < 1 or abs(number / dt - steps) > ON_GRID:
         below = max(1, math.floor(number / dt))
         raise ValueError(
             f"Argument `{name}` must be a whole multiple of dt = {dt:g}, got {number:g}: the "
@@ -229,16 +233,21 @@ def _multiple(value: Any, name: str, dt: float) -> int:
     return steps
 
 
-def _grid(t1: Any, dt: Any, save_every: Any, fastest: float) -> _Grid:
+def _default_stride(num_steps: int) -> int:
+    """Steps between about a hundred saved times, with t1 among them where a divisor allows."""
+    wanted = num_steps / _DEFAULT_SAVES
+    near = range(max(1, math.ceil(wanted / 2)), math.floor(2 * wanted) + 1)
+    divisors = [stride for stride in near if num_steps % stride == 0]
+    return min(
+        divisors, key=lambda d: max(d, wanted) / min(d, wanted), default=max(1, round(wanted))
+    )
+
+
+def _grid(t1: Any, dt: Any, save_every: Any) -> _Grid:
     dt = check_number(dt, "dt", positive=True)
-    if dt > fastest:
-        raise ValueError(
-            f"Argument `dt` must not exceed the model's fastest time constant {fastest:g}, "
-            f"got {dt:g}."
-        )
     num_steps = _multiple(t1, "t1", dt)
     if save_every is None:
-        stride = max(1, round(num_steps / _DEFAULT_SAVES))
+        stride = _default_stride(num_steps)
     else:
         stride = _multiple(save_every, "save_every", dt)
         if stride > num_steps:
@@ -248,7 +257,7 @@ def _grid(t1: Any, dt: Any, save_every: Any, fastest: float) -> _Grid:
     return _Grid(dt, num_steps, stride, num_steps * dt)
 
 
-def _shown(inputs: Any, num_neurons: int, grid: _Grid, method: _Method):
+def _shown(inputs: Any, num_neurons: int, grid: _Grid, method: Method):
     """A schedule as its onsets on the solver's clock and its values; or the callable itself."""
     if isinstance(inputs, Schedule):
         if inputs.onsets.ndim != 1 or inputs.values.shape[-1] != num_neurons:
@@ -281,9 +290,7 @@ def _output(function: Callable, name: str, right: str, *args: Any) -> Any:
         return jax.eval_shape(function, *args)
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
-        raise TypeError(
-            f"Argument `{name}` must return {right}, but it failed: {reason}"
-        ) from error
+        raise TypeError(f"Argument `{name}` must give {right}, but it failed: {reason}") from error
 
 
 def _check_output(function: Callable, name: str, sizes: tuple[tuple[int, ...], ...], *args) -> None:
@@ -293,112 +300,11 @@ def _check_output(function: Callable, name: str, sizes: tuple[tuple[int, ...], .
     got = getattr(output, "shape", None)
     if got not in sizes:
         kind = type(output).__name__ if got is None else f"shape {got}"
-        raise ValueError(f"Argument `{name}` must return {right}, got {kind}.")
-    if not jnp.issubdtype(output.dtype, jnp.floating):
-        raise TypeError(f"Argument `{name}` must return real numbers, got dtype {output.dtype}.")
-
-
-def _method(solver, controller, adjoint, noise: AbstractNoise | None) -> _Method:
-    """Defaults, and refusal of the wrong kinds."""
-    if controller is None:
-        controller = dfx.ConstantStepSize()
-    check_instance(
-        controller,
-        (dfx.ConstantStepSize, dfx.AbstractAdaptiveStepSizeController),
-        "stepsize_controller",
-        "None for fixed steps, or an adaptive controller such as PIDController",
-    )
-    adaptive = not isinstance(controller, dfx.ConstantStepSize)
-    if solver is None:
-        solver = _default_solver(noise, adaptive)
-    check_instance(solver, dfx.AbstractSolver, "solver", "a Diffrax solver such as diffrax.Euler()")
-    if adjoint is None:
-        adjoint = dfx.RecursiveCheckpointAdjoint()
-    check_instance(
-        adjoint,
-        (dfx.RecursiveCheckpointAdjoint, dfx.ForwardMode, dfx.DirectAdjoint),
-        "adjoint",
-        "RecursiveCheckpointAdjoint(), ForwardMode() or DirectAdjoint() of Diffrax (others do "
-        "not give the gradient of the solve on its grid)",
-    )
-    if noise is not None and adaptive and noise.law.on_grid:
-        raise ValueError(
-            "Argument `stepsize_controller` must be None for noise with law "
-            f"{type(noise.law).__name__}, whose increments exist on the grid of steps only, got "
-            f'{type(controller).__name__}: for adaptive steps use law="tree".'
-        )
-    problem = _misfit(solver, noise, adaptive)
-    if problem is not None:
-        raise ValueError(f"Argument `solver` must suit the problem, got {_name(solver)}: {problem}")
-    return _Method(solver, controller, adjoint, adaptive)
-
-
-def _default_solver(noise: AbstractNoise | None, adaptive: bool) -> dfx.AbstractSolver:
-    if not adaptive:
-        return dfx.Euler()
-    if noise is None:
-        return dfx.Tsit5()
-    return dfx.SPaRK() if noise.additive else dfx.HalfSolver(dfx.ItoMilstein())
-
-
-def _name(solver: dfx.AbstractSolver) -> str:
-    inner = f"({_name(solver.solver)})" if isinstance(solver, dfx.HalfSolver) else "()"
-    return type(solver).__name__ + inner
-
-
-def _misfit(solver: dfx.AbstractSolver, noise: AbstractNoise | None, adaptive: bool) -> str | None:
-    """Why a solver would give wrong answers here, and the remedy; None if it suits.
-
-    A HalfSolver passes for the solver it wraps in every `isinstance`.
-    """
-    name = _name(solver)
-    if isinstance(solver, _SPLIT):
-        return "it splits the drift in two; use one that takes a single drift, such as Kvaerno5()."
-    if isinstance(solver, _LANGEVIN):
-        return "it is for underdamped Langevin equations only; use ShARK() for additive noise."
-    if adaptive and noise is not None and isinstance(solver, dfx.Euler):
-        return "with adaptive steps and noise it may converge to a wrong solution; use SPaRK()."
-    if adaptive and not isinstance(solver, dfx.AbstractAdaptiveSolver):
-        return f"it estimates no error, which adaptive steps need; use HalfSolver({name})."
-    if isinstance(solver, dfx.AbstractImplicitSolver) and not adaptive:
-        tolerance = getattr(solver.root_finder, "rtol", 0.0)
-        if not isinstance(tolerance, (int, float, jax.Array)):
-            return (
-                "it has no tolerance for its implicit equations; pass adaptive steps, or a "
-                "root_finder such as diffrax.VeryChord(rtol=1e-6, atol=1e-6)."
-            )
-    if noise is None:
-        if isinstance(solver, _STOCHASTIC):
-            return "it needs noise; use Euler(), Heun() or Tsit5() without."
-        return None
-    if not isinstance(solver, (dfx.AbstractItoSolver, dfx.AbstractStratonovichSolver)):
-        return "it is for equations without noise; use Euler(), Heun() or ShARK()."
-    if not noise.additive and isinstance(solver, dfx.AbstractStratonovichSolver):
-        return (
-            "it converges to the Stratonovich solution, but state dependent noise is meant in "
-            "the sense of Itô; use Euler() or ItoMilstein()."
-        )
-    if noise.law.on_grid and isinstance(solver, dfx.HalfSolver):
-        return 'it takes half steps, which a path on the grid does not have; use law="tree".'
-    if not issubclass(noise.law.levy_area, _levy_area(solver)):
-        return (
-            f"it needs the Lévy area of each step, which law {type(noise.law).__name__} does not "
-            'have; use law="gaussian", or Euler() or Heun().'
-        )
-    return None
-
-
-# Solvers that Diffrax has no common type for.
-_SPLIT = (dfx.KenCarp3, dfx.KenCarp4, dfx.KenCarp5, dfx.Sil3, dfx.SemiImplicitEuler)
-_LANGEVIN = (dfx.ALIGN, dfx.ShOULD, dfx.QUICSORT)
-_STOCHASTIC = (dfx.AbstractSRK, dfx.EulerHeun, dfx.ItoMilstein, dfx.StratonovichMilstein)
-
-
-def _levy_area(solver: dfx.AbstractSolver) -> type:
-    """What the solver needs to know of a step of the Brownian motion."""
-    if isinstance(solver, dfx.AbstractWrappedSolver):
-        solver = solver.solver
-    return getattr(solver, "minimal_levy_area", dfx.AbstractBrownianIncrement)
+        raise ValueError(f"Argument `{name}` must give {right}, got {kind}.")
+    if not (
+        jnp.issubdtype(output.dtype, jnp.floating) or jnp.issubdtype(output.dtype, jnp.integer)
+    ):
+        raise TypeError(f"Argument `{name}` must give real numbers, got dtype {output.dtype}.")
 
 
 class _Drives(eqx.Module):
@@ -455,14 +361,17 @@ class _System(eqx.Module):
             _check_output(self.inputs, "inputs", (self.model.memories.shape[1:],), zero)
             drive = self.model.drive(jnp.asarray(self.inputs(zero), state.dtype))
         _check_output(self.model.drift, "model.drift", (size,), zero, state, drive)
+        _check_output(
+            self.model.overlaps, "model.overlaps", (self.model.memories.shape[:1],), state
+        )
         if self.noise is not None:
-            _check_output(self.noise.diffusion, "noise.strength", ((), size), zero, state)
+            _check_output(self.noise.diffusion, "noise.diffusion", ((), size), zero, state)
         if self.save_fn is not None:
             _output(self.save_fn, "save_fn", "arrays, given (t, state)", zero, state)
 
     def observe(self, clock, state, drives):
         del drives
-        overlaps = self.model.overlaps(state)
+        overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
         finite = jnp.all(jnp.isfinite(state))
         saved = None if self.save_fn is None else self.save_fn(self.unit * clock, state)
         return overlaps, finite, saved
@@ -519,9 +428,10 @@ class _HoldDrive(dfx.AbstractWrappedSolver):
 
 
 @eqx.filter_jit
-def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: _Method) -> Trajectory:
+def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: Method) -> Trajectory:
     dtype = model.memories.dtype
-    state0 = model.initial_state(x0)
+    _check_output(model.initial_state, "model.initial_state", ((model.state_size,),), x0)
+    state0 = jnp.asarray(model.initial_state(x0), dtype)
     unit = 1.0 if method.adaptive else grid.dt
     solver, controller = method.solver, method.controller
     scheduled = isinstance(inputs, tuple)
@@ -540,7 +450,7 @@ def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: _Method)
     system.check(state0, args)
     terms = dfx.ODETerm(system.drift)
     if noise is not None:
-        simple = issubclass(dfx.BrownianIncrement, _levy_area(method.solver))
+        simple = issubclass(dfx.BrownianIncrement, levy_area_of(method.solver))
         levy_area = dfx.BrownianIncrement if simple else dfx.SpaceTimeLevyArea
         end, step = (grid.t1, grid.dt) if method.adaptive else (float(grid.num_steps), 1.0)
         path = noise.law.path(key, model.state_size, dtype, end, step, levy_area)

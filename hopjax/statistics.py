@@ -42,19 +42,19 @@ def wilson_interval(
     successes = check_values(
         successes, is_bad(successes, lambda k: k >= 0), "successes", "at least 0"
     )
-    excess = jnp.broadcast_to(successes, jnp.broadcast_shapes(successes.shape, trials.shape))
-    excess = check_values(excess, excess > trials, "successes", "at most the number of trials")
+    counts = jnp.broadcast_to(successes, jnp.broadcast_shapes(successes.shape, trials.shape))
+    counts = check_values(counts, counts > trials, "successes", "at most the number of trials")
     level = check_array(confidence, "confidence", ())
     level = check_values(
         level, is_bad(level, lambda c: (c > 0) & (c < 1)), "confidence", "between 0 and 1"
     )
     z = jax.scipy.stats.norm.ppf((1 + level) / 2)
-    estimate = excess / trials
+    estimate = counts / trials
     centre = estimate + z**2 / (2 * trials)
     spread = z * jnp.sqrt((estimate * (1 - estimate) + z**2 / (4 * trials)) / trials)
     scale = 1 + z**2 / trials
-    low = jnp.where(excess == 0, 0, (centre - spread) / scale)
-    high = jnp.where(excess == trials, 1, (centre + spread) / scale)
+    low = jnp.where(counts == 0, 0, (centre - spread) / scale)
+    high = jnp.where(counts == trials, 1, (centre + spread) / scale)
     return Interval(estimate, low, high)
 
 

@@ -26,7 +26,8 @@ LAYERS: dict[str, set[str]] = {
     "inputs": {"_checks"},
     "models": DATA,
     "noise": {"_checks"},
-    "solve": DATA | {"models", "noise"},
+    "_method": {"_checks", "noise"},
+    "solve": DATA | {"models", "noise", "_method"},
     "ensemble": DATA | {"models", "noise", "solve"},
     # These stand aside: they see arrays or equations, never a solve.
     "statistics": {"_checks"},
@@ -37,6 +38,7 @@ LAYERS: dict[str, set[str]] = {
 EVERYWHERE = {"equinox", "jax", "jaxtyping", "numpy"}
 THIRD_PARTY: dict[str, set[str]] = {
     "noise": {"diffrax"},
+    "_method": {"diffrax"},
     "solve": {"diffrax", "lineax"},
     "ensemble": {"tqdm"},
     "plotting": {"matplotlib"},

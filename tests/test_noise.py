@@ -154,8 +154,10 @@ def test_levy_area_does_not_change_the_increment():
 def test_anything_but_one_whole_step_is_nan(law):
     path = make_path(law)
     assert np.isfinite(path.evaluate(jnp.asarray(4.0), jnp.asarray(5.0))).all()
-    for start, end in ((4.0, 4.5), (4.0, 6.0), (4.5, 5.0)):
+    for start, end in ((4.0, 4.5), (4.0, 6.0), (4.5, 5.0), (4.5, 5.5), (4.25, 5.25)):
         assert np.isnan(path.evaluate(jnp.asarray(start), jnp.asarray(end))).all()
+    with pytest.raises(NotImplementedError):
+        path.evaluate(jnp.asarray(4.0))
 
 
 def test_late_steps_have_increments_of_their_own():

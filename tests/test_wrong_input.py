@@ -258,10 +258,10 @@ CASES = {
     ),
     "noise a law": Case(lambda: noisy(hj.Gaussian()), TypeError, "noise", "Gaussian"),
     "noise of wrong size": Case(
-        lambda: noisy(hj.AdditiveNoise(np.ones(7))), ValueError, "noise.strength", "(7,)"
+        lambda: noisy(hj.AdditiveNoise(np.ones(7))), ValueError, "noise.diffusion", "(7,)"
     ),
     "noise function of wrong size": Case(
-        lambda: noisy(hj.MultiplicativeNoise(short)), ValueError, "noise.strength", "(3,)"
+        lambda: noisy(hj.MultiplicativeNoise(short)), ValueError, "noise.diffusion", "(3,)"
     ),
     "strength negative": Case(lambda: hj.AdditiveNoise(-1), ValueError, "strength", "-1.0"),
     "strength NaN": Case(lambda: hj.AdditiveNoise(NAN), ValueError, "strength", "nan"),

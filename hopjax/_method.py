@@ -1,0 +1,134 @@
+"""How Diffrax solves: which solver suits which noise and steps, and why others do not."""
+
+from typing import Any, NamedTuple
+
+import diffrax as dfx
+import jax
+
+from hopjax._checks import check_instance
+from hopjax.noise import AbstractNoise
+
+
+class Method(NamedTuple):
+    """How Diffrax solves; the clock counts steps, or time when the steps adapt."""
+
+    solver: dfx.AbstractSolver
+    controller: Any  # ConstantStepSize, or an adaptive one
+    adjoint: dfx.AbstractAdjoint
+    adaptive: bool
+
+
+def choose_method(
+    solver: dfx.AbstractSolver | None,
+    controller: dfx.AbstractStepSizeController | None,
+    adjoint: dfx.AbstractAdjoint | None,
+    noise: AbstractNoise | None,
+) -> Method:
+    """The arguments of `solve`, or their defaults; refuses what would give wrong answers."""
+    if controller is None:
+        controller = dfx.ConstantStepSize()
+    check_instance(
+        controller,
+        (dfx.ConstantStepSize, dfx.AbstractAdaptiveStepSizeController),
+        "stepsize_controller",
+        "None for fixed steps, or an adaptive controller such as PIDController",
+    )
+    adaptive = not isinstance(controller, dfx.ConstantStepSize)
+    if solver is None:
+        solver = _default_solver(noise, adaptive)
+    check_instance(solver, dfx.AbstractSolver, "solver", "a Diffrax solver such as diffrax.Euler()")
+    if adjoint is None:
+        adjoint = dfx.RecursiveCheckpointAdjoint()
+    check_instance(
+        adjoint,
+        (dfx.RecursiveCheckpointAdjoint, dfx.ForwardMode, dfx.DirectAdjoint),
+        "adjoint",
+        "RecursiveCheckpointAdjoint(), ForwardMode() or DirectAdjoint() of Diffrax (others do "
+        "not give the gradient of the solve on its grid)",
+    )
+    if noise is not None and adaptive and noise.law.on_grid:
+        raise ValueError(
+            "Argument `stepsize_controller` must be None for noise with law "
+            f"{type(noise.law).__name__}, whose increments exist on the grid of steps only, got "
+            f'{type(controller).__name__}: for adaptive steps use law="tree".'
+        )
+    problem = _misfit(solver, noise, adaptive)
+    if problem is not None:
+        raise ValueError(f"Argument `solver` must suit the problem, got {_name(solver)}: {problem}")
+    return Method(solver, controller, adjoint, adaptive)
+
+
+def _default_solver(noise: AbstractNoise | None, adaptive: bool) -> dfx.AbstractSolver:
+    if not adaptive:
+        return dfx.Euler()
+    if noise is None:
+        return dfx.Tsit5()
+    if noise.additive:
+        return dfx.SPaRK()
+    raise ValueError(
+        "Argument `solver` must be given for adaptive steps with state dependent noise, got None: "
+        "HalfSolver(ItoMilstein()) for few neurons (its memory grows as N cubed), or leave "
+        "stepsize_controller=None."
+    )
+
+
+def _name(solver: dfx.AbstractSolver) -> str:
+    inner = f"({_name(solver.solver)})" if isinstance(solver, dfx.HalfSolver) else "()"
+    return type(solver).__name__ + inner
+
+
+def _misfit(solver: dfx.AbstractSolver, noise: AbstractNoise | None, adaptive: bool) -> str | None:
+    """Why a solver would give wrong answers here, and the remedy; None if it suits.
+
+    A HalfSolver passes for the solver it wraps in every `isinstance`.
+    """
+    name = _name(solver)
+    if isinstance(solver, _SPLIT):
+        return "it splits the drift in two; use one that takes a single drift, such as Kvaerno5()."
+    if isinstance(solver, _LANGEVIN):
+        return "it is for underdamped Langevin equations only; use ShARK() for additive noise."
+    if isinstance(solver, dfx.HalfSolver) and isinstance(solver, dfx.AbstractImplicitSolver):
+        return "implicit solvers estimate their own error; use the one inside."
+    if adaptive and noise is not None and isinstance(solver, dfx.Euler):
+        return "with adaptive steps and noise it may converge to a wrong solution; use SPaRK()."
+    if adaptive and not isinstance(solver, dfx.AbstractAdaptiveSolver):
+        return f"it estimates no error, which adaptive steps need; use HalfSolver({name})."
+    if isinstance(solver, dfx.AbstractImplicitSolver) and not adaptive:
+        tolerance = getattr(solver.root_finder, "rtol", 0.0)
+        if not isinstance(tolerance, (int, float, jax.Array)):
+            return (
+                "it has no tolerance for its implicit equations; pass adaptive steps, or a "
+                "root_finder such as diffrax.VeryChord(rtol=1e-6, atol=1e-6)."
+            )
+    if noise is None:
+        if isinstance(solver, _STOCHASTIC):
+            return "it needs noise; use Euler(), Heun() or Tsit5() without."
+        return None
+    if not isinstance(solver, (dfx.AbstractItoSolver, dfx.AbstractStratonovichSolver)):
+        return "it is for equations without noise; use Euler(), Heun() or ShARK()."
+    if not noise.additive and isinstance(solver, dfx.AbstractStratonovichSolver):
+        return (
+            "it converges to the Stratonovich solution, but state dependent noise is meant in "
+            "the sense of Itô; use Euler()."
+        )
+    if noise.law.on_grid and isinstance(solver, dfx.HalfSolver):
+        return 'it takes half steps, which a path on the grid does not have; use law="tree".'
+    if not issubclass(noise.law.levy_area, levy_area_of(solver)):
+        return (
+            f"it needs the Lévy area of each step, which law {type(noise.law).__name__} does not "
+            'have; use law="gaussian", or Euler() or Heun().'
+        )
+    return None
+
+
+# Solvers that Diffrax has no common type for.
+_SPLIT = (dfx.KenCarp3, dfx.KenCarp4, dfx.KenCarp5, dfx.Sil3, dfx.SemiImplicitEuler)
+_LANGEVIN = (dfx.ALIGN, dfx.ShOULD, dfx.QUICSORT)
+_STOCHASTIC = (dfx.AbstractSRK, dfx.EulerHeun, dfx.ItoMilstein, dfx.StratonovichMilstein)
+
+
+def levy_area_of(solver: dfx.AbstractSolver) -> type:
+    """What the solver needs to know of a step of the Brownian motion."""
+    if isinstance(solver, dfx.AbstractWrappedSolver):
+        solver = solver.solver
+    return getattr(solver, "minimal_levy_area", dfx.AbstractBrownianIncrement)

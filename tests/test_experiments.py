@@ -1,0 +1,117 @@
+"""Experiments: numbers written beside pictures, redrawn without solving, claims read from them."""
+
+import json
+
+import jax
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from experiments import common, glitch, mixture_weights, protocols, sequence
+from experiments.common import Claim, Experiment, print_claims, proportion, rounded, run_trials
+from experiments.reproduce import EXPERIMENTS
+
+mpl.use("Agg")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "FIGURES", tmp_path)
+    monkeypatch.setattr(common, "QUICK", tmp_path / "quick")
+    return tmp_path / "quick"
+
+
+@pytest.mark.xdist_group("protocols")
+@pytest.mark.parametrize(
+    "module", [mixture_weights, glitch, pytest.param(sequence, marks=pytest.mark.slow)]
+)
+def test_experiment_runs_and_redraws_from_its_numbers_alone(module, folder, monkeypatch, capsys):
+    monkeypatch.setattr(module, "QUICK_TRIALS", 3)
+    claims = module.EXPERIMENT.run(full=False)
+    path = folder / f"{module.EXPERIMENT.name}.json"
+    numbers = json.loads(path.read_text())
+    assert numbers["settings"]["trials"] == 3
+    assert {"jax", "diffrax", "hopjax", "device"} <= set(numbers["versions"])
+    pictures = [folder / f"{name}.png" for name in module.EXPERIMENT.draw]
+    drawn = [picture.read_bytes() for picture in pictures]
+    for picture in pictures:
+        picture.unlink()
+
+    def solve_again(full):
+        raise AssertionError("solved again")
+
+    redrawn = Experiment(
+        module.EXPERIMENT.name, solve_again, module.EXPERIMENT.draw, module.EXPERIMENT.claims
+    )
+    assert redrawn.run(full=False, redraw=True) == claims
+    assert [picture.read_bytes() for picture in pictures] == drawn
+
+
+def test_redraw_without_numbers_says_what_to_do(folder):
+    with pytest.raises(SystemExit, match="run without --redraw first"):
+        sequence.EXPERIMENT.run(full=False, redraw=True)
+
+
+def test_committed_figures_belong_to_committed_numbers():
+    for experiment in EXPERIMENTS:
+        numbers = json.loads((common.FIGURES / f"{experiment.name}.json").read_text())
+        assert numbers["settings"]["trials"] == 2000
+        assert all(claim.holds for claim in experiment.claims(numbers))
+        for name in experiment.draw:
+            assert (common.FIGURES / f"{name}.png").exists()
+
+
+def test_trials_depend_on_their_number_only():
+    key = jax.random.key(0)
+    many = run_trials(jax.random.normal, key, 300, "many")
+    few = run_trials(jax.random.normal, key, 7, "few")
+    np.testing.assert_array_equal(many[:7], few)
+    assert many.shape == (300,)
+    assert len(np.unique(many)) == 300
+
+
+def test_weights_follow_the_protocol():
+    keys = jax.random.split(jax.random.key(1), 500)
+    weights = np.asarray(jax.vmap(protocols.draw_weights)(keys))
+    np.testing.assert_allclose(weights.sum(axis=2), np.sqrt(10 * 1024), rtol=1e-5)
+    # The scaling keeps ratios: a dominant weight against the mean background one.
+    background = weights[:, :, 3:].mean(axis=2)
+    for row in range(3):
+        ratio = weights[:, row, row] / background[:, row]
+        assert ratio.min() > 2 / 1.5
+        assert ratio.max() < 3.5 / 0.8
+    for row in (1, 2):
+        assert (weights[:, row, row - 1] / background[:, row]).max() < 0.6 / 0.8
+
+
+def test_summary_counts_outcomes():
+    overlaps = np.zeros((5, 301, 10), np.float32)
+    overlaps[0, :, 0] = -0.95  # right in window 1, up to sign
+    overlaps[1, :, 4] = 0.95  # wrong
+    overlaps[2, 50:, 0] = 0.95  # right, from t = 5 on
+    overlaps[3] = np.nan  # diverged
+    window = protocols.summarise(protocols.SEQUENCE, overlaps)["windows"][0]
+    assert [window[name]["count"] for name in ("right", "wrong", "neither")] == [2, 1, 2]
+    assert window["right"]["trials"] == 5
+    assert window["largest"]["count"] == 3  # the trial of zeros too, the diverged one not
+    assert protocols.summarise(protocols.SEQUENCE, overlaps)["diverged"] == 1
+    # In order: 0, 5, never, never, never.
+    assert window["time_to_retrieve"] == [0.0, None, None]
+
+
+def test_numbers_become_json():
+    assert rounded(np.array([1.23456, np.nan, np.inf])) == [1.2346, None, None]
+    assert rounded(np.float32(2.0)) == 2.0
+    assert proportion(np.array([True, False, True]))["count"] == 2
+
+
+def test_claims_are_printed_as_a_table(capsys):
+    print_claims([Claim("it rains", "P = .5", True), Claim("it pours", "P = .1", False)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split(" | ") == [
+        "claim of the paper",
+        "measured here, with 95% interval",
+        "holds?",
+    ]
+    assert [line.split(" | ")[-1].strip() for line in lines[2:]] == ["yes", "NO"]
+    assert len({line.index("|") for line in (lines[0], *lines[2:])}) == 1

@@ -1,0 +1,24 @@
+"""The README's examples run as they stand and print what it says they print."""
+
+import re
+import subprocess
+import sys
+
+from conftest import ROOT
+
+NUMBER = re.compile(r"-?\+?\d+\.\d+")
+
+
+def test_examples_print_what_the_readme_says(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```(python|text)\n(.*?)```", text, re.DOTALL)
+    code = "".join(body for kind, body in blocks if kind == "python")
+    expected = "".join(body for kind, body in blocks if kind == "text")
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.returncode == 0, run.stderr
+    # Rounding differs between processors: the words exactly, the numbers to two digits.
+    assert NUMBER.sub("#", run.stdout) == NUMBER.sub("#", expected)
+    printed, promised = (list(map(float, NUMBER.findall(s))) for s in (run.stdout, expected))
+    assert all(abs(a - b) < 0.02 for a, b in zip(printed, promised, strict=True))
