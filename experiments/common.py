@@ -27,7 +27,7 @@ from hopjax.statistics import wilson_interval
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "figures"  # full size, committed
 QUICK = FIGURES / "quick"  # quick size, not committed
-CHUNK = 64  # trials at a time on each device
+CHUNK = 32  # trials at a time on each device: their memories fit into its cache
 
 
 class Claim(NamedTuple):

@@ -204,7 +204,7 @@ class Gaussian(AbstractLaw):
 
 
 class TwoPoint(AbstractLaw):
-    """Increments ±√dt, several times faster than normal ones: for robustness statistics.
+    """Increments ±√dt, much cheaper to draw than normal ones: for robustness statistics.
 
     A weak law: distributions converge to those of the Brownian motion, paths do not. Away from
     thresholds the statistics agree with Gaussian ones. Near the noise at which a memory loses

@@ -236,5 +236,6 @@ TYPE_CHECKED = """
 """
 
 
+@pytest.mark.slow
 def test_annotations_are_true():
     assert python(TYPE_CHECKED, "-W", "error").split() == ["checked"]

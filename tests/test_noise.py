@@ -44,7 +44,7 @@ def test_increments_are_the_same_alone_in_a_batch_and_jitted(law):
     assert agree(batched[4], one)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=repr)
+@pytest.mark.parametrize("law", [hj.Gaussian(), hj.TwoPoint()], ids=repr)
 def test_increments_are_the_same_on_several_devices(law):
     assert jax.device_count() == 2
     mesh = jax.make_mesh((2,), ("trials",), axis_types=(AxisType.Auto,))
@@ -93,7 +93,7 @@ def test_gaussian_increments_are_standard_normal_and_independent():
         assert 2 * stats.norm.sf(abs(z)) > FALSE_ALARM
 
 
-@pytest.mark.parametrize("size", [1, 31, 32, 33, 1000])
+@pytest.mark.parametrize("size", [1, 33, 1000])
 def test_two_point_increments_are_fair_signs_for_any_size(size):
     draws = np.asarray(increments(hj.TwoPoint(), range(4000), size=size))
     assert draws.shape == (4000, size)
@@ -108,7 +108,7 @@ def test_two_point_increments_are_fair_signs_for_any_size(size):
         assert stats.binomtest(same, draws[:, 1:].size, 0.5).pvalue > FALSE_ALARM
 
 
-@pytest.mark.parametrize("refinement", [1, 2, 5])
+@pytest.mark.parametrize("refinement", [1, 4])
 def test_refined_increments_add_up_to_the_coarse_ones(refinement):
     factor = 2**refinement
     fine = increments(hj.Gaussian(refinement=refinement), range(6 * factor), dtype=jnp.float64)
