@@ -14,7 +14,8 @@ class Schedule(eqx.Module):
     """A piecewise constant input: `values[s]` from `onsets[s]` until the next onset.
 
     Covers constant inputs, sequences, glitches (a short window between two others) and, by
-    `pulsed`, inputs that are on for the first part of each window only. The last value stays.
+    `pulsed`, inputs that are on for the first part of each window only. The last value stays. With
+    fixed steps onsets become whole numbers of steps, so the derivative by an onset is zero.
 
     Example:
         ```python

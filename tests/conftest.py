@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import jax
+import pytest
 
 # Plain `pytest` puts only this folder on the path; `experiments` is imported from the root.
 ROOT = Path(__file__).resolve().parents[1]
@@ -12,7 +13,17 @@ sys.path.insert(0, str(ROOT))
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_disable_most_optimizations", True)  # most tests compile more than they run
 jax.config.update("jax_num_cpu_devices", 2)  # so that splitting over devices can be tested
+
+
+@pytest.fixture
+def optimised():
+    """Compile as users do, for tests that run long."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
 
 # Relative tolerance of float64 algebra: two ways of writing one formula.
 EXACT = 1e-10

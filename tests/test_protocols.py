@@ -30,7 +30,7 @@ from hopjax.statistics import first_passage_time
 
 TRIALS, REFERENCE_TRIALS = 300, 2000
 # One process runs all of these: every trial uses all cores anyway, and some share a run.
-pytestmark = pytest.mark.xdist_group("protocols")
+pytestmark = [pytest.mark.xdist_group("protocols"), pytest.mark.usefixtures("optimised")]
 FAMILY_WISE = 1e-3  # false alarm of all comparisons of a family together
 COMPARISONS = 9 + 9 + 1 + 6  # with reference numbers: counts of A and of B, means of B and of A
 
@@ -73,7 +73,7 @@ def means_agree(sample, reference, *, rounding, reference_error=0.0):
     [
         ("idp", [0.992, 0.976, 0.972]),
         ("classic_constant", [0.0, 0.0, 0.0]),
-        ("classic_pulsed", [0.0, 0.0, 0.0]),
+        pytest.param("classic_pulsed", [0.0, 0.0, 0.0], marks=pytest.mark.slow),
     ],
 )
 def test_sequence_against_reference_counts(kind, references):
@@ -101,7 +101,10 @@ def test_sequence_against_reference_counts(kind, references):
 
 @pytest.mark.parametrize(
     ("kind", "references"),
-    [("idp", [0.987, None, 0.980, 0.648, 0.911]), ("classic_constant", [0.0] * 5)],
+    [
+        ("idp", [0.987, None, 0.980, 0.648, 0.911]),
+        pytest.param("classic_constant", [0.0] * 5, marks=pytest.mark.slow),
+    ],
 )
 def test_glitch_against_reference_counts(kind, references):
     strength = overlaps_of(GLITCH, kind, law="gaussian" if kind == "idp" else "two_point")
