@@ -316,7 +316,7 @@ def test_state_dependent_noise_converges_to_the_ito_solution(solver, order):
 
     exact = jnp.exp(-(1 + 0.8**2 / 2) + 0.8 * jax.vmap(motion)(keys))
     errors = []
-    levels = np.array([2, 4, 6])
+    levels = np.array([4, 6, 8])
     for level in levels:
         law = hj.Gaussian(refinement=int(level), full_precision=True)
         noise = hj.MultiplicativeNoise(proportional, law)
