@@ -213,7 +213,10 @@ class _Grid(NamedTuple):
     dt: float
     num_steps: int
     stride: int  # steps between saved times
-    t1: float
+
+    @property
+    def t1(self) -> float:
+        return self.num_steps * self.dt
 
     @property
     def save_times(self) -> np.ndarray:
@@ -255,7 +258,7 @@ def _grid(t1: Any, dt: Any, save_every: Any) -> _Grid:
             raise ValueError(
                 f"Argument `save_every` must not exceed t1 = {float(t1):g}, got {save_every:g}."
             )
-    return _Grid(dt, num_steps, stride, num_steps * dt)
+    return _Grid(dt, num_steps, stride)
 
 
 def _shown(inputs: Any, num_neurons: int, grid: _Grid, method: Method):
