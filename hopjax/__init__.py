@@ -1,5 +1,6 @@
 """Noisy memory retrieval in Hopfield networks, as stochastic differential equations on JAX."""
 
+from hopjax import theory as theory
 from hopjax.activations import (
     AbstractActivation as AbstractActivation,
     Erf as Erf,

@@ -15,10 +15,16 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "hopjax"
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+# Dotted names inside the package; a subpackage's own name stands for its __init__.
+FILES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+MODULES = [name for name in FILES if name != "__init__"]
 
 # What each module may import of the package: whatever stands above it.
 DATA = {"_checks", "activations", "memories", "inputs"}
+THEORY = {"theory._common", "theory.equilibria", "theory.noise", "theory.numerical"}
 LAYERS: dict[str, set[str]] = {
     "_checks": set(),
     "activations": {"_checks"},
@@ -31,7 +37,12 @@ LAYERS: dict[str, set[str]] = {
     "ensemble": DATA | {"models", "noise", "solve"},
     # These stand aside: they see arrays or equations, never a solve.
     "statistics": {"_checks"},
-    "theory": {"_checks", "activations"},
+    "theory._common": {"_checks", "activations"},
+    "theory.equilibria": {"_checks", "activations", "theory._common"},
+    "theory.noise": {"_checks", "activations", "theory._common", "theory.equilibria"},
+    "theory.numerical": {"_checks", "models"},
+    "theory.report": {"_checks", "models"} | THEORY,
+    "theory": THEORY | {"theory.report"},
     "plotting": {"_checks"},
 }
 
@@ -41,13 +52,15 @@ THIRD_PARTY: dict[str, set[str]] = {
     "_method": {"diffrax"},
     "solve": {"diffrax", "lineax"},
     "ensemble": {"tqdm"},
+    "theory._common": {"optimistix"},
+    "theory.numerical": {"lineax", "optimistix", "scipy"},
     "plotting": {"matplotlib"},
 }
 
 
 @functools.cache
 def syntax(module: str) -> ast.Module:
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
 def imports(module: str) -> Iterator[str]:
@@ -56,7 +69,7 @@ def imports(module: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"hopjax/{module}.py:{node.lineno} imports relatively"
+            assert node.level == 0, f"{FILES[module]}:{node.lineno} imports relatively"
             # `from hopjax import models` is an import of hopjax.models.
             prefixed = (f"{node.module}.{alias.name}" for alias in node.names)
             yield from prefixed if node.module == "hopjax" else [node.module or ""]
@@ -64,11 +77,10 @@ def imports(module: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_one_way(module):
-    assert module in LAYERS, f"hopjax/{module}.py needs a place in LAYERS"
-    inner = {name for name in imports(module) if name.split(".")[0] == "hopjax"}
+    assert module in LAYERS, f"{FILES[module]} needs a place in LAYERS"
     # "hopjax" alone would be everything.
-    above = {name.split(".")[1] if "." in name else name for name in inner}
-    assert above <= LAYERS[module]
+    inner = {name for name in imports(module) if name.split(".")[0] == "hopjax"}
+    assert {name.removeprefix("hopjax.") for name in inner} <= LAYERS[module]
 
 
 @pytest.mark.parametrize("module", [*MODULES, "__init__"])

@@ -1,0 +1,40 @@
+"""What is known without solving: equilibria, thresholds, wells, and what noise does to them."""
+
+from hopjax.theory.equilibria import (
+    Spectrum as Spectrum,
+    effective_saliency as effective_saliency,
+    equilibrium_amplitude as equilibrium_amplitude,
+    existence_threshold as existence_threshold,
+    is_confused as is_confused,
+    jacobian_spectrum as jacobian_spectrum,
+    largest_coupling as largest_coupling,
+    memory_hierarchy as memory_hierarchy,
+    mixture_energy as mixture_energy,
+    mixture_overlap as mixture_overlap,
+    mixture_stability_threshold as mixture_stability_threshold,
+    origin_growth_rate as origin_growth_rate,
+    stability_threshold as stability_threshold,
+    well_energy as well_energy,
+)
+from hopjax.theory.noise import (
+    NoisyActivation as NoisyActivation,
+    critical_noise as critical_noise,
+    crosstalk_noise as crosstalk_noise,
+    effective_noise as effective_noise,
+    escape_noise as escape_noise,
+    escape_time as escape_time,
+    noise_at_overlap as noise_at_overlap,
+    noisy_overlap as noisy_overlap,
+    steep_critical_noise as steep_critical_noise,
+    steep_escape_noise as steep_escape_noise,
+    steep_noise_at_overlap as steep_noise_at_overlap,
+    steep_overlap as steep_overlap,
+)
+from hopjax.theory.numerical import (
+    Equilibrium as Equilibrium,
+    classify as classify,
+    find_equilibrium as find_equilibrium,
+    find_memory as find_memory,
+    leading_eigenvalues as leading_eigenvalues,
+)
+from hopjax.theory.report import Prediction as Prediction, Report as Report, report as report

@@ -1,0 +1,448 @@
+"""What noise does to the memories: the window in which it frees a trapped state.
+
+Additive noise turns the state into a mean h plus an Ornstein-Uhlenbeck process of variance σ²/2.
+For many neurons and orthogonal memories the mean obeys the noiseless equations with ψ replaced
+by ψ_σ(h) = E ψ(h + σ η/√2), η standard normal: `NoisyActivation`, which may stand wherever an
+activation does. Self-coupling and finite steps enter through `effective_saliency` and
+`effective_noise`, the crosstalk of random memories through `crosstalk_noise`.
+
+Numbers may be arrays, which broadcast; everything works under jit, vmap and grad.
+"""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from hopjax._checks import check_array, check_count, check_values, is_bad, is_traced
+from hopjax.activations import AbstractActivation, Erf
+from hopjax.theory._common import (
+    check_activation,
+    check_noise,
+    check_positive,
+    elementwise,
+    falling_root,
+    one_dtype,
+)
+from hopjax.theory.equilibria import (
+    _amplitude,
+    _check_memory,
+    _stability_threshold,
+)
+
+# Trapezoidal rules, which converge exponentially for smooth integrands that decay both ways.
+_NORMAL_NODES = np.arange(-9, 9.01, 0.25)
+_NORMAL_WEIGHTS = 0.25 * np.exp(-(_NORMAL_NODES**2) / 2) / math.sqrt(2 * math.pi)
+_STATE_PLACES = np.arange(-12, 12.01, 0.125)
+_STATE_NODES = np.sinh(_STATE_PLACES)  # dense where ψ bends, and far into its tails
+_STATE_WEIGHTS = 0.125 * np.cosh(_STATE_PLACES)
+
+
+class NoisyActivation(AbstractActivation):
+    """ψ_σ(h) = E ψ(h + σ η/√2): the mean activity of a neuron of mean state h under noise σ.
+
+    An activation itself: `equilibrium_amplitude(alpha, NoisyActivation(psi, sigma))` is the mean
+    amplitude under noise, `well_energy` the depth of the well that the mean sees, and a model
+    with this activation is the mean dynamics of the noisy one. Exact to rounding for activations
+    that are smooth on the scale of 1/d, whatever the ratio of that scale to σ.
+    """
+
+    activation: AbstractActivation
+    noise: Float[Array, ""]
+
+    def __init__(self, activation: AbstractActivation, noise: Real[ArrayLike, ""]):
+        """Smooth an activation.
+
+        Args:
+            activation: ψ, for example `Tanh(10.0)`.
+            noise: σ ≥ 0 of dx = drift dt + σ dB, per square root of the neuron's time constant.
+
+        Raises:
+            ValueError: if `noise` is negative or not one number.
+            TypeError: if `activation` is none.
+        """
+        noise = check_array(noise, "noise", (), finite=False)
+        if not is_traced(noise):
+            noise = check_noise(noise)
+        # Root finders come by here at every step, so no runtime check of a traced σ. It needs
+        # none either: σ and −σ are the same noise.
+        self.activation, self.noise = one_dtype(check_activation(activation), jnp.abs(noise))
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """ψ_σ(x) of each entry."""
+        return _gaussian_mean(
+            self.activation, self.activation.derivative, 0.0, x, self.noise, self._width
+        )
+
+    def antiderivative(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """∫₀ˣ ψ_σ for each entry."""
+        narrow, sigma = _is_narrow(self.noise, self._width)
+        nodes, weights = _normal_rule(jnp.where(narrow, self.noise, 0))
+        smooth = self.activation.antiderivative(x[..., None] + nodes)
+        smooth = _paired_sum((smooth - self.activation.antiderivative(nodes)) * weights)
+        nodes, weights = _state_rule(self._width, self.activation.derivative)
+        steep = _paired_sum((_ramp(x[..., None] - nodes, sigma) - _ramp(nodes, sigma)) * weights)
+        return jnp.where(narrow, smooth, steep)
+
+    @property
+    def _width(self):
+        return 1 / self.activation.slope_at_zero
+
+
+def _is_narrow(noise, width):
+    """Whether the noise is narrow beside the activation; and a σ that is safe to divide by."""
+    # Both rules are exact to rounding on either side of the divide.
+    narrow = noise < math.sqrt(2) * width
+    return narrow, jnp.where(noise > 0, noise, width)
+
+
+def _normal_rule(sigma):
+    """Nodes of σ η/√2 with their probabilities."""
+    nodes = sigma / math.sqrt(2) * jnp.asarray(_NORMAL_NODES, sigma.dtype)
+    return nodes, jnp.asarray(_NORMAL_WEIGHTS, sigma.dtype)
+
+
+def _state_rule(width, derivative):
+    """Nodes y over the range of a neuron's state with the weights of ½ f'(y) dy."""
+    nodes = width * jnp.asarray(_STATE_NODES, width.dtype)
+    weights = width * jnp.asarray(_STATE_WEIGHTS, width.dtype)
+    return nodes, derivative(nodes) * weights / 2
+
+
+def _paired_sum(values):
+    """The sum over nodes that lie symmetric about 0: of an odd function it is 0, not almost 0."""
+    return jnp.sum(values + jnp.flip(values, -1), -1) / 2
+
+
+def _ramp(x, sigma):
+    """The antiderivative of erf(x/σ), even in x."""
+    return x * jax.lax.erf(x / sigma) + sigma / math.sqrt(math.pi) * jnp.exp(-((x / sigma) ** 2))
+
+
+def _gaussian_mean(function, derivative, middle, x, noise, width):
+    """E f(x + σ η/√2) for a bounded f that varies on the scale `width`.
+
+    Where the noise is the narrower, a rule over the noise; where the function is, a rule over
+    its derivative: integrated by parts, E f = middle + ½ ∫ f'(y) erf((x − y)/σ) dy with `middle`
+    the mean of f(±∞).
+    """
+    narrow, sigma = _is_narrow(noise, width)
+    nodes, weights = _normal_rule(jnp.where(narrow, noise, 0))
+    smooth = _paired_sum(function(x[..., None] + nodes) * weights)
+    nodes, weights = _state_rule(width, derivative)
+    steep = middle + _paired_sum(jax.lax.erf((x[..., None] - nodes) / sigma) * weights)
+    return jnp.where(narrow, smooth, steep)
+
+
+def noisy_overlap(
+    alpha: Real[ArrayLike, "..."], noise: Real[ArrayLike, "..."], activation: AbstractActivation
+) -> Float[Array, "..."]:
+    """The overlap m = ψ_σ(α m) with which a memory is held under noise, for N → ∞.
+
+    Args:
+        alpha: saliency α of the memory.
+        noise: σ.
+        activation: ψ, without the noise.
+
+    Returns:
+        m, and 0 where noise has removed the well (σ ≥ `critical_noise`).
+    """
+    return elementwise(_noisy_overlap, activation, check_array(alpha, "alpha"), check_noise(noise))
+
+
+def _noisy_overlap(activation, alpha, noise):
+    smoothed = NoisyActivation(activation, noise)
+    return smoothed(_amplitude(smoothed, alpha))
+
+
+def critical_noise(
+    alpha: Real[ArrayLike, "..."], activation: AbstractActivation
+) -> Float[Array, "..."]:
+    """σ_c, at which the well of a memory vanishes: α ψ_σ'(0) = 1.
+
+    Returns:
+        σ_c, and 0 where the memory does not exist even without noise (α ≤ 1/d).
+    """
+    return elementwise(_critical_noise, activation, check_array(alpha, "alpha"))
+
+
+def _critical_noise(activation, alpha):
+    slope = activation.slope_at_zero
+    exists = alpha * slope > 1
+    safe = jnp.where(exists, alpha, 2 / slope)
+
+    def excess(noise, args):
+        activation, alpha = args
+        return alpha * NoisyActivation(activation, noise).slope_at_zero - 1
+
+    # ψ' has the integral 2 and a Gaussian its peak: ψ_σ'(0) ≤ 2/(√π σ).
+    noise = falling_root(
+        excess, jnp.zeros_like(safe), _steep_critical_noise(safe), (activation, safe)
+    )
+    return jnp.where(exists & jnp.isfinite(noise), noise, 0)
+
+
+def noise_at_overlap(
+    alpha: Real[ArrayLike, "..."],
+    overlap: Real[ArrayLike, "..."],
+    activation: AbstractActivation,
+) -> Float[Array, "..."]:
+    """The σ that brings the overlap of a memory down to a given level, ψ_σ(α m) = m.
+
+    σ_90 and σ_80 of the noise window are those for m = .9 and .8.
+
+    Args:
+        alpha: saliency α of the memory.
+        overlap: the level m, between 0 and 1.
+        activation: ψ, without the noise.
+
+    Returns:
+        σ; NaN where the overlap is below that level even without noise.
+    """
+    return elementwise(
+        _noise_at_overlap, activation, check_array(alpha, "alpha"), _check_level(overlap)
+    )
+
+
+def _check_level(overlap):
+    overlap = check_array(overlap, "overlap")
+    return check_values(
+        overlap, is_bad(overlap, lambda m: (m > 0) & (m < 1)), "overlap", "between 0 and 1"
+    )
+
+
+def _noise_at_overlap(activation, alpha, overlap):
+    reached = activation(alpha * overlap) > overlap
+    alpha = jnp.where(reached, alpha, 2 / activation.slope_at_zero)
+    overlap = jnp.where(reached, overlap, 0.5)
+
+    def excess(noise, args):
+        activation, alpha, overlap = args
+        return NoisyActivation(activation, noise)(alpha * overlap) - overlap
+
+    # The step is the steepest activation of all, and takes the most noise.
+    upper = _steep_noise_at_overlap(alpha, overlap)
+    noise = falling_root(excess, jnp.zeros_like(upper), upper, (activation, alpha, overlap))
+    return jnp.where(reached, noise, jnp.nan)
+
+
+def escape_noise(
+    alpha: Real[ArrayLike, "..."],
+    alpha_max: Real[ArrayLike, "..."],
+    activation: AbstractActivation,
+) -> Float[Array, "..."]:
+    """σ_esc, at which a memory loses its stability to a more salient one.
+
+    The root of α_max ψ_σ'(α m(σ)) = 1 with m = ψ_σ(α m). Between σ_esc and the noise that spoils
+    the salient memory itself (`noise_at_overlap`, `critical_noise`) lies the window in which noise
+    frees a state trapped in the weaker memory and lets it settle in the stronger one.
+
+    Args:
+        alpha: saliency of the memory that traps the state.
+        alpha_max: largest saliency among the other memories.
+        activation: ψ, without the noise.
+
+    Returns:
+        σ_esc; 0 where the memory is unstable even without noise; NaN where there is no such noise,
+        because the memory does not exist or no other is more salient (the well of the most
+        salient memory vanishes, at `critical_noise`, but loses nothing to others).
+    """
+    return elementwise(
+        _escape_noise,
+        activation,
+        check_array(alpha, "alpha"),
+        check_array(alpha_max, "alpha_max"),
+    )
+
+
+def _escape_noise(activation, alpha, alpha_max):
+    slope = activation.slope_at_zero
+    possible = (alpha * slope > 1) & (alpha_max > alpha)
+    alpha = jnp.where(possible, alpha, 2 / slope)
+    alpha_max = jnp.where(possible, alpha_max, 3 / slope)
+
+    def excess(noise, args):
+        activation, alpha, alpha_max = args
+        return alpha - _stability_threshold(NoisyActivation(activation, noise), alpha_max)
+
+    stable = excess(jnp.zeros_like(alpha), (activation, alpha, alpha_max)) > 0
+    # At its critical noise the memory is as unstable as the origin.
+    upper = _critical_noise(activation, alpha)
+    noise = falling_root(excess, jnp.zeros_like(alpha), upper, (activation, alpha, alpha_max))
+    return jnp.where(possible, jnp.where(stable, noise, 0), jnp.nan)
+
+
+def escape_time(
+    alpha: Real[ArrayLike, "..."],
+    alpha_max: Real[ArrayLike, "..."],
+    noise: Real[ArrayLike, "..."],
+    activation: AbstractActivation,
+    *,
+    num_neurons: int,
+) -> Float[Array, "..."]:
+    """About how long a state stays in a memory that noise has made unstable.
+
+    ln √N / (α_max ψ_σ'(α m) − 1): the competitor's overlap grows from a chance value of 1/√N.
+
+    Args:
+        alpha: saliency of the memory that traps the state.
+        alpha_max: largest saliency among the other memories.
+        noise: σ.
+        activation: ψ, without the noise.
+        num_neurons: N.
+
+    Returns:
+        A time in time constants; infinite where the memory is stable (escape is then activated,
+        and rarer the larger N), NaN where it has no well (σ ≥ `critical_noise`).
+    """
+    num_neurons = check_count(num_neurons, "num_neurons")
+    rate = elementwise(
+        _escape_rate,
+        activation,
+        check_array(alpha, "alpha"),
+        check_array(alpha_max, "alpha_max"),
+        check_noise(noise),
+    )
+    grows = rate > 0
+    time = math.log(num_neurons) / 2 / jnp.where(grows, rate, 1)
+    return jnp.where(jnp.isnan(rate), jnp.nan, jnp.where(grows, time, jnp.inf))
+
+
+def _escape_rate(activation, alpha, alpha_max, noise):
+    smoothed = NoisyActivation(activation, noise)
+    z = _amplitude(smoothed, alpha)
+    return jnp.where(z > 0, alpha_max * smoothed.derivative(z) - 1, jnp.nan)
+
+
+def effective_noise(noise: Real[ArrayLike, "..."], dt: float) -> Float[Array, "..."]:
+    """σ/√(1 − dt/2): the noise that Euler-Maruyama steps of `dt` amount to.
+
+    Their Ornstein-Uhlenbeck process has the variance σ²/(2 − dt) instead of σ²/2.
+
+    Args:
+        noise: σ.
+        dt: step, at most 1.
+    """
+    step = check_positive(dt, "dt")
+    step = check_values(step, is_bad(step, lambda s: s <= 1), "dt", "at most 1")
+    sigma, step = one_dtype(check_noise(noise), step)
+    return sigma / jnp.sqrt(1 - step / 2)
+
+
+def crosstalk_noise(
+    alpha: Real[ArrayLike, " P"],
+    noise: Real[ArrayLike, ""],
+    activation: AbstractActivation,
+    *,
+    memory: int,
+    num_neurons: int,
+) -> Float[Array, ""]:
+    """The noise that random memories at finite load amount to, √(σ² + 2Δ²).
+
+    The other memories disturb each neuron by a frozen random field of variance
+    Δ² = (1/N) Σ_{ν≠μ} α_ν² q / (1 − α_ν χ)² with χ = E ψ_σ' and q = E ψ² at the memory, to first
+    order in the load P/N. Take it with the saliencies α themselves, not α − S: overlaps of random
+    memories are `noisy_overlap(alpha[μ], crosstalk_noise(...), activation)`. Escape is not
+    predicted: crosstalk breaks the symmetry, and the threshold smears out downwards.
+
+    Args:
+        alpha: saliencies of all memories.
+        noise: σ.
+        activation: ψ, without the noise.
+        memory: μ, the memory that the state is in.
+        num_neurons: N.
+
+    Returns:
+        The effective σ; NaN where the memory has no well or is unstable (some α_ν χ ≥ 1).
+    """
+    alpha = check_array(alpha, "alpha", ("P",))
+    memory = _check_memory(memory, alpha)
+    num_neurons = check_count(num_neurons, "num_neurons")
+    check_array(noise, "noise", ())
+    activation, alpha, noise = one_dtype(check_activation(activation), alpha, check_noise(noise))
+    return _crosstalk_noise(activation, alpha, noise, memory, num_neurons)
+
+
+@eqx.filter_jit
+def _crosstalk_noise(activation, alpha, noise, memory, num_neurons):
+    smoothed = NoisyActivation(activation, noise)
+    z = _amplitude(smoothed, alpha[memory])
+    chi = smoothed.derivative(z)
+    q = _gaussian_mean(
+        lambda y: activation(y) ** 2,
+        lambda y: 2 * activation(y) * activation.derivative(y),
+        1.0,
+        z,
+        noise,
+        1 / activation.slope_at_zero,
+    )
+    others = jnp.arange(alpha.shape[0]) != memory
+    stable = jnp.all(~others | (alpha * chi < 1)) & (z > 0)
+    response = jnp.where(stable, 1 - alpha * chi, 1)
+    field = jnp.sum(jnp.where(others, alpha**2 * q / response**2, 0)) / num_neurons
+    return jnp.where(stable, jnp.sqrt(noise**2 + 2 * field), jnp.nan)
+
+
+def steep_overlap(
+    alpha: Real[ArrayLike, "..."], noise: Real[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """`noisy_overlap` in the limit d → ∞: m = erf(α m/σ), 0 where there is no well; σ > 0."""
+    numbers = one_dtype(check_array(alpha, "alpha"), check_positive(noise, "noise"))
+    return elementwise(_steep_overlap, Erf(jnp.ones((), numbers[0].dtype)), *numbers)
+
+
+def _steep_overlap(activation, alpha, noise):
+    # A step under noise σ is an error function: erf(h/σ).
+    del activation
+    smoothed = Erf(2 / (math.sqrt(math.pi) * noise))
+    return smoothed(_amplitude(smoothed, alpha))
+
+
+def steep_critical_noise(alpha: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """`critical_noise` in the limit d → ∞: 2α/√π, and 0 for α ≤ 0."""
+    return _steep_critical_noise(jnp.maximum(check_array(alpha, "alpha"), 0))
+
+
+def _steep_critical_noise(alpha):
+    return 2 / math.sqrt(math.pi) * alpha
+
+
+def steep_noise_at_overlap(
+    alpha: Real[ArrayLike, "..."], overlap: Real[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """`noise_at_overlap` in the limit d → ∞: α m / erf⁻¹(m), NaN for α ≤ 0."""
+    saliency, level = one_dtype(check_array(alpha, "alpha"), _check_level(overlap))
+    return jnp.where(saliency > 0, _steep_noise_at_overlap(saliency, level), jnp.nan)
+
+
+def _steep_noise_at_overlap(alpha, overlap):
+    return alpha * overlap / jax.lax.erf_inv(overlap)
+
+
+def steep_escape_noise(
+    alpha: Real[ArrayLike, "..."], alpha_max: Real[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """`escape_noise` in the limit d → ∞, NaN unless 0 < α < α_max.
+
+    With y = α m/σ it is σ = α erf(y)/y at the root of (√π/2) erf(y) exp(y²)/y = α_max/α.
+    """
+    numbers = one_dtype(check_array(alpha, "alpha"), check_array(alpha_max, "alpha_max"))
+    return elementwise(_steep_escape_noise, Erf(jnp.ones((), numbers[0].dtype)), *numbers)
+
+
+def _steep_escape_noise(activation, alpha, alpha_max):
+    del activation
+    possible = (alpha > 0) & (alpha_max > alpha)
+    alpha, alpha_max = jnp.where(possible, alpha, 1), jnp.where(possible, alpha_max, 2)
+
+    def excess(y, ratio):
+        # The quotient ∫₀¹ exp(y²(1 − s²)) ds rises from 1; its inverse stays below 1.
+        return y * jnp.exp(-(y**2)) / (math.sqrt(math.pi) / 2 * jax.lax.erf(y)) - 1 / ratio
+
+    ratio = alpha_max / alpha
+    upper = jnp.sqrt(jnp.log(2 * ratio) / 0.75)
+    y = falling_root(excess, 1e-9 * jnp.ones_like(upper), upper, ratio)
+    return jnp.where(possible, alpha * jax.lax.erf(y) / y, jnp.nan)

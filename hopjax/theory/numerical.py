@@ -1,0 +1,249 @@
+"""Numerical counterparts of the closed forms, for any model: the user's own as well.
+
+Equilibria by Newton's method and eigenvalues by Arnoldi's, both through products of the Jacobian
+with vectors: a network of many neurons never forms an N x N matrix.
+"""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Real
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
+
+from hopjax._checks import (
+    cast_floats,
+    check_array,
+    check_count,
+    check_instance,
+    is_traced,
+)
+from hopjax.models import AbstractHopfield
+
+_NEWTON_STEPS = 100
+_KRYLOV_SIZE = 40  # directions kept by GMRES: more than there are memories with a say
+_ALIKE = 0.8  # cosine to a memory above which a state counts as it; mixtures reach 1/√2
+_SATURATED = 1e3  # an amplitude at which every activation is at its bounds
+
+
+class Equilibrium(eqx.Module):
+    """A state in which a network rests, as `find_equilibrium` returns it.
+
+    Attributes:
+        state: where the search ended.
+        overlaps: its overlap with each memory.
+        energy: E(state; u), of the whole network.
+        residual: the largest |drift| of any entry: how far from rest it is.
+        found: whether the residual is at rounding level.
+    """
+
+    state: Float[Array, " state"]
+    overlaps: Float[Array, " P"]
+    energy: Float[Array, ""]
+    residual: Float[Array, ""]
+    found: Bool[Array, ""]
+
+
+def find_equilibrium(
+    model: AbstractHopfield, u: Real[ArrayLike, " N"], start: Real[ArrayLike, " N"]
+) -> Equilibrium:
+    """The equilibrium of the noiseless flow that Newton's method reaches from a start.
+
+    It finds saddles as well as stable states. It works under jit and vmap (many starts at once)
+    and is differentiable in model and input by the implicit function theorem.
+
+    Args:
+        model: any network.
+        u: a constant input.
+        start: features to start from; near an equilibrium, or the search may end elsewhere.
+
+    Returns:
+        An `Equilibrium`; look at `found`, since a search can fail.
+    """
+    model, u = check_model_and_input(model, u)
+    start = check_array(start, "start", (model.memories.shape[1],))
+    return _find(model, u, start.astype(model.memories.dtype))
+
+
+def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) -> Equilibrium:
+    """The equilibrium that belongs to a memory, searched from outside.
+
+    The start is where one step of unit length (in the fastest time constant) takes the saturated
+    pattern: α_μ ξ^μ for an IDP network, an upper bound of the amplitude, from which Newton's
+    method descends to the memory, or past it if there is none. `classify` tells which.
+    """
+    model, u = check_model_and_input(model, u)
+    memory = check_count(memory, "memory", minimum=0)
+    if memory >= model.memories.shape[0]:
+        raise ValueError(
+            "Argument `memory` must be below the number of memories "
+            f"{model.memories.shape[0]}, got {memory}."
+        )
+    return _find_memory(model, u, model.memories[memory])
+
+
+@eqx.filter_jit
+def _find_memory(model, u, pattern):
+    state = model.initial_state(_SATURATED * pattern)
+    drift = model.drift(jnp.zeros((), state.dtype), state, model.drive(u))
+    return _find(model, u, model.features(state + model.fastest_time_constant * drift))
+
+
+def check_model_and_input(model: Any, u: Any) -> tuple[AbstractHopfield, Float[Array, " N"]]:
+    """A model, and a constant input in its dtype."""
+    check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
+    u = check_array(u, "u", (model.memories.shape[1],), hint="one constant input")
+    return model, cast_floats(u, model.memories.dtype)
+
+
+@eqx.filter_jit
+def _find(model, u, start):
+    dtype = model.memories.dtype
+    tolerance = float(jnp.finfo(dtype).eps ** (2 / 3))
+
+    def drift(state, args):
+        model, u = args
+        return model.drift(jnp.zeros((), dtype), state, model.drive(u))
+
+    state = model.initial_state(start)
+    size = state.shape[0]
+    solution = optx.root_find(
+        drift,
+        optx.Newton(
+            rtol=tolerance,
+            atol=tolerance,
+            linear_solver=lx.GMRES(
+                rtol=tolerance, atol=tolerance, restart=min(size, _KRYLOV_SIZE), max_steps=size
+            ),
+        ),
+        state,
+        (model, u),
+        max_steps=_NEWTON_STEPS,
+        throw=False,
+    )
+    state = solution.value
+    residual = jnp.max(jnp.abs(drift(state, (model, u))))
+    scale = 1 + jnp.max(jnp.abs(state))
+    return Equilibrium(
+        state=state,
+        overlaps=model.overlaps(state),
+        energy=model.energy(state, u),
+        residual=residual,
+        found=residual <= tolerance * scale,
+    )
+
+
+def leading_eigenvalues(
+    model: AbstractHopfield,
+    state: Real[ArrayLike, " state"],
+    u: Real[ArrayLike, " N"],
+    *,
+    count: int = 6,
+) -> Complex[Array, " count"]:
+    """The eigenvalues of the drift's Jacobian that grow fastest (ARPACK, through products).
+
+    This runs on the host and not under jit, vmap or grad.
+
+    Args:
+        model: any network.
+        state: where to linearise, usually an `Equilibrium.state`.
+        u: a constant input.
+        count: how many, at most the size of the state.
+
+    Returns:
+        Eigenvalues by falling real part. Of a multiple eigenvalue fewer copies may be found.
+
+    Raises:
+        RuntimeError: if ARPACK does not converge.
+    """
+    model, u = check_model_and_input(model, u)
+    size = model.state_size
+    state = check_array(state, "state", (size,)).astype(model.memories.dtype)
+    if is_traced((model, u, state)):
+        raise TypeError("leading_eigenvalues runs on the host: call it outside jit, vmap and grad.")
+    count = check_count(count, "count")
+    if count > size:
+        raise ValueError(
+            f"Argument `count` must be at most the size of the state {size}, got {count}."
+        )
+    product = _JacobianProduct(model, u, state)
+    if size - count < 3 or size <= 16:  # too many for ARPACK, or too few to spare it
+        dense = np.stack([product(column) for column in np.eye(size, dtype=state.dtype)], axis=1)
+        found = np.linalg.eigvals(dense)
+    else:
+        operator = LinearOperator((size, size), matvec=product, dtype=state.dtype)  # pyright: ignore
+        first = np.random.default_rng(0).normal(size=size).astype(state.dtype)
+        try:
+            found = eigs(operator, count, which="LR", v0=first, return_eigenvectors=False)
+        except ArpackNoConvergence as error:
+            raise RuntimeError(f"The eigenvalues were not found: {error}.") from error
+    found = jnp.asarray(found, np.result_type(found.dtype, np.complex64))
+    return found[jnp.argsort(-found.real)][:count]
+
+
+class _JacobianProduct:
+    """v -> J v on the host."""
+
+    def __init__(self, model, u, state):
+        self.arguments = (model, model.drive(u), state)
+
+    def __call__(self, vector):
+        model, drive, state = self.arguments
+        vector = np.asarray(vector, state.dtype).reshape(state.shape)
+        return np.asarray(_jacobian_product(model, drive, state, vector))
+
+
+@eqx.filter_jit
+def _jacobian_product(model, drive, state, vector):
+    zero = jnp.zeros((), state.dtype)
+    return jax.jvp(lambda x: model.drift(zero, x, drive), (state,), (vector,))[1]
+
+
+Kind = Literal["stable", "saddle", "absent"]
+
+
+def classify(
+    model: AbstractHopfield,
+    u: Real[ArrayLike, " N"],
+    equilibrium: Equilibrium,
+    *,
+    memory: int | None = None,
+) -> Kind:
+    """What an equilibrium is: "stable", "saddle" or "absent".
+
+    Args:
+        model: any network.
+        u: the input that the equilibrium was found with.
+        equilibrium: as from `find_equilibrium` or `find_memory`.
+        memory: if given, what is found counts for this memory only where the cosine between
+            features and pattern is above 0.8 (the mixture of two has 0.71); otherwise the memory
+            is absent.
+
+    Returns:
+        "absent" if nothing was found, "stable" if every direction decays, else "saddle".
+    """
+    return classify_with_growth(model, u, equilibrium, memory)[0]
+
+
+def classify_with_growth(
+    model: AbstractHopfield, u: Any, equilibrium: Equilibrium, memory: int | None
+) -> tuple[Kind, float]:
+    """The kind, and the growth rate of the fastest direction (NaN where absent)."""
+    if is_traced(equilibrium):
+        raise TypeError("classify runs on the host: call it outside jit, vmap and grad.")
+    if not equilibrium.found:
+        return "absent", np.nan
+    if memory is not None:
+        features = np.asarray(model.features(equilibrium.state), float)
+        pattern = np.asarray(model.memories[memory], float)
+        size = np.linalg.norm(features) / np.sqrt(features.size)
+        resolution = float(jnp.finfo(equilibrium.state.dtype).eps) ** (1 / 3)
+        cosine = features @ pattern / np.linalg.norm(features) / np.linalg.norm(pattern)
+        if size < resolution or abs(cosine) < _ALIKE:
+            return "absent", np.nan
+    growth = float(leading_eigenvalues(model, equilibrium.state, u, count=1)[0].real)
+    return ("stable" if growth < 0 else "saddle"), growth
