@@ -7,16 +7,19 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
-from jaxtyping import Array, ArrayLike, Key
+from jaxtyping import Array, Key
+from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -27,6 +30,8 @@ from hopjax.statistics import wilson_interval
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "figures"  # full size, committed
 QUICK = FIGURES / "quick"  # quick size, not committed
+FRAMES_PER_SECOND = 12
+SCREEN_DPI = 100  # of animations
 CHUNK = 32  # trials at a time on each device: their memories fit into its cache
 
 
@@ -46,6 +51,12 @@ class Experiment:
     compute: Callable[[bool], dict[str, Any]]
     draw: dict[str, Callable[[dict[str, Any]], Figure]]  # by file name
     claims: Callable[[dict[str, Any]], list[Claim]]
+    animate: dict[str, Callable[[dict[str, Any]], FuncAnimation]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """The pictures, without their folder."""
+        return [f"{name}.png" for name in self.draw] + [f"{name}.gif" for name in self.animate]
 
     def run(self, *, full: bool, redraw: bool = False) -> list[Claim]:
         """Compute (or read) the numbers, write them beside the pictures, return the claims."""
@@ -67,11 +78,16 @@ class Experiment:
                 figure = draw(numbers)
                 figure.savefig(folder / f"{name}.png", metadata={"Software": None})
                 plt.close(figure)
+            for name, animate in self.animate.items():
+                animation = animate(numbers)
+                writer = PillowWriter(fps=FRAMES_PER_SECOND)
+                animation.save(folder / f"{name}.gif", writer, dpi=SCREEN_DPI)
+                plt.close("all")
         return self.claims(numbers)
 
     def main(self) -> None:
         """The command line of one experiment."""
-        parser = argparse.ArgumentParser(description=f"Draw {', '.join(self.draw)}.")
+        parser = argparse.ArgumentParser(description=f"Draw {', '.join(self.files)}.")
         parser.add_argument("--full", action="store_true", help="the committed size")
         parser.add_argument("--redraw", action="store_true", help="from the saved numbers only")
         arguments = parser.parse_args()
@@ -85,31 +101,50 @@ def use_all_cores() -> None:
 
 
 def run_trials(
-    trial: Callable[[Key[Array, ""]], Any], key: Key[Array, ""], trials: int, label: str
+    trial: Callable[..., Any],
+    key: Key[Array, ""],
+    trials: int,
+    label: str,
+    cells: Any = None,
 ) -> Any:
     """`trial(fold_in(key, j))` for j < trials, stacked, in chunks over all devices.
+
+    With `cells`, arrays that share a leading axis, it is `trial(key, cell)` for each of them: the
+    results get the leading axes (cells, trials), and cell c the key `fold_in(key, c)`.
 
     The work between chunks is on the host: there the bar moves, on a terminal only.
     """
     mesh = jax.make_mesh((jax.device_count(),), ("trials",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec("trials")
+    num_cells = 1 if cells is None else len(jax.tree.leaves(cells)[0])
+    total = num_cells * trials
     # Chunks of one size, as full as can be; the last is filled up with further trials.
-    num_chunks = -(-trials // (CHUNK * mesh.size))
-    chunk = mesh.size * -(-trials // (num_chunks * mesh.size))
+    num_chunks = -(-total // (CHUNK * mesh.size))
+    chunk = mesh.size * -(-total // (num_chunks * mesh.size))
 
     @jax.jit
     @jax.shard_map(mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
-    def run_chunk(keys):
-        return jax.vmap(trial)(keys)
+    def run_chunk(arguments):
+        return jax.vmap(lambda arguments: trial(*arguments))(arguments)
 
+    fold_in = jax.vmap(jax.random.fold_in)
     parts = []
-    with tqdm(total=trials, desc=label, unit="trial", disable=None, leave=False) as bar:
-        for start in range(0, trials, chunk):
-            indices = np.arange(start, start + chunk)
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-            parts.append(jax.tree.map(np.asarray, run_chunk(keys)))
-            bar.update(min(chunk, trials - start))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:trials], *parts)
+    with tqdm(total=total, desc=label, unit="trial", disable=None, leave=False) as bar:
+        for start in range(0, total, chunk):
+            numbers = np.arange(start, start + chunk)
+            keys = jnp.broadcast_to(key, numbers.shape)
+            if cells is None:
+                arguments = (fold_in(keys, numbers),)
+            else:
+                cell, number = np.divmod(numbers % total, trials)
+                keys = fold_in(fold_in(keys, cell), number)
+                arguments = (keys, jax.tree.map(partial(np.take, indices=cell, axis=0), cells))
+            parts.append(jax.tree.map(np.asarray, run_chunk(arguments)))
+            bar.update(min(chunk, total - start))
+    results = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:total], *parts)
+    if cells is None:
+        return results
+    return jax.tree.map(lambda leaf: leaf.reshape(num_cells, trials, *leaf.shape[1:]), results)
 
 
 def proportion(condition: np.ndarray) -> dict[str, float | int]:
@@ -124,7 +159,7 @@ def show(interval: dict[str, float | int]) -> str:
     return f"{interval['p']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
 
 
-def rounded(values: ArrayLike, digits: int = 4) -> Any:
+def rounded(values: Any, digits: int = 4) -> Any:
     """Numbers for JSON; what is not finite becomes null."""
     values = np.asarray(values, float).round(digits)
     return np.where(np.isfinite(values), values.astype(object), np.array(None)).tolist()

@@ -26,8 +26,10 @@ def main() -> int:
         began = time.perf_counter()
         claims += experiment.run(full=arguments.full, redraw=arguments.redraw)
         elapsed = time.perf_counter() - began
-        drawn = ", ".join(f"{name}.png" for name in experiment.draw)
-        print(f"[{number}/{len(EXPERIMENTS)}] {drawn} ({elapsed:.0f} s)", flush=True)
+        print(
+            f"[{number}/{len(EXPERIMENTS)}] {', '.join(experiment.files)} ({elapsed:.0f} s)",
+            flush=True,
+        )
     folder = (FIGURES if arguments.full else QUICK).relative_to(FIGURES.parent)
     print(f"\nFigures and numbers are in {folder}/ ({time.perf_counter() - start:.0f} s).\n")
     print_claims(claims)

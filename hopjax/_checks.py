@@ -82,6 +82,16 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
     return count
 
 
+def check_index(value: Any, name: str, size: int, things: str) -> int:
+    """A static index from 0 below `size`, the number of `things`."""
+    index = check_count(value, name, minimum=0)
+    if index >= size:
+        raise ValueError(
+            f"Argument `{name}` must be below the number of {things}, {size}, got {index}."
+        )
+    return index
+
+
 def check_flag(value: Any, name: str) -> bool:
     """A static Python bool."""
     if not isinstance(value, (bool, np.bool_)):

@@ -22,6 +22,7 @@ from hopjax.theory.noise import (
     crosstalk_noise as crosstalk_noise,
     effective_noise as effective_noise,
     escape_noise as escape_noise,
+    escape_rate as escape_rate,
     escape_time as escape_time,
     noise_at_overlap as noise_at_overlap,
     noisy_overlap as noisy_overlap,

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from hopjax._checks import check_array, check_count, check_flag
+from hopjax._checks import check_array, check_count, check_flag, check_index
 from hopjax.activations import AbstractActivation
 from hopjax.theory._common import (
     check_activation,
@@ -186,7 +186,7 @@ def jacobian_spectrum(
     """
     alpha = check_array(alpha, "alpha", ("P",))
     if memory is not None:
-        memory = _check_memory(memory, alpha)
+        memory = check_index(memory, "memory", alpha.shape[0], "memories")
     activation, alpha = one_dtype(check_activation(activation), alpha)
     effective = effective_saliency(alpha, num_neurons, self_coupling=self_coupling)
     removed = jnp.sum(alpha) / num_neurons * (not self_coupling)
@@ -196,16 +196,6 @@ def jacobian_spectrum(
         z = equilibrium_amplitude(effective[memory], activation)
         slope = jnp.where(z > 0, activation.derivative(z), jnp.nan)
     return Spectrum(-1 + effective * slope, -1 - removed * slope)
-
-
-def _check_memory(memory: int, alpha: Float[Array, " P"]) -> int:
-    memory = check_count(memory, "memory", minimum=0)
-    if memory >= alpha.shape[0]:
-        raise ValueError(
-            f"Argument `memory` must be below the number of memories {alpha.shape[0]}, got "
-            f"{memory}."
-        )
-    return memory
 
 
 def largest_coupling(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from hopjax._checks import check_array, check_count, check_values, is_bad, is_traced
+from hopjax._checks import check_array, check_count, check_index, check_values, is_bad, is_traced
 from hopjax.activations import AbstractActivation, Erf
 from hopjax.theory._common import (
     check_activation,
@@ -29,7 +29,6 @@ from hopjax.theory._common import (
 )
 from hopjax.theory.equilibria import (
     _amplitude,
-    _check_memory,
     _stability_threshold,
 )
 
@@ -275,6 +274,40 @@ def _escape_noise(activation, alpha, alpha_max):
     return jnp.where(possible, jnp.where(stable, noise, 0), jnp.nan)
 
 
+def escape_rate(
+    alpha: Real[ArrayLike, "..."],
+    alpha_max: Real[ArrayLike, "..."],
+    noise: Real[ArrayLike, "..."],
+    activation: AbstractActivation,
+) -> Float[Array, "..."]:
+    """α_max ψ_σ'(α m) − 1: how fast the competitor grows where the state is in a memory.
+
+    Negative below `escape_noise`, where the memory is stable, and positive above it.
+
+    Args:
+        alpha: saliency of the memory that traps the state.
+        alpha_max: largest saliency among the other memories.
+        noise: σ.
+        activation: ψ, without the noise.
+
+    Returns:
+        A rate in inverse time constants; NaN where the memory has no well (σ ≥ `critical_noise`).
+    """
+    return elementwise(
+        _escape_rate,
+        activation,
+        check_array(alpha, "alpha"),
+        check_array(alpha_max, "alpha_max"),
+        check_noise(noise),
+    )
+
+
+def _escape_rate(activation, alpha, alpha_max, noise):
+    smoothed = NoisyActivation(activation, noise)
+    z = _amplitude(smoothed, alpha)
+    return jnp.where(z > 0, alpha_max * smoothed.derivative(z) - 1, jnp.nan)
+
+
 def escape_time(
     alpha: Real[ArrayLike, "..."],
     alpha_max: Real[ArrayLike, "..."],
@@ -285,7 +318,7 @@ def escape_time(
 ) -> Float[Array, "..."]:
     """About how long a state stays in a memory that noise has made unstable.
 
-    ln √N / (α_max ψ_σ'(α m) − 1): the competitor's overlap grows from a chance value of 1/√N.
+    ln √N / `escape_rate`: the competitor's overlap grows from a chance value of 1/√N.
 
     Args:
         alpha: saliency of the memory that traps the state.
@@ -299,22 +332,10 @@ def escape_time(
         and rarer the larger N), NaN where it has no well (σ ≥ `critical_noise`).
     """
     num_neurons = check_count(num_neurons, "num_neurons")
-    rate = elementwise(
-        _escape_rate,
-        activation,
-        check_array(alpha, "alpha"),
-        check_array(alpha_max, "alpha_max"),
-        check_noise(noise),
-    )
+    rate = escape_rate(alpha, alpha_max, noise, activation)
     grows = rate > 0
     time = math.log(num_neurons) / 2 / jnp.where(grows, rate, 1)
     return jnp.where(jnp.isnan(rate), jnp.nan, jnp.where(grows, time, jnp.inf))
-
-
-def _escape_rate(activation, alpha, alpha_max, noise):
-    smoothed = NoisyActivation(activation, noise)
-    z = _amplitude(smoothed, alpha)
-    return jnp.where(z > 0, alpha_max * smoothed.derivative(z) - 1, jnp.nan)
 
 
 def effective_noise(noise: Real[ArrayLike, "..."], dt: float) -> Float[Array, "..."]:
@@ -334,12 +355,12 @@ def effective_noise(noise: Real[ArrayLike, "..."], dt: float) -> Float[Array, ".
 
 def crosstalk_noise(
     alpha: Real[ArrayLike, " P"],
-    noise: Real[ArrayLike, ""],
+    noise: Real[ArrayLike, "..."],
     activation: AbstractActivation,
     *,
     memory: int,
     num_neurons: int,
-) -> Float[Array, ""]:
+) -> Float[Array, "..."]:
     """The noise that random memories at finite load amount to, √(σ² + 2Δ²).
 
     The other memories disturb each neuron by a frozen random field of variance
@@ -356,34 +377,41 @@ def crosstalk_noise(
         num_neurons: N.
 
     Returns:
-        The effective σ; NaN where the memory has no well or is unstable (some α_ν χ ≥ 1).
+        The effective noise for every σ: σ itself where the memory has no well, NaN where it is
+        unstable (some α_ν χ ≥ 1).
     """
     alpha = check_array(alpha, "alpha", ("P",))
-    memory = _check_memory(memory, alpha)
+    memory = check_index(memory, "memory", alpha.shape[0], "memories")
     num_neurons = check_count(num_neurons, "num_neurons")
-    check_array(noise, "noise", ())
-    activation, alpha, noise = one_dtype(check_activation(activation), alpha, check_noise(noise))
-    return _crosstalk_noise(activation, alpha, noise, memory, num_neurons)
+    activation, alpha, sigma = one_dtype(check_activation(activation), alpha, check_noise(noise))
+    return _crosstalk_noise(activation, alpha, sigma, memory, num_neurons)
 
 
 @eqx.filter_jit
 def _crosstalk_noise(activation, alpha, noise, memory, num_neurons):
-    smoothed = NoisyActivation(activation, noise)
-    z = _amplitude(smoothed, alpha[memory])
-    chi = smoothed.derivative(z)
-    q = _gaussian_mean(
-        lambda y: activation(y) ** 2,
-        lambda y: 2 * activation(y) * activation.derivative(y),
-        1.0,
-        z,
-        noise,
-        1 / activation.slope_at_zero,
-    )
+    width = 1 / activation.slope_at_zero
     others = jnp.arange(alpha.shape[0]) != memory
-    stable = jnp.all(~others | (alpha * chi < 1)) & (z > 0)
-    response = jnp.where(stable, 1 - alpha * chi, 1)
-    field = jnp.sum(jnp.where(others, alpha**2 * q / response**2, 0)) / num_neurons
-    return jnp.where(stable, jnp.sqrt(noise**2 + 2 * field), jnp.nan)
+
+    def effective(noise):
+        smoothed = NoisyActivation(activation, noise)
+        z = _amplitude(smoothed, alpha[memory])
+        chi = smoothed.derivative(z)
+        q = _gaussian_mean(
+            lambda y: activation(y) ** 2,
+            lambda y: 2 * activation(y) * activation.derivative(y),
+            1.0,
+            z,
+            noise,
+            width,
+        )
+        stable = jnp.all(~others | (alpha * chi < 1))
+        response = jnp.where(alpha * chi < 1, 1 - alpha * chi, 1)
+        field = jnp.sum(jnp.where(others, alpha**2 * q / response**2, 0)) / num_neurons
+        # At z = 0 there is nothing to disturb.
+        disturbed = jnp.where(stable, jnp.sqrt(noise**2 + jnp.where(z > 0, 2 * field, 0)), jnp.nan)
+        return jnp.where(z > 0, disturbed, noise)
+
+    return jax.vmap(effective)(noise.reshape(-1)).reshape(noise.shape)
 
 
 def steep_overlap(

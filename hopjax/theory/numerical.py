@@ -19,6 +19,7 @@ from hopjax._checks import (
     cast_floats,
     check_array,
     check_count,
+    check_index,
     check_instance,
     is_traced,
 )
@@ -77,12 +78,7 @@ def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) 
     method descends to the memory, or past it if there is none. `classify` tells which.
     """
     model, u = check_model_and_input(model, u)
-    memory = check_count(memory, "memory", minimum=0)
-    if memory >= model.memories.shape[0]:
-        raise ValueError(
-            "Argument `memory` must be below the number of memories "
-            f"{model.memories.shape[0]}, got {memory}."
-        )
+    memory = check_index(memory, "memory", model.memories.shape[0], "memories")
     return _find_memory(model, u, model.memories[memory])
 
 
@@ -238,12 +234,14 @@ def classify_with_growth(
     if not equilibrium.found:
         return "absent", np.nan
     if memory is not None:
+        memory = check_index(memory, "memory", model.memories.shape[0], "memories")
         features = np.asarray(model.features(equilibrium.state), float)
         pattern = np.asarray(model.memories[memory], float)
-        size = np.linalg.norm(features) / np.sqrt(features.size)
+        norm = np.linalg.norm(features)
         resolution = float(jnp.finfo(equilibrium.state.dtype).eps) ** (1 / 3)
-        cosine = features @ pattern / np.linalg.norm(features) / np.linalg.norm(pattern)
-        if size < resolution or abs(cosine) < _ALIKE:
+        if norm < resolution * np.sqrt(features.size):
+            return "absent", np.nan
+        if abs(features @ pattern) < _ALIKE * norm * np.linalg.norm(pattern):
             return "absent", np.nan
     growth = float(leading_eigenvalues(model, equilibrium.state, u, count=1)[0].real)
     return ("stable" if growth < 0 else "saddle"), growth

@@ -1,0 +1,292 @@
+"""The noise at which a memory loses the state to a more salient one: measured against predicted.
+
+For several pairs of saliencies, while the state is in the weaker memory: the rate at which a small
+part of the more salient one grows, in a large network, where the theory's limit is near; and the
+noise at which half of the networks of protocol size have left within a given time. Run alone:
+`python -m experiments.escape [--full] [--redraw]`.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+from matplotlib.figure import Figure
+
+import hopjax as hj
+from experiments.common import Claim, Experiment, proportion, rounded, run_trials
+from hopjax import plotting, theory
+
+NUM_MEMORIES = 10
+PAIRS = ((1.5, 3.0), (1.0, 3.0), (2.0, 3.0), (1.0, 1.5), (0.5, 1.5))  # (α_1, α_max)
+BACKGROUND = 1 / 6  # saliency of all other memories, as a part of α_max
+SLOPE = 10.0
+DT = 0.01
+SEED = 2025
+
+LARGE, SMALL = 8192, 1024  # neurons: for growth rates, and for escapes
+PERTURBATION = 0.01
+FIT = (1.0, 6.0)  # when the growth rate is measured
+SAVE_EVERY = 0.5
+T1 = 20.0  # by when a small network may have escaped
+
+# Noises in units of the predicted one.
+QUICK_FACTORS, FULL_FACTORS = (0.95, 0.98, 1.02, 1.05), tuple(np.linspace(0.92, 1.08, 9))
+QUICK_ESCAPE, FULL_ESCAPE = (1.0, 1.03, 1.07), tuple(np.linspace(0.94, 1.12, 10))
+QUICK_TRIALS, FULL_TRIALS = (6, 24), (24, 200)  # large and small networks
+
+
+def saliencies(alpha: float, alpha_max: float) -> np.ndarray:
+    """Of all memories (P,): the one that traps, its competitor, and the background."""
+    return np.array([alpha, alpha_max, *[BACKGROUND * alpha_max] * (NUM_MEMORIES - 2)])
+
+
+def predict(alpha: float, alpha_max: float, num_neurons: int) -> float:
+    """σ_esc for the network's size and step."""
+    trap, competitor = theory.effective_saliency(saliencies(alpha, alpha_max), num_neurons)[:2]
+    noise = theory.escape_noise(trap, competitor, hj.Tanh(SLOPE))
+    return float(noise / theory.effective_noise(1.0, DT))
+
+
+def stationary_state(alpha: np.ndarray, noises: np.ndarray) -> np.ndarray:
+    """Mean amplitude of memory 1 in a large network, for saliencies (cells, P) and noises."""
+    trap = jax.vmap(partial(theory.effective_saliency, num_neurons=LARGE))(alpha)[:, 0]
+    noises = noises * np.asarray(theory.effective_noise(1.0, DT))
+    return np.asarray(trap * theory.noisy_overlap(trap, noises, hj.Tanh(SLOPE)))
+
+
+def predict_rate(alpha: float, alpha_max: float, noises: np.ndarray) -> np.ndarray:
+    """Growth rate of the competitor in the large network."""
+    trap, competitor = theory.effective_saliency(saliencies(alpha, alpha_max), LARGE)[:2]
+    noises = noises * np.asarray(theory.effective_noise(1.0, DT))
+    return np.asarray(theory.escape_rate(trap, competitor, noises, hj.Tanh(SLOPE)))
+
+
+Cell = tuple[Float[Array, " P"], Float[Array, ""], Float[Array, ""]]  # α, σ, amplitude
+
+
+def run(key: Key[Array, ""], cell: Cell, x0: Float[Array, " N"], *, t1: float) -> hj.Trajectory:
+    """A network that shows its component along memory 2 over time."""
+    alpha, noise, _ = cell
+    memories = orthogonal(len(x0))
+
+    def component(t, state):
+        del t
+        return memories[1] @ state / len(x0)
+
+    return hj.solve(
+        hj.IDPHopfield(memories, hj.Tanh(SLOPE)),
+        hj.mixture(memories, alpha),
+        x0,
+        t1=t1,
+        dt=DT,
+        noise=hj.AdditiveNoise(noise),
+        key=key,
+        save_every=SAVE_EVERY,
+        save_fn=component,
+    )
+
+
+def orthogonal(num_neurons: int) -> Float[Array, "P N"]:
+    return hj.orthogonal_memories(num_memories=NUM_MEMORIES, num_neurons=num_neurons)
+
+
+def response(key: Key[Array, ""], cell: Cell) -> Float[Array, " T"]:
+    """How memory 2 responds over time to a small perturbation along it, per perturbation.
+
+    From a large network at rest in memory 1, noise included. The same noise with either sign of
+    the perturbation: half the difference is the response.
+    """
+    start_key, noise_key = jax.random.split(key)
+    _, noise, amplitude = cell
+    memories = orthogonal(LARGE)
+    rest = jax.random.normal(start_key, (LARGE,), jnp.float32) * noise / jnp.sqrt(2 - DT)
+    rest = rest + amplitude * memories[0]
+    starts = rest + PERTURBATION * jnp.array([[1.0], [-1.0]]) * memories[1]
+    plus, minus = jax.vmap(partial(run, noise_key, cell, t1=FIT[1]))(starts).saved
+    return (plus - minus) / (2 * PERTURBATION)
+
+
+def escapes(key: Key[Array, ""], cell: Cell) -> Bool[Array, ""]:
+    """Whether a small network that starts in memory 1 is nearer to memory 2 at the end."""
+    end = run(key, cell, cell[0][0] * orthogonal(SMALL)[0], t1=T1).overlaps[-1]
+    return jnp.abs(end[1]) > jnp.abs(end[0])
+
+
+def growth_rate(response: np.ndarray) -> np.ndarray:
+    """The slope of the log of the mean response (..., trials, T) over the time of the fit."""
+    ts = np.arange(response.shape[-1]) * SAVE_EVERY
+    inside = ts >= FIT[0]
+    centred = ts[inside] - ts[inside].mean()
+    return np.log(response.mean(axis=-2)[..., inside]) @ centred / np.sum(centred**2)
+
+
+def onset(factors: np.ndarray, rates: np.ndarray) -> float:
+    """Where a parabola through the growth rates passes through 0; NaN where none does."""
+    roots = np.roots(np.polyfit(factors - 1, rates, 2))
+    real = roots[np.isreal(roots)].real
+    near = real[np.abs(real) < 2 * np.ptp(factors)]
+    return 1 + float(near[np.argmin(np.abs(near))]) if len(near) else np.nan
+
+
+def measure(trial, factors, trials: int, num_neurons: int, label: str):
+    """Outcomes (pairs, factors, trials, ...), and the predicted noises of the pairs."""
+    predicted = np.array([predict(*pair, num_neurons) for pair in PAIRS])
+    alpha = np.repeat([saliencies(*pair) for pair in PAIRS], len(factors), axis=0)
+    noises = np.outer(predicted, factors).reshape(-1)
+    cells = jax.tree.map(np.float32, (alpha, noises, stationary_state(alpha, noises)))
+    outcome = run_trials(trial, jax.random.key(SEED), trials, label, cells)
+    return outcome.reshape(len(PAIRS), len(factors), *outcome.shape[1:]), predicted
+
+
+def compute(full: bool) -> dict[str, Any]:
+    large_trials, small_trials = FULL_TRIALS if full else QUICK_TRIALS
+    factors = np.array(FULL_FACTORS if full else QUICK_FACTORS)
+    times = np.array(FULL_ESCAPE if full else QUICK_ESCAPE)
+    responses, predicted = measure(response, factors, large_trials, LARGE, "escape, growth rates")
+    escaped, predicted_small = measure(escapes, times, small_trials, SMALL, "escape, by the end")
+    generator = np.random.default_rng(SEED)
+    results = []
+    for row, pair in enumerate(PAIRS):
+        measured = responses[row].astype(float)
+        rates = growth_rate(measured)
+        draws = generator.integers(large_trials, size=(1000, len(factors), large_trials))
+        resampled = np.array(
+            [growth_rate(np.take_along_axis(measured, draw[..., None], axis=1)) for draw in draws]
+        )
+        low, high = np.quantile([onset(factors, each) for each in resampled], [0.025, 0.975])
+        share = np.maximum.accumulate(escaped[row].mean(axis=1))
+        half = np.interp(0.5, share, times) if share[0] < 0.5 <= share[-1] else np.nan
+        fine = np.linspace(factors[0], factors[-1], 33)
+        results.append(
+            {
+                "pair": pair,
+                "predicted": rounded(predicted[row]),
+                "predicted_small": rounded(predicted_small[row]),
+                "factors": rounded(factors),
+                "rate": rounded(rates),
+                "rate_interval": rounded(np.quantile(resampled, [0.025, 0.975], axis=0)),
+                "onset": [
+                    *map(rounded, (onset(factors, rates), low, high))
+                ],  # in units of the predicted
+                "escape_factors": rounded(times),
+                "escaped": [proportion(cell) for cell in escaped[row]],
+                "half_escaped": rounded(half),
+                "theory": {
+                    "factors": rounded(fine),
+                    "rate": rounded(predict_rate(*pair, predicted[row] * fine)),
+                },
+            }
+        )
+    return {
+        "settings": {
+            "seed": SEED,
+            "trials": small_trials,
+            "trials_of_growth": large_trials,
+            "num_neurons": SMALL,
+            "num_neurons_of_growth": LARGE,
+            "num_memories": NUM_MEMORIES,
+            "background": BACKGROUND,
+            "slope": SLOPE,
+            "dt": DT,
+            "t1": T1,
+            "perturbation": PERTURBATION,
+            "fit": FIT,
+            "law": "gaussian",
+        },
+        "results": results,
+    }
+
+
+MARKERS = "osD^v"
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    figure, (top, bottom) = plt.subplots(
+        2,
+        1,
+        figsize=(plotting.COLUMN_WIDTH, 4.3),
+        height_ratios=[1.2, 1],
+        layout="constrained",
+    )
+    for place, result in enumerate(numbers["results"]):
+        look = {"color": plotting.COLOURS[place], "marker": MARKERS[place], "markersize": 3.5}
+        alpha, alpha_max = result["pair"]
+        rate = np.array(result["rate"])
+        low, high = np.array(result["rate_interval"])
+        top.errorbar(
+            result["factors"],
+            rate,
+            np.maximum([rate - low, high - rate], 0),
+            elinewidth=0.7,
+            linestyle="none",
+            label=rf"$\alpha_1$ = {alpha:g}, $\alpha_{{\max}}$ = {alpha_max:g}",
+            **look,
+        )
+        top.plot(
+            result["theory"]["factors"],
+            result["theory"]["rate"],
+            color=look["color"],
+            linewidth=0.8,
+        )
+        measured, low, high = (result["predicted"] * each for each in result["onset"])
+        bottom.errorbar(
+            result["predicted"], measured, [[measured - low], [high - measured]], **look
+        )
+        if result["half_escaped"] is not None:
+            predicted = result["predicted_small"]
+            half = predicted * result["half_escaped"]
+            bottom.plot(predicted, half, markerfacecolor="none", linestyle="none", **look)
+    top.axhline(0, color="black", linewidth=0.6, linestyle=":")
+    top.axvline(1, color="black", linewidth=0.6, linestyle=":")
+    top.plot([], [], color="black", linewidth=0.8, label="theory")
+    top.set(
+        xlabel=r"noise $\sigma$ / predicted $\sigma_{\mathrm{esc}}$",
+        ylabel="growth rate of the salient\nmemory (1 / time constant)",
+    )
+    settings = numbers["settings"]
+    ends = [0, 1.1 * max(result["predicted"] for result in numbers["results"])]
+    bottom.plot(ends, ends, color="black", linewidth=0.8, label="measured = predicted")
+    look = {"color": "black", "marker": "o", "markersize": 3.5, "linestyle": "none"}
+    size = settings["num_neurons_of_growth"]
+    bottom.plot([], [], label=f"growth rate 0, N = {size}", **look)
+    label = f"half escaped by t = {settings['t1']:g}, N = {settings['num_neurons']}"
+    bottom.plot([], [], markerfacecolor="none", label=label, **look)
+    bottom.set(
+        xlabel=r"predicted $\sigma_{\mathrm{esc}}$",
+        ylabel=r"measured onset of escape",
+        xlim=ends,
+        ylim=(0, 1.1 * ends[1]),
+    )
+    top.legend(loc="upper left", fontsize=6)
+    bottom.legend(loc="upper left", fontsize=6)
+    return figure
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    results = numbers["results"]
+    worst = max(results, key=lambda result: abs(result["onset"][0] - 1))
+    difference, low, high = (100 * (each - 1) for each in worst["onset"])
+    late = [100 * (result["half_escaped"] or np.nan) - 100 for result in results]
+    return [
+        Claim(
+            f"memories lose the state at the predicted σ_esc, {len(results)} pairs (within 1%)",
+            f"largest difference {difference:+.2f}% [{low:+.2f}, {high:+.2f}], at α1 = "
+            f"{worst['pair'][0]:g}, αmax = {worst['pair'][1]:g}",
+            abs(difference) < 1,
+        ),
+        Claim(
+            f"half of the small networks leave within {numbers['settings']['t1']:g} near it (±6%)",
+            f"{min(late):+.1f}% to {max(late):+.1f}% of the predicted",
+            max(np.abs(late)) < 6,
+        ),
+    ]
+
+
+EXPERIMENT = Experiment(name="escape", compute=compute, draw={"escape": draw}, claims=claims)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()

@@ -1,0 +1,265 @@
+"""Which memories exist, which are stable and how deep they lie, as their saliency grows.
+
+Theory for orthogonal memories beside equilibria that Newton's method finds in networks of
+orthogonal and of random memories. Run alone: `python -m experiments.hierarchy [--full] [--redraw]`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import hopjax as hj
+from experiments.common import Claim, Experiment, proportion, rounded, show
+from hopjax import plotting, theory
+
+SLOPE = 1.0  # the paper's; at d = 10 all curves are steps
+COMPETITOR = 3.5  # saliency of memory 2
+BACKGROUND = 0.5  # of the others
+NUM_NEURONS, NUM_MEMORIES = 256, 5  # orthogonal
+RANDOM_NEURONS, RANDOM_MEMORIES = 1024, 6
+SALIENCIES = (1.2, 3.5)  # range of those of random memories
+CONSTRUCTION = (0.7, 1.0, 1.6, 2.5)  # saliencies in the graphical construction
+SEED = 2025
+
+QUICK_POINTS, FULL_POINTS = 17, 65
+QUICK_NETWORKS, FULL_NETWORKS = 10, 100
+
+
+def orthogonal(points: int) -> dict[str, Any]:
+    """Memory 1 at growing saliency beside its competitor: what Newton's method finds."""
+    activation = hj.Tanh(SLOPE)
+    memories = hj.orthogonal_memories(num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS)
+    model = hj.IDPHopfield(memories, activation, self_coupling=True)
+    saliencies = np.linspace(0.25, 4, points)
+    kinds, amplitudes, energies = [], [], []
+    for saliency in saliencies:
+        weights = jnp.array([saliency, COMPETITOR, *[BACKGROUND] * (NUM_MEMORIES - 2)])
+        u = hj.mixture(memories, weights)
+        found = theory.find_memory(model, u, 0)
+        kinds.append(theory.classify(model, u, found, memory=0))
+        amplitudes.append(jnp.mean(jnp.abs(found.state)))
+        energies.append(found.energy / NUM_NEURONS)
+    exists = saliencies > np.asarray(theory.existence_threshold(activation))
+    stable = saliencies > np.asarray(theory.stability_threshold(COMPETITOR, activation))
+    predicted = np.where(stable & exists, "stable", np.where(exists, "saddle", "absent"))
+    return {
+        "saliency": rounded(saliencies),
+        "kind": kinds,
+        "predicted_kind": predicted.tolist(),
+        "amplitude": rounded(jnp.stack(amplitudes), 6),
+        "predicted_amplitude": rounded(theory.equilibrium_amplitude(saliencies, activation), 6),
+        "energy": rounded(jnp.stack(energies), 6),
+        "predicted_energy": rounded(theory.well_energy(saliencies, activation), 6),
+    }
+
+
+def random(networks: int) -> dict[str, Any]:
+    """Saliency and depth of the memories that exist, in networks of random memories."""
+    saliency, energy, ordered = [], [], []
+    for key in jax.random.split(jax.random.key(SEED), networks):
+        memory_key, weight_key = jax.random.split(key)
+        memories = hj.random_memories(
+            memory_key, num_memories=RANDOM_MEMORIES, num_neurons=RANDOM_NEURONS
+        )
+        low, high = SALIENCIES
+        weights = jax.random.uniform(weight_key, (RANDOM_MEMORIES,), minval=low, maxval=high)
+        u = hj.mixture(memories, weights)
+        model = hj.IDPHopfield(memories, hj.Tanh(SLOPE))
+        alpha = np.asarray(model.saliency(u))
+        found = [theory.find_memory(model, u, memory) for memory in range(RANDOM_MEMORIES)]
+        kinds = [theory.classify(model, u, each, memory=m) for m, each in enumerate(found)]
+        there = np.array([kind != "absent" for kind in kinds])
+        depth = np.array([float(each.energy) / RANDOM_NEURONS for each in found])
+        saliency += alpha[there].tolist()
+        energy += depth[there].tolist()
+        ordered.append(int(np.argmin(np.where(there, depth, 0))) == int(np.argmax(alpha)))
+    return {
+        "saliency": rounded(saliency),
+        "energy": rounded(energy),
+        "deepest_is_most_salient": proportion(np.array(ordered)),
+    }
+
+
+def compute(full: bool) -> dict[str, Any]:
+    activation = hj.Tanh(SLOPE)
+    z = np.linspace(0, 3, 61)
+    curve = np.linspace(0.25, 4, 151)
+    amplitude = theory.equilibrium_amplitude(np.array(CONSTRUCTION), activation)
+    return {
+        "settings": {
+            "seed": SEED,
+            "trials": FULL_NETWORKS if full else QUICK_NETWORKS,
+            "slope": SLOPE,
+            "competitor": COMPETITOR,
+            "background": BACKGROUND,
+            "num_neurons": NUM_NEURONS,
+            "num_memories": NUM_MEMORIES,
+            "random_neurons": RANDOM_NEURONS,
+            "random_memories": RANDOM_MEMORIES,
+            "random_saliencies": SALIENCIES,
+        },
+        "construction": {
+            "saliency": CONSTRUCTION,
+            "z": rounded(z),
+            "activity": rounded(activation(jnp.asarray(z))),
+            "amplitude": rounded(amplitude),
+        },
+        "theory": {
+            "saliency": rounded(curve),
+            "amplitude": rounded(theory.equilibrium_amplitude(curve, activation)),
+            "energy": rounded(theory.well_energy(curve, activation)),
+            "mixture_energy": rounded(theory.mixture_energy(curve, activation)),
+            "existence": rounded(theory.existence_threshold(activation)),
+            "stability": rounded(theory.stability_threshold(COMPETITOR, activation)),
+            "mixture_stability": rounded(theory.mixture_stability_threshold(activation)),
+        },
+        "orthogonal": orthogonal(FULL_POINTS if full else QUICK_POINTS),
+        "random": random(FULL_NETWORKS if full else QUICK_NETWORKS),
+    }
+
+
+MARKERS = {"stable": ("o", plotting.COLOURS[0]), "saddle": ("X", plotting.COLOURS[1])}
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    figure, axes = plt.subplot_mosaic(
+        [["construction", "amplitude"], ["depth", "depth"]],
+        figsize=(plotting.COLUMN_WIDTH, 4.0),
+        height_ratios=[1, 1.25],
+        layout="constrained",
+    )
+    draw_construction(axes["construction"], numbers["construction"])
+    draw_amplitude(axes["amplitude"], numbers)
+    draw_depth(axes["depth"], numbers)
+    figure.legend(
+        *axes["amplitude"].get_legend_handles_labels(), loc="outside lower center", ncols=3
+    )
+    return figure
+
+
+def draw_construction(ax: Axes, construction: dict[str, Any]) -> None:
+    z, activity = np.array(construction["z"]), np.array(construction["activity"])
+    ax.plot(z, z, color="black", linewidth=0.8)
+    for place, (saliency, amplitude) in enumerate(
+        zip(construction["saliency"], construction["amplitude"], strict=True)
+    ):
+        colour = plt.get_cmap("viridis")(0.85 - 0.27 * place)
+        ax.plot(z, saliency * activity, color=colour)
+        ax.text(3.05, saliency * activity[-1], f"{saliency:g}", color=colour, va="center")
+        if amplitude > 0:
+            ax.plot(amplitude, amplitude, "o", color=colour, markersize=3.5)
+    ax.text(3.05, 3.0, "$z$", va="center")
+    ax.set(xlabel="amplitude $z$", ylabel=r"$\alpha\,\psi(z)$", xlim=(0, 3), ylim=(0, 3.1))
+    ax.set_title(r"$z = \alpha\,\psi(z)$ for some $\alpha$")
+
+
+def draw_points(ax: Axes, orthogonal: dict[str, Any], quantity: str) -> None:
+    kinds = np.array(orthogonal["kind"])
+    for kind, (marker, colour) in MARKERS.items():
+        chosen = kinds == kind
+        ax.plot(
+            np.array(orthogonal["saliency"])[chosen],
+            np.array(orthogonal[quantity])[chosen],
+            marker,
+            color=colour,
+            markersize=3,
+            label=f"found: {kind}",
+        )
+
+
+def draw_thresholds(ax: Axes, numbers: dict[str, Any]) -> None:
+    for threshold in ("existence", "stability"):
+        ax.axvline(numbers["theory"][threshold], color="black", linewidth=0.6, linestyle=":")
+
+
+def draw_amplitude(ax: Axes, numbers: dict[str, Any]) -> None:
+    ax.plot(
+        numbers["theory"]["saliency"],
+        numbers["theory"]["amplitude"],
+        color="black",
+        linewidth=0.8,
+        label="theory",
+    )
+    draw_points(ax, numbers["orthogonal"], "amplitude")
+    draw_thresholds(ax, numbers)
+    ax.text(0.62, 2.9, "absent", rotation=90, ha="center", va="center")
+    middle = (numbers["theory"]["existence"] + numbers["theory"]["stability"]) / 2
+    ax.text(middle, 2.9, "saddle", rotation=90, ha="center", va="center")
+    ax.text(2.6, 3.3, "stable", ha="center", va="center")
+    ax.set(xlabel=r"saliency $\alpha$", ylabel="amplitude $z$", xlim=(0.25, 4.1), ylim=(0, 4.1))
+    ax.set_title(rf"beside a memory of {numbers['settings']['competitor']:g}")
+
+
+def draw_depth(ax: Axes, numbers: dict[str, Any]) -> None:
+    predicted = numbers["theory"]
+    ax.plot(
+        numbers["random"]["saliency"],
+        numbers["random"]["energy"],
+        "o",
+        color=plotting.OTHERS_COLOUR,
+        markersize=2.5,
+        label="random memories",
+    )
+    ax.plot(predicted["saliency"], predicted["energy"], color="black", linewidth=0.8)
+    saliency = np.array(predicted["saliency"])
+    mixture = np.array(predicted["mixture_energy"])
+    stable = saliency > predicted["mixture_stability"]
+    ax.plot(
+        saliency,
+        np.where(stable, mixture, np.nan),
+        color=plotting.COLOURS[2],
+        linestyle="--",
+        label="theory: mixture of three",
+    )
+    draw_points(ax, numbers["orthogonal"], "energy")
+    draw_thresholds(ax, numbers)
+    ax.set(xlabel=r"saliency $\alpha$", ylabel="energy per neuron", xlim=(0.25, 4.1))
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(handles[:2], labels[:2], loc="lower left", bbox_to_anchor=(0.32, 0.0))
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    found = numbers["orthogonal"]
+    agree = np.array(found["kind"]) == np.array(found["predicted_kind"])
+    exists = np.array(found["predicted_amplitude"]) > 0
+    differences = {
+        quantity: float(
+            np.max(np.abs(np.subtract(found[quantity], found[f"predicted_{quantity}"]))[exists])
+        )
+        for quantity in ("amplitude", "energy")
+    }
+    depth = np.array(found["energy"])[exists]
+    deepest = numbers["random"]["deepest_is_most_salient"]
+    return [
+        Claim(
+            "a memory exists above 1/d and is stable above α_stab",
+            f"{agree.sum()} of {agree.size} equilibria are of the predicted kind",
+            bool(agree.all()),
+        ),
+        Claim(
+            "amplitude and depth are as predicted (orthogonal memories, ±1e-5)",
+            f"within {differences['amplitude']:.1e} and {differences['energy']:.1e}",
+            max(differences.values()) < 1e-5,
+        ),
+        Claim(
+            "the more salient a memory, the deeper its well",
+            f"depth grows over all {depth.size} saliencies",
+            bool(np.all(np.diff(depth) < 0)),
+        ),
+        Claim(
+            "random memories: the most salient one is the deepest (P > .7)",
+            f"P = {show(deepest)}",
+            deepest["low"] > 0.7,
+        ),
+    ]
+
+
+EXPERIMENT = Experiment(name="hierarchy", compute=compute, draw={"hierarchy": draw}, claims=claims)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()

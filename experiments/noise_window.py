@@ -1,0 +1,347 @@
+"""Noise as a feature: it frees a state trapped in the wrong memory and lets it settle in the right.
+
+The input holds more of memory 2 than of memory 1, where the state starts. Theory predicts the noise
+above which memory 1 loses the state, and the overlap with memory 2 that it then settles at. Run
+alone: `python -m experiments.noise_window [--full] [--redraw]`.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Float, Key
+from matplotlib.figure import Figure
+
+import hopjax as hj
+from experiments.common import Claim, Experiment, proportion, rounded, run_trials, show
+from hopjax import plotting, theory
+
+NUM_NEURONS = 1024
+ALPHA = (1.5, 3.0, *[0.5] * 8)
+SLOPE = 10.0
+DT = 0.01
+T1 = 20.0
+SUCCESS = 0.8  # overlap with memory 2, averaged over the last unit of time
+SEED = 2025
+
+QUICK_TRIALS, FULL_TRIALS = 64, 400
+RISE = (1.2, 1.25, 1.3, 1.35, 1.4)
+WINDOW = (1.6, 1.8, 2.0)
+BELOW, ABOVE = 1.0, 3.0  # no transitions up to, and from, these noises
+NETWORKS = {
+    "orthogonal": "IDP, orthogonal memories",
+    "random": "IDP, random memories",
+    "classic": "classic, constant input",
+}
+QUICK_NOISES = {
+    "orthogonal": (0.6, 1.0, *RISE, *WINDOW, 2.5, 3.0, 3.5),
+    "random": (1.0, 1.1, 1.2, 1.3, 2.0),
+    "classic": (1.0, 2.0),
+}
+FULL_NOISES = {
+    "orthogonal": tuple(
+        sorted(
+            {0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.15, *RISE, 1.5, *WINDOW}
+            | {2.25, 2.4, 2.5, 2.6, 2.75, 3.0, 3.25, 3.5, 4.0}
+        )
+    ),
+    "random": (0.6, 0.8, 0.9, 1.0, 1.1, *RISE, *WINDOW, 2.25, 2.5, 2.75, 3.0, 3.5),
+    "classic": (0.4, 0.8, 1.2, *WINDOW, 2.5, 3.0, 3.5),
+}
+
+
+def run_trial(key: Key[Array, ""], noise: Float[Array, ""], *, network: str) -> dict[str, Any]:
+    """One network, started in memory 1 and, under the same noise, in memory 2.
+
+    Random memories are new in each trial; their saliencies are the same all the same.
+    """
+    memory_key, noise_key = jax.random.split(key)
+    alpha = jnp.asarray(ALPHA)
+    if network == "random":
+        memories = hj.random_memories(
+            memory_key, num_memories=len(ALPHA), num_neurons=NUM_NEURONS, dtype=jnp.float32
+        )
+        weights = jnp.linalg.solve(memories @ memories.T / NUM_NEURONS, alpha)
+    else:
+        memories = hj.orthogonal_memories(num_memories=len(ALPHA), num_neurons=NUM_NEURONS)
+        weights = alpha
+    kind = hj.ClassicHopfield if network == "classic" else hj.IDPHopfield
+    model = kind(memories, hj.Tanh(SLOPE))
+    inputs = hj.mixture(memories, weights)
+
+    def overlaps(x0):
+        trajectory = hj.solve(
+            model,
+            inputs,
+            x0,
+            t1=T1,
+            dt=DT,
+            noise=hj.AdditiveNoise(noise),
+            key=noise_key,
+            save_every=0.1,
+        )
+        return trajectory.overlaps[-10:]
+
+    trapped, right = jax.vmap(overlaps)(alpha[:2, None] * memories[:2])
+    return {
+        "overlap": jnp.mean(jnp.abs(trapped[:, 1])),
+        "mirrored": trapped[-1, 1] < 0,
+        "stationary": jnp.mean(jnp.abs(right[:, 1])),
+    }
+
+
+def mean(values: np.ndarray) -> dict[str, Any]:
+    """A mean over trials with the half width of its 95% interval."""
+    half_width = 1.96 * np.nanstd(values, ddof=1) / np.sqrt(len(values))
+    return {"mean": rounded(np.nanmean(values), 5), "half_width": rounded(half_width, 5)}
+
+
+def compute(full: bool) -> dict[str, Any]:
+    trials = FULL_TRIALS if full else QUICK_TRIALS
+    noises = FULL_NOISES if full else QUICK_NOISES
+    results = {}
+    for network, name in NETWORKS.items():
+        outcome = run_trials(
+            partial(run_trial, network=network),
+            jax.random.key(SEED),
+            trials,
+            f"noise window, {name}",
+            np.array(noises[network], np.float32),
+        )
+        moved = outcome["overlap"] > SUCCESS
+        results[network] = {
+            "noises": noises[network],
+            "moved": [proportion(cell) for cell in moved],
+            "mirrored": [
+                {"count": int(np.sum(mirrored & cell)), "trials": int(np.sum(cell))}
+                for mirrored, cell in zip(outcome["mirrored"], moved, strict=True)
+            ],
+            "overlap": [mean(cell) for cell in outcome["overlap"]],
+            "stationary": [mean(cell) for cell in outcome["stationary"]],
+            "diverged": int(np.sum(~np.isfinite(outcome["overlap"]))),
+        }
+    return {
+        "settings": {
+            "seed": SEED,
+            "trials": trials,
+            "num_neurons": NUM_NEURONS,
+            "alpha": ALPHA,
+            "slope": SLOPE,
+            "dt": DT,
+            "t1": T1,
+            "success": SUCCESS,
+            "law": "gaussian",
+        },
+        "theory": predict(),
+        "results": results,
+    }
+
+
+def predict() -> dict[str, Any]:
+    """The window's edges and the overlap with memory 2, for the network's size and step."""
+    activation = hj.Tanh(SLOPE)
+    alpha = theory.effective_saliency(np.array(ALPHA), NUM_NEURONS)
+    step = theory.effective_noise(1.0, DT)  # steps of dt multiply every noise by this
+
+    def orthogonal(noises):
+        return rounded(theory.noisy_overlap(alpha[1], step * noises, activation), 5)
+
+    def random(noises):
+        noises = theory.crosstalk_noise(
+            np.array(ALPHA), step * noises, activation, memory=1, num_neurons=NUM_NEURONS
+        )
+        return rounded(theory.noisy_overlap(ALPHA[1], noises, activation), 5)
+
+    curve = np.linspace(0.05, 4.2, 167)
+    return {
+        "edges": {
+            "esc": rounded(theory.escape_noise(alpha[0], alpha[1], activation) / step),
+            "80": rounded(theory.noise_at_overlap(alpha[1], SUCCESS, activation) / step),
+            "c": rounded(theory.critical_noise(alpha[1], activation) / step),
+        },
+        "curve": {
+            "noises": rounded(curve),
+            "orthogonal": orthogonal(curve),
+            "random": random(curve),
+        },
+        "window": {
+            "noises": WINDOW,
+            "orthogonal": orthogonal(np.array(WINDOW)),
+            "random": random(np.array(WINDOW)),
+        },
+    }
+
+
+MARKERS = {"orthogonal": "o", "random": "s", "classic": "^"}
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(plotting.COLUMN_WIDTH, 3.9), sharex=True, layout="constrained"
+    )
+    edges, curve = numbers["theory"]["edges"], numbers["theory"]["curve"]
+    for ax in (top, bottom):
+        ax.axvspan(edges["esc"], edges["80"], color="black", alpha=0.06, linewidth=0)
+        for edge in edges.values():
+            ax.axvline(edge, color="black", linewidth=0.6, linestyle=":")
+    for name, edge in edges.items():
+        top.text(edge, 1.06, rf"$\sigma_{{\mathrm{{{name}}}}}$", ha="center", transform=_above(top))
+    for place, (network, name) in enumerate(NETWORKS.items()):
+        result = numbers["results"][network]
+        look = {
+            "color": plotting.COLOURS[place],
+            "marker": MARKERS[network],
+            "markersize": 3,
+            "markerfacecolor": "none" if network == "random" else None,
+            "elinewidth": 0.7,
+        }
+        p, low, high = (
+            np.array([cell[end] for cell in result["moved"]]) for end in ("p", "low", "high")
+        )
+        top.errorbar(
+            result["noises"],
+            p,
+            np.maximum([p - low, high - p], 0),
+            linestyle=plotting.LINE_STYLES[place],
+            linewidth=0.6,
+            label=name,
+            **look,
+        )
+        if network in curve:
+            bottom.plot(
+                curve["noises"],
+                curve[network],
+                color=plotting.COLOURS[place],
+                linestyle=plotting.LINE_STYLES[place],
+            )
+        bottom.errorbar(
+            result["noises"],
+            [cell["mean"] for cell in result["stationary"]],
+            [cell["half_width"] for cell in result["stationary"]],
+            linestyle="none",
+            **look,
+        )
+    bottom.plot([], [], color="black", label="lines: theory, no free parameter")
+    top.set(ylabel="P(memory 1 → memory 2)", ylim=(-0.03, 1.05))
+    bottom.set(
+        xlabel=r"noise $\sigma$",
+        ylabel=r"overlap $|m_2|$ in memory 2",
+        xlim=(0, 4.1),
+        ylim=(0, 1.05),
+    )
+    handles, labels = top.get_legend_handles_labels()
+    more, texts = bottom.get_legend_handles_labels()
+    figure.legend(handles + more, labels + texts, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _above(ax):
+    return ax.get_xaxis_transform()
+
+
+def pooled(result: dict[str, Any], low: float, high: float) -> tuple[dict, list[float]]:
+    """All trials at noises from `low` to `high` together, and the proportion at each noise."""
+    cells = [
+        cell
+        for noise, cell in zip(result["noises"], result["moved"], strict=True)
+        if low <= noise <= high
+    ]
+    count, trials = (sum(cell[name] for cell in cells) for name in ("count", "trials"))
+    return proportion(np.arange(trials) < count), [cell["p"] for cell in cells]
+
+
+def midpoint(result: dict[str, Any]) -> float:
+    """The noise at which half of the trials move, between the noises that enclose it."""
+    noises = np.array(result["noises"])
+    p = np.array([cell["p"] for cell in result["moved"]])
+    rise = noises <= WINDOW[0]
+    return float(np.interp(0.5, np.maximum.accumulate(p[rise]), noises[rise]))
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    results, predicted = numbers["results"], numbers["theory"]
+    idp, edges = results["orthogonal"], numbers["theory"]["edges"]
+    quiet, quiet_each = pooled(idp, 0, BELOW)
+    inside, inside_each = pooled(idp, WINDOW[0], WINDOW[-1])
+    loud, loud_each = pooled(idp, ABOVE, np.inf)
+    found = [
+        Claim(
+            f"weak noise (σ ≤ {BELOW:g}) leaves IDP trapped in memory 1 (P ≤ .05)",
+            f"P = {show(quiet)}",
+            quiet["high"] <= 0.05 and max(quiet_each) <= 0.05,
+        ),
+        Claim(
+            f"noise in the window (σ {WINDOW[0]:g} to {WINDOW[-1]:g}) frees it (P ≥ .95)",
+            f"P = {show(inside)}",
+            inside["low"] >= 0.95 and min(inside_each) >= 0.95,
+        ),
+        Claim(
+            f"strong noise (σ ≥ {ABOVE:g}) holds it nowhere (P ≤ .05)",
+            f"P = {show(loud)}",
+            loud["high"] <= 0.05 and max(loud_each) <= 0.05,
+        ),
+        Claim(
+            f"the rise lies at the predicted σ_esc = {edges['esc']:.3f}",
+            f"half moved within {numbers['settings']['t1']:g} at σ = {midpoint(idp):.3f}",
+            1.26 <= midpoint(idp) <= 1.32,
+        ),
+    ]
+    for network in ("orthogonal", "random"):
+        result = results[network]
+        common = [noise for noise in WINDOW if noise in result["noises"]]
+        measured = [result["overlap"][result["noises"].index(noise)]["mean"] for noise in common]
+        theory_ = [predicted["window"][network][WINDOW.index(noise)] for noise in common]
+        worst = float(np.max(np.abs(np.subtract(measured, theory_))))
+        found.append(
+            Claim(
+                f"{network} memories: overlap in the window as predicted (±.005)",
+                f"largest difference {worst:.4f}",
+                worst <= 0.005,
+            )
+        )
+    smeared = midpoint(results["random"])
+    found.append(
+        Claim(
+            "random memories: crosstalk smears the edge towards weaker noise",
+            f"half moved at σ = {smeared:.3f}, orthogonal {midpoint(idp):.3f}",
+            smeared < midpoint(idp) - 0.05,
+        )
+    )
+    mirrored = [
+        cell
+        for noise, cell in zip(idp["noises"], idp["mirrored"], strict=True)
+        if WINDOW[0] <= noise <= WINDOW[-1]
+    ]
+    count, trials = (sum(cell[name] for cell in mirrored) for name in ("count", "trials"))
+    sign = proportion(np.arange(trials) < count)
+    found.append(
+        Claim(
+            "IDP is odd: it ends in the mirror image −ξ² as often as in ξ²",
+            f"P(−ξ²) = {show(sign)}",
+            sign["low"] <= 0.5 <= sign["high"],
+        )
+    )
+    at_two = [results[name]["noises"].index(2.0) for name in ("orthogonal", "classic")]
+    both = [
+        (results[name]["moved"][index], results[name]["overlap"][index]["mean"])
+        for name, index in zip(("orthogonal", "classic"), at_two, strict=True)
+    ]
+    found.append(
+        Claim(
+            "classic with a constant input moves too, to a lower overlap (σ = 2)",
+            f"P = {show(both[1][0])}, |m2| = {both[1][1]:.3f} against {both[0][1]:.3f}",
+            both[1][0]["low"] > 0.9 and both[1][1] < both[0][1],
+        )
+    )
+    return found
+
+
+EXPERIMENT = Experiment(
+    name="noise_window", compute=compute, draw={"noise_window": draw}, claims=claims
+)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()
