@@ -1,7 +1,8 @@
 """Which memories exist, which are stable and how deep they lie, as their saliency grows.
 
 Theory for orthogonal memories beside equilibria that Newton's method finds in networks of
-orthogonal and of random memories. Run alone: `python -m experiments.hierarchy [--full] [--redraw]`.
+orthogonal and of random memories, self-coupling kept. Run alone:
+`python -m experiments.hierarchy [--full] [--redraw]`.
 """
 
 from typing import Any
@@ -20,30 +21,29 @@ from hopjax import plotting, theory
 SLOPE = 1.0  # the paper's; at d = 10 all curves are steps
 COMPETITOR = 3.5  # saliency of memory 2
 BACKGROUND = 0.5  # of the others
-NUM_NEURONS, NUM_MEMORIES = 256, 5  # orthogonal
-RANDOM_NEURONS, RANDOM_MEMORIES = 1024, 6
+NUM_NEURONS, NUM_MEMORIES = 1024, 6
 SALIENCIES = (1.2, 3.5)  # range of those of random memories
 CONSTRUCTION = (0.7, 1.0, 1.6, 2.5)  # saliencies in the graphical construction
 SEED = 2025
 
-QUICK_POINTS, FULL_POINTS = 17, 65
+CURVE = np.linspace(0.25, 4, 161)  # saliencies of memory 1
+QUICK_STRIDE, FULL_STRIDE = 10, 4  # between those that are searched for numerically
 QUICK_NETWORKS, FULL_NETWORKS = 10, 100
 
 
-def orthogonal(points: int) -> dict[str, Any]:
+def orthogonal(saliencies: np.ndarray) -> dict[str, Any]:
     """Memory 1 at growing saliency beside its competitor: what Newton's method finds."""
     activation = hj.Tanh(SLOPE)
     memories = hj.orthogonal_memories(num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS)
     model = hj.IDPHopfield(memories, activation, self_coupling=True)
-    saliencies = np.linspace(0.25, 4, points)
+    weights = np.full((len(saliencies), NUM_MEMORIES), BACKGROUND)
+    weights[:, 0], weights[:, 1] = saliencies, COMPETITOR
     kinds, amplitudes, energies = [], [], []
-    for saliency in saliencies:
-        weights = jnp.array([saliency, COMPETITOR, *[BACKGROUND] * (NUM_MEMORIES - 2)])
-        u = hj.mixture(memories, weights)
+    for u in hj.mixture(memories, weights):
         found = theory.find_memory(model, u, 0)
         kinds.append(theory.classify(model, u, found, memory=0))
-        amplitudes.append(jnp.mean(jnp.abs(found.state)))
-        energies.append(found.energy / NUM_NEURONS)
+        amplitudes.append(np.mean(np.abs(found.state)))
+        energies.append(float(found.energy) / NUM_NEURONS)
     exists = saliencies > np.asarray(theory.existence_threshold(activation))
     stable = saliencies > np.asarray(theory.stability_threshold(COMPETITOR, activation))
     predicted = np.where(stable & exists, "stable", np.where(exists, "saddle", "absent"))
@@ -51,30 +51,33 @@ def orthogonal(points: int) -> dict[str, Any]:
         "saliency": rounded(saliencies),
         "kind": kinds,
         "predicted_kind": predicted.tolist(),
-        "amplitude": rounded(jnp.stack(amplitudes), 6),
-        "predicted_amplitude": rounded(theory.equilibrium_amplitude(saliencies, activation), 6),
-        "energy": rounded(jnp.stack(energies), 6),
-        "predicted_energy": rounded(theory.well_energy(saliencies, activation), 6),
+        "amplitude": rounded(amplitudes, 6),
+        "energy": rounded(energies, 6),
     }
+
+
+@jax.jit
+def draw_network(key):
+    """Random memories (P, N), a mixed input (N,) and its saliencies (P,)."""
+    memory_key, weight_key = jax.random.split(key)
+    memories = hj.random_memories(memory_key, num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS)
+    low, high = SALIENCIES
+    weights = jax.random.uniform(weight_key, (NUM_MEMORIES,), minval=low, maxval=high)
+    u = hj.mixture(memories, weights)
+    return memories, u, memories @ u / NUM_NEURONS
 
 
 def random(networks: int) -> dict[str, Any]:
     """Saliency and depth of the memories that exist, in networks of random memories."""
     saliency, energy, ordered = [], [], []
     for key in jax.random.split(jax.random.key(SEED), networks):
-        memory_key, weight_key = jax.random.split(key)
-        memories = hj.random_memories(
-            memory_key, num_memories=RANDOM_MEMORIES, num_neurons=RANDOM_NEURONS
-        )
-        low, high = SALIENCIES
-        weights = jax.random.uniform(weight_key, (RANDOM_MEMORIES,), minval=low, maxval=high)
-        u = hj.mixture(memories, weights)
-        model = hj.IDPHopfield(memories, hj.Tanh(SLOPE))
-        alpha = np.asarray(model.saliency(u))
-        found = [theory.find_memory(model, u, memory) for memory in range(RANDOM_MEMORIES)]
+        memories, u, alpha = draw_network(key)
+        model = hj.IDPHopfield(memories, hj.Tanh(SLOPE), self_coupling=True)
+        alpha = np.asarray(alpha)
+        found = [theory.find_memory(model, u, memory) for memory in range(NUM_MEMORIES)]
         kinds = [theory.classify(model, u, each, memory=m) for m, each in enumerate(found)]
         there = np.array([kind != "absent" for kind in kinds])
-        depth = np.array([float(each.energy) / RANDOM_NEURONS for each in found])
+        depth = np.array([float(each.energy) / NUM_NEURONS for each in found])
         saliency += alpha[there].tolist()
         energy += depth[there].tolist()
         ordered.append(int(np.argmin(np.where(there, depth, 0))) == int(np.argmax(alpha)))
@@ -88,8 +91,9 @@ def random(networks: int) -> dict[str, Any]:
 def compute(full: bool) -> dict[str, Any]:
     activation = hj.Tanh(SLOPE)
     z = np.linspace(0, 3, 61)
-    curve = np.linspace(0.25, 4, 151)
-    amplitude = theory.equilibrium_amplitude(np.array(CONSTRUCTION), activation)
+    # Everything at once: one shape, one compilation.
+    amplitude = theory.equilibrium_amplitude(np.append(CURVE, CONSTRUCTION), activation)
+    stride = FULL_STRIDE if full else QUICK_STRIDE
     return {
         "settings": {
             "seed": SEED,
@@ -99,26 +103,24 @@ def compute(full: bool) -> dict[str, Any]:
             "background": BACKGROUND,
             "num_neurons": NUM_NEURONS,
             "num_memories": NUM_MEMORIES,
-            "random_neurons": RANDOM_NEURONS,
-            "random_memories": RANDOM_MEMORIES,
             "random_saliencies": SALIENCIES,
         },
         "construction": {
             "saliency": CONSTRUCTION,
             "z": rounded(z),
             "activity": rounded(activation(jnp.asarray(z))),
-            "amplitude": rounded(amplitude),
+            "amplitude": rounded(amplitude[CURVE.size :]),
         },
         "theory": {
-            "saliency": rounded(curve),
-            "amplitude": rounded(theory.equilibrium_amplitude(curve, activation)),
-            "energy": rounded(theory.well_energy(curve, activation)),
-            "mixture_energy": rounded(theory.mixture_energy(curve, activation)),
+            "saliency": rounded(CURVE),
+            "amplitude": rounded(amplitude[: CURVE.size], 6),
+            "energy": rounded(theory.well_energy(CURVE, activation), 6),
+            "mixture_energy": rounded(theory.mixture_energy(CURVE, activation)),
             "existence": rounded(theory.existence_threshold(activation)),
             "stability": rounded(theory.stability_threshold(COMPETITOR, activation)),
             "mixture_stability": rounded(theory.mixture_stability_threshold(activation)),
         },
-        "orthogonal": orthogonal(FULL_POINTS if full else QUICK_POINTS),
+        "orthogonal": orthogonal(CURVE[::stride]),
         "random": random(FULL_NETWORKS if full else QUICK_NETWORKS),
     }
 
@@ -226,10 +228,11 @@ def draw_depth(ax: Axes, numbers: dict[str, Any]) -> None:
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     found = numbers["orthogonal"]
     agree = np.array(found["kind"]) == np.array(found["predicted_kind"])
-    exists = np.array(found["predicted_amplitude"]) > 0
+    exists = np.array(found["predicted_kind"]) != "absent"
+    stride = len(numbers["theory"]["saliency"]) // (len(agree) - 1)
     differences = {
-        quantity: float(
-            np.max(np.abs(np.subtract(found[quantity], found[f"predicted_{quantity}"]))[exists])
+        quantity: np.max(
+            np.abs(np.subtract(found[quantity], numbers["theory"][quantity][::stride]))[exists]
         )
         for quantity in ("amplitude", "energy")
     }

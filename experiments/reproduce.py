@@ -8,10 +8,28 @@ import argparse
 import sys
 import time
 
-from experiments import glitch, mixture_weights, sequence
+from experiments import (
+    escape,
+    glitch,
+    hierarchy,
+    landscape,
+    mixture_weights,
+    noise_window,
+    phase_diagram,
+    sequence,
+)
 from experiments.common import FIGURES, QUICK, print_claims, use_all_cores
 
-EXPERIMENTS = (mixture_weights.EXPERIMENT, sequence.EXPERIMENT, glitch.EXPERIMENT)
+EXPERIMENTS = (
+    mixture_weights.EXPERIMENT,
+    sequence.EXPERIMENT,
+    glitch.EXPERIMENT,
+    hierarchy.EXPERIMENT,
+    landscape.EXPERIMENT,
+    phase_diagram.EXPERIMENT,
+    noise_window.EXPERIMENT,
+    escape.EXPERIMENT,
+)
 
 
 def main() -> int:

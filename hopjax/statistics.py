@@ -48,6 +48,11 @@ def wilson_interval(
     level = check_values(
         level, is_bad(level, lambda c: (c > 0) & (c < 1)), "confidence", "between 0 and 1"
     )
+    return _wilson_interval(counts, trials, level)
+
+
+@jax.jit
+def _wilson_interval(counts, trials, level) -> Interval:
     z = jax.scipy.stats.norm.ppf((1 + level) / 2)
     estimate = counts / trials
     centre = estimate + z**2 / (2 * trials)
