@@ -37,6 +37,7 @@ T1 = 20.0  # by when a small network may have escaped
 QUICK_FACTORS, FULL_FACTORS = (0.95, 0.98, 1.02, 1.05), tuple(np.linspace(0.92, 1.08, 9))
 ESCAPE_FACTORS = tuple(np.linspace(0.94, 1.12, 10))
 QUICK_TRIALS, FULL_TRIALS, ESCAPE_TRIALS = 4, 24, 200
+QUICK_PAIRS = 4  # the first of them
 
 
 def saliencies(alpha: float, alpha_max: float) -> np.ndarray:
@@ -132,20 +133,29 @@ def onset(factors: np.ndarray, rates: np.ndarray) -> float:
     return 1 + float(near[np.argmin(np.abs(near))]) if len(near) else np.nan
 
 
-def measure(trial, factors, trials: int, num_neurons: int, label: str):
+def measure(
+    trial,
+    pairs: tuple[tuple[float, float], ...],
+    factors,
+    trials: int,
+    num_neurons: int,
+    label: str,
+):
     """Outcomes (pairs, factors, trials, ...), and the predicted noises of the pairs."""
-    predicted = np.array([predict(*pair, num_neurons) for pair in PAIRS])
-    alpha = np.repeat([saliencies(*pair) for pair in PAIRS], len(factors), axis=0)
+    predicted = np.array([predict(*pair, num_neurons) for pair in pairs])
+    alpha = np.repeat([saliencies(*pair) for pair in pairs], len(factors), axis=0)
     noises = np.outer(predicted, factors).reshape(-1)
     cells = jax.tree.map(np.float32, (alpha, noises, stationary_state(alpha, noises)))
     outcome = run_trials(trial, jax.random.key(SEED), trials, label, cells)
-    return outcome.reshape(len(PAIRS), len(factors), *outcome.shape[1:]), predicted
+    return outcome.reshape(len(pairs), len(factors), *outcome.shape[1:]), predicted
 
 
 def count_escapes() -> dict[str, Any]:
     """How many small networks have left by the end; the noise at which half of them have."""
     factors = np.array(ESCAPE_FACTORS)
-    escaped, predicted = measure(escapes, factors, ESCAPE_TRIALS, SMALL, "escape, by the end")
+    escaped, predicted = measure(
+        escapes, PAIRS, factors, ESCAPE_TRIALS, SMALL, "escape, by the end"
+    )
     share = np.maximum.accumulate(escaped.mean(axis=2), axis=1)
     half = [
         np.interp(0.5, each, factors) if each[0] < 0.5 <= each[-1] else np.nan for each in share
@@ -160,12 +170,13 @@ def count_escapes() -> dict[str, Any]:
 
 def compute(full: bool) -> dict[str, Any]:
     trials = FULL_TRIALS if full else QUICK_TRIALS
+    pairs = PAIRS if full else PAIRS[:QUICK_PAIRS]
     factors = np.array(FULL_FACTORS if full else QUICK_FACTORS)
-    responses, predicted = measure(response, factors, trials, LARGE, "escape, growth rates")
+    responses, predicted = measure(response, pairs, factors, trials, LARGE, "escape, growth rates")
     escaped = count_escapes() if full else {}
     generator = np.random.default_rng(SEED)
     results = []
-    for row, pair in enumerate(PAIRS):
+    for row, pair in enumerate(pairs):
         measured = responses[row].astype(float)
         rates = growth_rate(measured)
         draws = generator.integers(trials, size=(1000, len(factors), trials))

@@ -52,12 +52,20 @@ def elementwise(
     except ValueError:
         shapes = " and ".join(str(number.shape) for number in numbers)
         raise ValueError(f"Arguments must broadcast against each other, got {shapes}.") from None
+    if shape == ():
+        return _evaluate(function, activation, numbers)  # compiles faster than a batch of one
     flat = [jnp.broadcast_to(number, shape).reshape(-1) for number in numbers]
-    return _map(function, activation, flat).reshape(shape)
+    return _evaluate_all(function, activation, flat).reshape(shape)
 
 
 @eqx.filter_jit
-def _map(function, activation, flat):
+def _evaluate(function, activation, numbers):
+    return function(activation, *numbers)
+
+
+@eqx.filter_jit
+def _evaluate_all(function, activation, flat):
+    # Not `lax.map`: second derivatives of a root inside a scan come out wrong, without a word.
     return jax.vmap(lambda *numbers: function(activation, *numbers))(*flat)
 
 

@@ -32,12 +32,16 @@ from hopjax.theory.equilibria import (
     _stability_threshold,
 )
 
-# Trapezoidal rules, which converge exponentially for smooth integrands that decay both ways.
-_NORMAL_NODES = np.arange(-9, 9.01, 0.25)
+# Trapezoidal rules, which converge exponentially for smooth integrands that decay both ways. Only
+# the nodes from 0 up: every sum takes a node and its mirror image together, so that what is odd is
+# odd to the last bit (no overlap without a well is 0, not almost 0).
+_NORMAL_NODES = np.arange(0, 9.01, 0.25)
 _NORMAL_WEIGHTS = 0.25 * np.exp(-(_NORMAL_NODES**2) / 2) / math.sqrt(2 * math.pi)
-_STATE_PLACES = np.arange(-12, 12.01, 0.125)
+_NORMAL_WEIGHTS[0] /= 2
+_STATE_PLACES = np.arange(0, 12.01, 0.125)
 _STATE_NODES = np.sinh(_STATE_PLACES)  # dense where ψ bends, and far into its tails
-_STATE_WEIGHTS = 0.125 * np.cosh(_STATE_PLACES)
+_STATE_WEIGHTS = 0.125 * np.cosh(_STATE_PLACES) / 2
+_STATE_WEIGHTS[0] /= 2
 
 
 class NoisyActivation(AbstractActivation):
@@ -73,18 +77,18 @@ class NoisyActivation(AbstractActivation):
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """ψ_σ(x) of each entry."""
         return _gaussian_mean(
-            self.activation, self.activation.derivative, 0.0, x, self.noise, self._width
+            self.activation, self.activation.derivative, -1, x, self.noise, self._width
         )
 
     def antiderivative(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """∫₀ˣ ψ_σ for each entry."""
         narrow, sigma = _is_narrow(self.noise, self._width)
+        integral, x = self.activation.antiderivative, x[..., None]
         nodes, weights = _normal_rule(jnp.where(narrow, self.noise, 0))
-        smooth = self.activation.antiderivative(x[..., None] + nodes)
-        smooth = _paired_sum((smooth - self.activation.antiderivative(nodes)) * weights)
+        smooth = (integral(x + nodes) + integral(x - nodes) - 2 * integral(nodes)) @ weights
         nodes, weights = _state_rule(self._width, self.activation.derivative)
-        steep = _paired_sum((_ramp(x[..., None] - nodes, sigma) - _ramp(nodes, sigma)) * weights)
-        return jnp.where(narrow, smooth, steep)
+        ramps = _ramp(x - nodes, sigma) + _ramp(x + nodes, sigma) - 2 * _ramp(nodes, sigma)
+        return jnp.where(narrow, smooth, ramps @ weights)
 
     @property
     def _width(self):
@@ -108,12 +112,7 @@ def _state_rule(width, derivative):
     """Nodes y over the range of a neuron's state with the weights of ½ f'(y) dy."""
     nodes = width * jnp.asarray(_STATE_NODES, width.dtype)
     weights = width * jnp.asarray(_STATE_WEIGHTS, width.dtype)
-    return nodes, derivative(nodes) * weights / 2
-
-
-def _paired_sum(values):
-    """The sum over nodes that lie symmetric about 0: of an odd function it is 0, not almost 0."""
-    return jnp.sum(values + jnp.flip(values, -1), -1) / 2
+    return nodes, derivative(nodes) * weights
 
 
 def _ramp(x, sigma):
@@ -121,19 +120,20 @@ def _ramp(x, sigma):
     return x * jax.lax.erf(x / sigma) + sigma / math.sqrt(math.pi) * jnp.exp(-((x / sigma) ** 2))
 
 
-def _gaussian_mean(function, derivative, middle, x, noise, width):
-    """E f(x + σ η/√2) for a bounded f that varies on the scale `width`.
+def _gaussian_mean(function, derivative, parity, x, noise, width):
+    """E f(x + σ η/√2) for a bounded f, odd (parity −1) or even (1), of the scale `width`.
 
-    Where the noise is the narrower, a rule over the noise; where the function is, a rule over
-    its derivative: integrated by parts, E f = middle + ½ ∫ f'(y) erf((x − y)/σ) dy with `middle`
-    the mean of f(±∞).
+    Where the noise is the narrower, a rule over the noise; where the function is, a rule over its
+    derivative: integrated by parts, E f = (f(∞) + f(−∞))/2 + ½ ∫ f'(y) erf((x − y)/σ) dy.
     """
     narrow, sigma = _is_narrow(noise, width)
+    x = x[..., None]
     nodes, weights = _normal_rule(jnp.where(narrow, noise, 0))
-    smooth = _paired_sum(function(x[..., None] + nodes) * weights)
+    smooth = (function(x + nodes) + function(x - nodes)) @ weights
     nodes, weights = _state_rule(width, derivative)
-    steep = middle + _paired_sum(jax.lax.erf((x[..., None] - nodes) / sigma) * weights)
-    return jnp.where(narrow, smooth, steep)
+    steps = jax.lax.erf((x - nodes) / sigma) - parity * jax.lax.erf((x + nodes) / sigma)
+    limits = 1 if parity > 0 else 0  # an even function of an activation tends to 1 on either side
+    return jnp.where(narrow, smooth, limits + steps @ weights)
 
 
 def noisy_overlap(
@@ -399,7 +399,7 @@ def _crosstalk_noise(activation, alpha, noise, memory, num_neurons):
         q = _gaussian_mean(
             lambda y: activation(y) ** 2,
             lambda y: 2 * activation(y) * activation.derivative(y),
-            1.0,
+            1,
             z,
             noise,
             width,
