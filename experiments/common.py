@@ -69,7 +69,7 @@ class Experiment:
             numbers = json.loads(path.read_text())
         else:
             start = time.perf_counter()
-            numbers = self.compute(full)
+            numbers = {"full": full} | self.compute(full)
             numbers["seconds"] = round(time.perf_counter() - start, 1)
             numbers["versions"] = _versions()
             write_json(path, numbers)

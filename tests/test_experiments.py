@@ -1,17 +1,29 @@
 """Experiments: numbers written beside pictures, redrawn without solving, claims read from them."""
 
+import dataclasses
 import json
 import shutil
 
 import jax
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 
-from experiments import common, glitch, mixture_weights, protocols, sequence
-from experiments.common import Claim, Experiment, print_claims, proportion, rounded, run_trials
+from experiments import (
+    common,
+    escape,
+    glitch,
+    hierarchy,
+    landscape,
+    mixture_weights,
+    noise_window,
+    phase_diagram,
+    protocols,
+    sequence,
+)
+from experiments.common import Claim, print_claims, proportion, rounded, run_trials
 from experiments.reproduce import EXPERIMENTS
 
 mpl.use("Agg")
@@ -24,19 +36,23 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "quick"
 
 
-@pytest.mark.xdist_group("protocols")
+SLOW = (sequence, glitch, hierarchy, landscape, phase_diagram, noise_window, escape)
+
+
 @pytest.mark.parametrize(
-    "module",
-    [mixture_weights, *(pytest.param(m, marks=pytest.mark.slow) for m in (sequence, glitch))],
+    "module", [mixture_weights, *(pytest.param(module, marks=pytest.mark.slow) for module in SLOW)]
 )
-def test_experiment_runs_and_redraws_from_its_numbers_alone(module, folder, monkeypatch, capsys):
-    monkeypatch.setattr(module, "QUICK_TRIALS", 3)
+def test_experiment_runs_and_redraws_from_its_numbers_alone(module, folder, monkeypatch, optimised):
+    if hasattr(module, "QUICK_TRIALS"):
+        monkeypatch.setattr(module, "QUICK_TRIALS", 3)
+    if module is landscape:  # one dtype throughout, as outside the tests
+        monkeypatch.setattr(jax.config, "jax_enable_x64", False)
     claims = module.EXPERIMENT.run(full=False)
     path = folder / f"{module.EXPERIMENT.name}.json"
     numbers = json.loads(path.read_text())
-    assert numbers["settings"]["trials"] == 3
+    assert numbers["full"] is False
     assert {"jax", "diffrax", "hopjax", "device"} <= set(numbers["versions"])
-    pictures = [folder / f"{name}.png" for name in module.EXPERIMENT.draw]
+    pictures = [folder / name for name in module.EXPERIMENT.files]
     drawn = [picture.read_bytes() for picture in pictures]
     for picture in pictures:
         picture.unlink()
@@ -44,9 +60,7 @@ def test_experiment_runs_and_redraws_from_its_numbers_alone(module, folder, monk
     def solve_again(full):
         raise AssertionError("solved again")
 
-    redrawn = Experiment(
-        module.EXPERIMENT.name, solve_again, module.EXPERIMENT.draw, module.EXPERIMENT.claims
-    )
+    redrawn = dataclasses.replace(module.EXPERIMENT, compute=solve_again)
     assert redrawn.run(full=False, redraw=True) == claims
     assert [picture.read_bytes() for picture in pictures] == drawn
 
@@ -60,13 +74,24 @@ def test_redraw_without_numbers_says_what_to_do(folder):
 def test_committed_figures_are_drawn_from_committed_numbers(experiment, folder):
     committed = ROOT / "figures"
     numbers = committed / f"{experiment.name}.json"
-    assert json.loads(numbers.read_text())["settings"]["trials"] == 2000
+    assert json.loads(numbers.read_text())["full"] is True
     shutil.copy(numbers, folder.parent)
     assert all(claim.holds for claim in experiment.run(full=True, redraw=True))
-    for name in experiment.draw:
-        redrawn, kept = (plt.imread(where / f"{name}.png") for where in (folder.parent, committed))
+    for name in experiment.files:
+        redrawn, kept = (frames(where / name) for where in (folder.parent, committed))
         assert redrawn.shape == kept.shape
         assert np.mean(np.abs(redrawn - kept)) < 0.02  # fonts are rendered a little differently
+
+
+def frames(path) -> np.ndarray:
+    """Some pictures of a file, with values between 0 and 1."""
+    with Image.open(path) as image:
+        count = getattr(image, "n_frames", 1)
+        pictures = []
+        for frame in sorted({0, count // 2, count - 1}):
+            image.seek(frame)
+            pictures.append(np.asarray(image.convert("RGB"), float) / 255)
+    return np.stack(pictures)
 
 
 def test_trials_depend_on_their_number_only():
@@ -76,6 +101,22 @@ def test_trials_depend_on_their_number_only():
     np.testing.assert_array_equal(many[:7], few)
     assert many.shape == (300,)
     assert len(np.unique(many)) == 300
+
+
+def test_cells_have_their_own_parameters_and_keys():
+    key = jax.random.key(0)
+
+    def trial(key, cell):
+        return cell[0] + cell[1].sum() + jax.random.normal(key)
+
+    cells = (np.array([0.0, 100.0, 200.0]), np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    many = run_trials(trial, key, 50, "many", cells)
+    few = run_trials(trial, key, 3, "few", jax.tree.map(lambda leaf: leaf[:2], cells))
+    assert many.shape == (3, 50)
+    np.testing.assert_array_equal(many[:2, :3], few)
+    noise = many - np.array([[3.0], [107.0], [211.0]])
+    assert np.abs(noise).max() < 5
+    assert len(np.unique(noise.round(9))) == 150
 
 
 def test_weights_follow_the_protocol():

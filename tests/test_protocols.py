@@ -30,7 +30,7 @@ from hopjax.statistics import first_passage_time
 
 TRIALS, REFERENCE_TRIALS = 300, 2000
 # One process runs all of these: every trial uses all cores anyway, and some share a run.
-pytestmark = [pytest.mark.xdist_group("protocols"), pytest.mark.usefixtures("optimised")]
+pytestmark = pytest.mark.usefixtures("optimised")
 FAMILY_WISE = 1e-3  # false alarm of all comparisons of a family together
 COMPARISONS = 9 + 9 + 1 + 6  # with reference numbers: counts of A and of B, means of B and of A
 
@@ -116,7 +116,8 @@ def test_glitch_against_reference_counts(kind, references):
         means_agree(eroded, 0.582, rounding=0.0005, reference_error=0.007 / 1.96)
 
 
-@pytest.mark.parametrize("dt", [0.01, pytest.param(0.005, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dt", [0.01, 0.005])
 def test_two_point_noise_gives_the_statistics_of_gaussian_noise(dt):
     times = (0.5, 2.0, 5.0, 12.0, 25.0)
     p_values = []

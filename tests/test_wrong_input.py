@@ -17,6 +17,7 @@ import pytest
 from jaxtyping import Array, Float
 
 import hopjax as hj
+from hopjax import theory
 
 MEMORIES = np.array([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]], float)
 KEY = jax.random.key(0)
@@ -74,6 +75,10 @@ def half(t, x):
 def short(t, x):
     del t
     return x[:3]
+
+
+def found() -> theory.Equilibrium:
+    return theory.find_memory(hj.IDPHopfield(MEMORIES), MEMORIES[0], 0)
 
 
 PID = dfx.PIDController(rtol=1e-3, atol=1e-3)
@@ -368,6 +373,361 @@ CASES = {
         "adjoint",
         "RecursiveCheckpointAdjoint",
     ),
+    # theory: the closed forms
+    "activation of an amplitude": Case(
+        lambda: theory.equilibrium_amplitude(3.0, jnp.tanh), TypeError, "activation", "tanh"
+    ),
+    "activation of a threshold": Case(
+        lambda: theory.stability_threshold(3.0, 10.0), TypeError, "activation", "10.0 (float)"
+    ),
+    "activation of the existence threshold": Case(
+        lambda: theory.existence_threshold(hj.Tanh), TypeError, "activation", "the class Tanh"
+    ),
+    "activation of a depth": Case(
+        lambda: theory.well_energy(3.0, None), TypeError, "activation", "None"
+    ),
+    "activation of a hierarchy": Case(
+        lambda: theory.memory_hierarchy([3.0], "tanh"), TypeError, "activation", "'tanh'"
+    ),
+    "activation of a growth rate": Case(
+        lambda: theory.origin_growth_rate(0.1, 10.0), TypeError, "activation", "10.0"
+    ),
+    "activation of confusion": Case(
+        lambda: theory.is_confused(0.1, 10.0), TypeError, "activation", "10.0"
+    ),
+    "activation of a mixture": Case(
+        lambda: theory.mixture_overlap(3.0, 10.0), TypeError, "activation", "10.0"
+    ),
+    "activation of a mixture's threshold": Case(
+        lambda: theory.mixture_stability_threshold(10.0), TypeError, "activation", "10.0"
+    ),
+    "activation of a mixture's depth": Case(
+        lambda: theory.mixture_energy(3.0, 10.0), TypeError, "activation", "10.0"
+    ),
+    "activation of a spectrum": Case(
+        lambda: theory.jacobian_spectrum([3.0], 10.0, memory=0, num_neurons=8),
+        TypeError,
+        "activation",
+        "10.0",
+    ),
+    "activation under noise": Case(
+        lambda: theory.NoisyActivation(10.0, 1.0), TypeError, "activation", "10.0"
+    ),
+    "activation of an overlap under noise": Case(
+        lambda: theory.noisy_overlap(3.0, 1.0, 10.0), TypeError, "activation", "10.0"
+    ),
+    "activation of the critical noise": Case(
+        lambda: theory.critical_noise(3.0, 10.0), TypeError, "activation", "10.0"
+    ),
+    "activation of the escape noise": Case(
+        lambda: theory.escape_noise(1.5, 3.0, 10.0), TypeError, "activation", "10.0"
+    ),
+    "activation of the escape rate": Case(
+        lambda: theory.escape_rate(1.5, 3.0, 1.0, 10.0), TypeError, "activation", "10.0"
+    ),
+    "alpha NaN": Case(
+        lambda: theory.equilibrium_amplitude(NAN, hj.Tanh()), ValueError, "alpha", "nan"
+    ),
+    "alpha a string": Case(
+        lambda: theory.critical_noise("3", hj.Tanh()), TypeError, "alpha", "'3'"
+    ),
+    "alpha complex": Case(
+        lambda: theory.well_energy(3j, hj.Tanh()), TypeError, "alpha", "3j (complex)"
+    ),
+    "alpha infinite": Case(
+        lambda: theory.noisy_overlap([1.0, INF], 1.0, hj.Tanh()), ValueError, "alpha", "inf"
+    ),
+    "alpha of a mixture": Case(
+        lambda: theory.mixture_overlap(NAN, hj.Tanh()), ValueError, "alpha", "nan"
+    ),
+    "alpha of a mixture's depth": Case(
+        lambda: theory.mixture_energy(NAN, hj.Tanh()), ValueError, "alpha", "nan"
+    ),
+    "alpha of a level": Case(
+        lambda: theory.noise_at_overlap(NAN, 0.9, hj.Tanh()), ValueError, "alpha", "nan"
+    ),
+    "alpha of an escape": Case(
+        lambda: theory.escape_noise(NAN, 3.0, hj.Tanh()), ValueError, "alpha", "nan"
+    ),
+    "alpha one number, not P": Case(
+        lambda: theory.effective_saliency(3.0, 8), ValueError, "alpha", "()"
+    ),
+    "alpha a batch for a hierarchy": Case(
+        lambda: theory.memory_hierarchy(np.ones((2, 3)), hj.Tanh()), ValueError, "alpha", "(2, 3)"
+    ),
+    "alpha a batch for a spectrum": Case(
+        lambda: theory.jacobian_spectrum(np.ones((2, 3)), hj.Tanh(), memory=0, num_neurons=8),
+        ValueError,
+        "alpha",
+        "(2, 3)",
+    ),
+    "alpha one number for crosstalk": Case(
+        lambda: theory.crosstalk_noise(3.0, 1.0, hj.Tanh(), memory=0, num_neurons=8),
+        ValueError,
+        "alpha",
+        "()",
+    ),
+    "alpha of other memories": Case(
+        lambda: theory.largest_coupling(MEMORIES, np.ones(3)), ValueError, "alpha", "(3,)"
+    ),
+    "alpha of a step, NaN": Case(
+        lambda: theory.steep_critical_noise(NAN), ValueError, "alpha", "nan"
+    ),
+    "alpha of a step's overlap": Case(
+        lambda: theory.steep_overlap(NAN, 1.0), ValueError, "alpha", "nan"
+    ),
+    "alpha of a step's level": Case(
+        lambda: theory.steep_noise_at_overlap("top", 0.9), TypeError, "alpha", "'top'"
+    ),
+    "alpha of a step's escape": Case(
+        lambda: theory.steep_escape_noise(INF, 3.0), ValueError, "alpha", "inf"
+    ),
+    "alpha_max NaN": Case(
+        lambda: theory.stability_threshold(NAN, hj.Tanh()), ValueError, "alpha_max", "nan"
+    ),
+    "alpha_max of an escape": Case(
+        lambda: theory.escape_noise(1.5, None, hj.Tanh()), TypeError, "alpha_max", "None"
+    ),
+    "alpha_max of an escape time": Case(
+        lambda: theory.escape_time(1.5, INF, 1.0, hj.Tanh(), num_neurons=8),
+        ValueError,
+        "alpha_max",
+        "inf",
+    ),
+    "alpha_max of a step": Case(
+        lambda: theory.steep_escape_noise(1.5, NAN), ValueError, "alpha_max", "nan"
+    ),
+    "coupling NaN": Case(
+        lambda: theory.origin_growth_rate(NAN, hj.Tanh()), ValueError, "coupling", "nan"
+    ),
+    "coupling a string": Case(
+        lambda: theory.is_confused("weak", hj.Tanh()), TypeError, "coupling", "'weak'"
+    ),
+    "memories of a coupling": Case(
+        lambda: theory.largest_coupling(MEMORIES[0], [1.0]), ValueError, "memories", "(8,)"
+    ),
+    "noise of an activation negative": Case(
+        lambda: theory.NoisyActivation(hj.Tanh(), -1.0), ValueError, "noise", "-1.0"
+    ),
+    "noise of an activation NaN": Case(
+        lambda: theory.NoisyActivation(hj.Tanh(), NAN), ValueError, "noise", "nan"
+    ),
+    "noise of an activation for each neuron": Case(
+        lambda: theory.NoisyActivation(hj.Tanh(), np.ones(8)), ValueError, "noise", "(8,)"
+    ),
+    "noise negative": Case(
+        lambda: theory.noisy_overlap(3.0, [1.0, -2.0], hj.Tanh()),
+        ValueError,
+        "noise",
+        "-2.0 at index [1]",
+    ),
+    "noise of an escape rate": Case(
+        lambda: theory.escape_rate(1.5, 3.0, -1, hj.Tanh()), ValueError, "noise", "-1.0"
+    ),
+    "noise of an escape time": Case(
+        lambda: theory.escape_time(1.5, 3.0, NAN, hj.Tanh(), num_neurons=8),
+        ValueError,
+        "noise",
+        "nan",
+    ),
+    "noise of crosstalk": Case(
+        lambda: theory.crosstalk_noise([3.0], -1.0, hj.Tanh(), memory=0, num_neurons=8),
+        ValueError,
+        "noise",
+        "-1.0",
+    ),
+    "noise of steps": Case(lambda: theory.effective_noise(-1.0, 0.01), ValueError, "noise", "-1.0"),
+    "noise 0 for a step": Case(lambda: theory.steep_overlap(3.0, 0.0), ValueError, "noise", "0.0"),
+    "noise of a report": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), MEMORIES[0], noise=-1.0),
+        ValueError,
+        "noise",
+        "-1.0",
+    ),
+    "noise of a report for each neuron": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), MEMORIES[0], noise=np.ones(8)),
+        ValueError,
+        "noise",
+        "(8,)",
+    ),
+    "overlap 0": Case(
+        lambda: theory.noise_at_overlap(3.0, 0.0, hj.Tanh()), ValueError, "overlap", "0.0"
+    ),
+    "overlap 1": Case(
+        lambda: theory.steep_noise_at_overlap(3.0, [0.5, 1.0]), ValueError, "overlap", "1.0"
+    ),
+    "overlap in percent": Case(
+        lambda: theory.noise_at_overlap(3.0, 90, hj.Tanh()), ValueError, "overlap", "90.0"
+    ),
+    "dt 0 for noise": Case(lambda: theory.effective_noise(1.0, 0), ValueError, "dt", "0.0"),
+    "dt 2 for noise": Case(lambda: theory.effective_noise(1.0, 2), ValueError, "dt", "2.0"),
+    "dt of a report": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), MEMORIES[0], dt=1.5),
+        ValueError,
+        "dt",
+        "1.5",
+    ),
+    "num_neurons 0": Case(
+        lambda: theory.effective_saliency([3.0], 0), ValueError, "num_neurons", "0"
+    ),
+    "num_neurons not whole": Case(
+        lambda: theory.escape_time(1.5, 3.0, 1.0, hj.Tanh(), num_neurons=8.0),
+        TypeError,
+        "num_neurons",
+        "8.0",
+    ),
+    "num_neurons of a spectrum": Case(
+        lambda: theory.jacobian_spectrum([3.0], hj.Tanh(), memory=None, num_neurons="8"),
+        TypeError,
+        "num_neurons",
+        "'8'",
+    ),
+    "num_neurons of crosstalk": Case(
+        lambda: theory.crosstalk_noise([3.0], 1.0, hj.Tanh(), memory=0, num_neurons=-8),
+        ValueError,
+        "num_neurons",
+        "-8",
+    ),
+    "self_coupling of a saliency": Case(
+        lambda: theory.effective_saliency([3.0], 8, self_coupling=0),
+        TypeError,
+        "self_coupling",
+        "0 (int)",
+    ),
+    "self_coupling of a spectrum": Case(
+        lambda: theory.jacobian_spectrum(
+            [3.0], hj.Tanh(), memory=0, num_neurons=8, self_coupling=None
+        ),
+        TypeError,
+        "self_coupling",
+        "None",
+    ),
+    "self_coupling of a coupling": Case(
+        lambda: theory.largest_coupling(MEMORIES, np.ones(2), self_coupling="no"),
+        TypeError,
+        "self_coupling",
+        "'no'",
+    ),
+    "memory beyond the last": Case(
+        lambda: theory.jacobian_spectrum([3.0, 1.0], hj.Tanh(), memory=2, num_neurons=8),
+        ValueError,
+        "memory",
+        "got 2",
+    ),
+    "memory negative": Case(
+        lambda: theory.crosstalk_noise([3.0, 1.0], 1.0, hj.Tanh(), memory=-1, num_neurons=8),
+        ValueError,
+        "memory",
+        "-1",
+    ),
+    "memory a pattern": Case(
+        lambda: theory.find_memory(hj.IDPHopfield(MEMORIES), MEMORIES[0], MEMORIES[0]),
+        TypeError,
+        "memory",
+        "(8,)",
+    ),
+    "memory to find": Case(
+        lambda: theory.find_memory(hj.IDPHopfield(MEMORIES), MEMORIES[0], 2),
+        ValueError,
+        "memory",
+        "got 2",
+    ),
+    "memory to classify": Case(
+        lambda: theory.classify(hj.IDPHopfield(MEMORIES), MEMORIES[0], found(), memory=-1),
+        ValueError,
+        "memory",
+        "-1",
+    ),
+    # theory: any model
+    "model of an equilibrium": Case(
+        lambda: theory.find_equilibrium(hj.IDPHopfield, MEMORIES[0], MEMORIES[0]),
+        TypeError,
+        "model",
+        "the class IDPHopfield",
+    ),
+    "model of a memory": Case(
+        lambda: theory.find_memory(MEMORIES, MEMORIES[0], 0), TypeError, "model", "(2, 8)"
+    ),
+    "model of eigenvalues": Case(
+        lambda: theory.leading_eigenvalues("idp", np.ones(8), MEMORIES[0]),
+        TypeError,
+        "model",
+        "'idp'",
+    ),
+    "model to classify": Case(
+        lambda: theory.classify("idp", MEMORIES[0], found()), TypeError, "model", "'idp'"
+    ),
+    "model of a report": Case(lambda: theory.report(None, MEMORIES[0]), TypeError, "model", "None"),
+    "u too short": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), np.ones(7)), ValueError, "u", "(7,)"
+    ),
+    "u a schedule": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), schedule([0.0])), TypeError, "u", "Schedule"
+    ),
+    "u NaN": Case(
+        lambda: theory.find_equilibrium(hj.IDPHopfield(MEMORIES), np.full(8, NAN), np.ones(8)),
+        ValueError,
+        "u",
+        "nan",
+    ),
+    "u of a memory": Case(
+        lambda: theory.find_memory(hj.IDPHopfield(MEMORIES), np.ones((2, 8)), 0),
+        ValueError,
+        "u",
+        "(2, 8)",
+    ),
+    "u of eigenvalues": Case(
+        lambda: theory.leading_eigenvalues(hj.IDPHopfield(MEMORIES), np.ones(8), 1.0),
+        ValueError,
+        "u",
+        "()",
+    ),
+    "start too long": Case(
+        lambda: theory.find_equilibrium(hj.IDPHopfield(MEMORIES), MEMORIES[0], np.ones(9)),
+        ValueError,
+        "start",
+        "(9,)",
+    ),
+    "start infinite": Case(
+        lambda: theory.find_equilibrium(hj.IDPHopfield(MEMORIES), MEMORIES[0], np.full(8, INF)),
+        ValueError,
+        "start",
+        "inf",
+    ),
+    "state of eigenvalues": Case(
+        lambda: theory.leading_eigenvalues(hj.IDPHopfield(MEMORIES), np.ones(7), MEMORIES[0]),
+        ValueError,
+        "state",
+        "(7,)",
+    ),
+    "state an equilibrium": Case(
+        lambda: theory.leading_eigenvalues(hj.IDPHopfield(MEMORIES), found(), MEMORIES[0]),
+        TypeError,
+        "state",
+        "Equilibrium",
+    ),
+    "count 0": Case(
+        lambda: theory.leading_eigenvalues(
+            hj.IDPHopfield(MEMORIES), np.ones(8), MEMORIES[0], count=0
+        ),
+        ValueError,
+        "count",
+        "0",
+    ),
+    "count beyond the state": Case(
+        lambda: theory.leading_eigenvalues(
+            hj.IDPHopfield(MEMORIES), np.ones(8), MEMORIES[0], count=9
+        ),
+        ValueError,
+        "count",
+        "9",
+    ),
+    "equilibrium a state": Case(
+        lambda: theory.classify(hj.IDPHopfield(MEMORIES), MEMORIES[0], np.ones(8)),
+        TypeError,
+        "equilibrium",
+        "(8,)",
+    ),
 }
 
 
@@ -384,6 +744,28 @@ def test_refused_with_one_clear_line(name):
     assert case.shows in message
     # What is right comes before what was given.
     assert re.search(r"\bmust\b|\bmust not\b", message)
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (lambda a, b: theory.noisy_overlap(a, b, hj.Tanh()), ("alpha", "noise")),
+        (lambda a, b: theory.escape_noise(a, b, hj.Tanh()), ("alpha", "alpha_max")),
+        (lambda a, b: theory.noise_at_overlap(a, b, hj.Tanh()), ("alpha", "overlap")),
+        (theory.steep_overlap, ("alpha", "noise")),
+        (theory.steep_noise_at_overlap, ("alpha", "overlap")),
+        (theory.effective_noise, ("noise", "dt")),
+    ],
+)
+def test_arguments_that_do_not_broadcast_are_named(function, names):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        function(np.full(3, 0.5), np.full(2, 0.5))
+    message = str(caught.value)
+    assert caught.type is ValueError
+    assert "\n" not in message
+    assert "must" in message
+    for part in (*names, "(3,)", "(2,)"):
+        assert part in message
 
 
 # Under a transformation: what is static is refused as above, array values fail at run time.
@@ -425,6 +807,19 @@ TRACED = {
         with_entry(np.ones(8), INF),
         "`strength` must be finite",
     ),
+    "noise of steps negative": (
+        lambda noise: theory.effective_noise(noise, 0.01),
+        1.0,
+        -1.0,
+        "`noise` must be at least 0",
+    ),
+    "overlap above 1": (
+        lambda overlap: theory.steep_noise_at_overlap(3.0, overlap),
+        0.9,
+        1.1,
+        "`overlap` must be between 0 and 1",
+    ),
+    "alpha NaN": (theory.steep_critical_noise, 1.0, NAN, "`alpha` must be finite"),
     "onsets falling": (
         lambda onsets: schedule(onsets).onsets,
         np.array([0, 0.3, 0.5]),

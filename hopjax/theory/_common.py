@@ -15,7 +15,7 @@ from hopjax.activations import AbstractActivation
 
 
 def check_activation(activation: Any) -> AbstractActivation:
-    """An activation such as `Tanh(10.0)`."""
+    """Refuse what is not an activation."""
     check_instance(
         activation, AbstractActivation, "activation", "an activation such as Tanh(slope=10.0)"
     )
@@ -40,22 +40,36 @@ def one_dtype(*trees: Any) -> tuple[Any, ...]:
     return tuple(cast_floats(tree, np.result_type(*dtypes)) for tree in trees)
 
 
-def elementwise(
-    function: Callable[..., Float[Array, ""]],
-    activation: AbstractActivation,
-    *arguments: Float[Array, "..."],
-) -> Float[Array, "..."]:
-    """`function(activation, *numbers)` for every entry of the broadcast arguments."""
-    activation, *numbers = one_dtype(check_activation(activation), *arguments)
+def broadcast(**arguments: Float[Array, "..."]) -> tuple[Float[Array, "..."], ...]:
+    """Arguments, given by name, in one dtype and one shape."""
+    numbers = one_dtype(*arguments.values())
     try:
         shape = np.broadcast_shapes(*(number.shape for number in numbers))
     except ValueError:
+        names = " and ".join(f"`{name}`" for name in arguments)
         shapes = " and ".join(str(number.shape) for number in numbers)
-        raise ValueError(f"Arguments must broadcast against each other, got {shapes}.") from None
+        raise ValueError(
+            f"Arguments {names} must broadcast against each other, got shapes {shapes}."
+        ) from None
+    return tuple(jnp.broadcast_to(number, shape) for number in numbers)
+
+
+def elementwise(
+    function: Callable[..., Float[Array, ""]],
+    activation: Any,
+    **arguments: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    """`function(activation, *numbers)` for every entry of the broadcast arguments."""
+    activation, *numbers = one_dtype(check_activation(activation), *broadcast(**arguments))
+    return evaluate(function, activation, *numbers)
+
+
+def evaluate(function: Callable[..., Float[Array, ""]], activation: Any, *numbers):
+    """As `elementwise`, of numbers that have one shape; a function may need no activation."""
+    shape = numbers[0].shape
     if shape == ():
         return _evaluate(function, activation, numbers)  # compiles faster than a batch of one
-    flat = [jnp.broadcast_to(number, shape).reshape(-1) for number in numbers]
-    return _evaluate_all(function, activation, flat).reshape(shape)
+    return _evaluate_all(function, activation, [n.reshape(-1) for n in numbers]).reshape(shape)
 
 
 @eqx.filter_jit
@@ -77,20 +91,23 @@ def falling_root(
 ) -> Float[Array, ""]:
     """The root of `function(y, args)`, which falls from positive at `lower` to ≤ 0 at `upper`.
 
-    NaN where it does not: a root is never made up. Differentiable by the implicit function
-    theorem, in whatever `args` holds.
+    NaN where it does not, or where bisection did not come to an end: a root is never made up. Give
+    an `upper` well above the root, so that rounding does not decide. Differentiable by the implicit
+    function theorem, in whatever `args` holds.
     """
     at_lower, at_upper = jax.vmap(function, (0, None))(jnp.stack([lower, upper]), args)
     inside = (at_lower > 0) & (at_upper <= 0)
-    epsilon = float(jnp.finfo(lower.dtype).eps)
+    limits = jnp.finfo(lower.dtype)
+    # Bisection ends when the interval and the value are small; it looks at the sign of the value
+    # only. Made tiny, the value has no say, and the root is found to the last bit.
+    tiny = float(limits.tiny) ** 0.5
     solution = optx.root_find(
-        # Bisection ends when the interval and the value are small; it looks at the sign of the
-        # value only. Made tiny, the value has no say: the root is found to the last bit.
-        lambda y, args: 1e-20 * function(y, args),
-        optx.Bisection(rtol=2 * epsilon, atol=1e-18, flip=True),
+        lambda y, args: tiny * function(y, args),
+        optx.Bisection(rtol=2 * float(limits.eps), atol=1e3 * tiny, flip=True),
         lower + (upper - lower) / 2,
         args,
         options={"lower": lower, "upper": upper},
         throw=False,
     )
-    return jnp.where(inside, solution.value, jnp.nan)
+    ended = solution.result == optx.RESULTS.successful
+    return jnp.where(inside & ended, solution.value, jnp.nan)

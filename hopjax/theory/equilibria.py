@@ -67,7 +67,7 @@ def equilibrium_amplitude(
     Returns:
         z, and 0 where the memory does not exist (α ≤ 1/d).
     """
-    return elementwise(_amplitude, activation, check_array(alpha, "alpha"))
+    return elementwise(_amplitude, activation, alpha=check_array(alpha, "alpha"))
 
 
 def _amplitude(activation, alpha):
@@ -79,7 +79,8 @@ def _amplitude(activation, alpha):
         activation, alpha = args
         return alpha * activation(z) / z - 1
 
-    z = falling_root(excess, _smallest(activation), safe, (activation, safe))
+    # z = α ψ(z) < α.
+    z = falling_root(excess, _smallest(activation), 2 * safe, (activation, safe))
     # Without a root between the bounds α is within rounding of the threshold.
     return jnp.where(exists & jnp.isfinite(z), z, 0)
 
@@ -98,8 +99,10 @@ def stability_threshold(
 
     Returns:
         α_stab; 1/d, the existence threshold, where α_max ≤ 1/d: then whatever exists is stable.
+        NaN where d α_max is so large (10⁵ in float32, 10¹³ in float64) that ψ' is not resolved.
     """
-    return elementwise(_stability_threshold, activation, check_array(alpha_max, "alpha_max"))
+    alpha_max = check_array(alpha_max, "alpha_max")
+    return elementwise(_stability_threshold, activation, alpha_max=alpha_max)
 
 
 def _stability_threshold(activation, alpha_max):
@@ -111,9 +114,11 @@ def _stability_threshold(activation, alpha_max):
         activation, alpha_max = args
         return alpha_max * activation.derivative(z) - 1
 
-    # ψ is concave, so ψ'(z) ≤ ψ(z)/z ≤ 1/z: at z = α_max the excess is negative.
-    z = falling_root(excess, jnp.zeros_like(safe), safe, (activation, safe))
-    competes = competes & (z > _smallest(activation))
+    # ψ is concave, so ψ'(z) ≤ ψ(z)/z ≤ 1/z and z < α_max.
+    z = falling_root(excess, jnp.zeros_like(safe), 2 * safe, (activation, safe))
+    resolved = safe * slope * jnp.finfo(safe.dtype).eps < 1e-2
+    z = jnp.where(resolved, z, jnp.nan)
+    competes = competes & ~(z <= _smallest(activation))
     z = jnp.where(competes, z, 1 / slope)
     return jnp.where(competes, z / activation(z), 1 / slope)
 
@@ -133,7 +138,7 @@ def well_energy(
     Returns:
         e(α) ≤ 0, and 0 where the memory does not exist (α ≤ 1/d).
     """
-    return elementwise(_well_energy, activation, check_array(alpha, "alpha"))
+    return elementwise(_well_energy, activation, alpha=check_array(alpha, "alpha"))
 
 
 def _well_energy(activation, alpha):
@@ -189,7 +194,7 @@ def jacobian_spectrum(
         memory = check_index(memory, "memory", alpha.shape[0], "memories")
     activation, alpha = one_dtype(check_activation(activation), alpha)
     effective = effective_saliency(alpha, num_neurons, self_coupling=self_coupling)
-    removed = jnp.sum(alpha) / num_neurons * (not self_coupling)
+    removed = jnp.sum(alpha) * (0.0 if self_coupling else 1 / num_neurons)
     if memory is None:
         slope = activation.slope_at_zero
     else:
@@ -230,10 +235,10 @@ def _largest_coupling(memories, alpha, self_coupling):
         # Nonzero eigenvalues of W are those of R diag(α) Rᵀ where RᵀR is the overlap matrix.
         size, axes = jnp.linalg.eigh(product(memories, memories.T) / num_neurons)
         root = jnp.sqrt(jnp.maximum(size, 0))[:, None] * axes.T
-        largest = jnp.linalg.eigvalsh(product(root * alpha, root.T))[-1]
+        largest = jnp.linalg.eigvalsh(product(root * alpha[None], root.T))[-1]
         largest = jnp.maximum(largest, 0)  # of the directions that no memory has a part in
     else:
-        largest = jnp.linalg.eigvalsh(product(memories.T * alpha, memories) / num_neurons)[-1]
+        largest = jnp.linalg.eigvalsh(product(memories.T * alpha[None], memories) / num_neurons)[-1]
     return largest if self_coupling else largest - jnp.sum(alpha) / num_neurons
 
 
@@ -278,7 +283,7 @@ def mixture_overlap(
     Returns:
         m, and 0 where the mixture does not exist (α ≤ 1/d).
     """
-    return elementwise(_mixture_overlap, activation, check_array(alpha, "alpha"))
+    return elementwise(_mixture_overlap, activation, alpha=check_array(alpha, "alpha"))
 
 
 def _mixture_overlap(activation, alpha):
@@ -303,7 +308,8 @@ def mixture_stability_threshold(activation: AbstractActivation) -> Float[Array, 
     Returns:
         The threshold; NaN for an activation whose mixtures are never stable.
     """
-    return elementwise(_mixture_stability_threshold, activation, existence_threshold(activation))
+    scale = existence_threshold(activation)
+    return elementwise(_mixture_stability_threshold, activation, scale=scale)
 
 
 def _mixture_stability_threshold(activation, scale):
@@ -323,7 +329,7 @@ def mixture_energy(
 
     −(3/2) α m² + E[xψ(x) − ∫₀ˣψ] with |x| = 3αm in one neuron of four and αm in the others.
     """
-    return elementwise(_mixture_energy, activation, check_array(alpha, "alpha"))
+    return elementwise(_mixture_energy, activation, alpha=check_array(alpha, "alpha"))
 
 
 def _mixture_energy(activation, alpha):

@@ -20,10 +20,12 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from hopjax._checks import check_array, check_count, check_index, check_values, is_bad, is_traced
 from hopjax.activations import AbstractActivation, Erf
 from hopjax.theory._common import (
+    broadcast,
     check_activation,
     check_noise,
     check_positive,
     elementwise,
+    evaluate,
     falling_root,
     one_dtype,
 )
@@ -83,12 +85,12 @@ class NoisyActivation(AbstractActivation):
     def antiderivative(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """∫₀ˣ ψ_σ for each entry."""
         narrow, sigma = _is_narrow(self.noise, self._width)
-        integral, x = self.activation.antiderivative, x[..., None]
+        integral, shape, x = self.activation.antiderivative, x.shape, x.reshape(-1, 1)
         nodes, weights = _normal_rule(jnp.where(narrow, self.noise, 0))
-        smooth = (integral(x + nodes) + integral(x - nodes) - 2 * integral(nodes)) @ weights
+        smooth = (integral(x + nodes) + integral(x - nodes) - 2 * integral(nodes)) @ weights[0]
         nodes, weights = _state_rule(self._width, self.activation.derivative)
         ramps = _ramp(x - nodes, sigma) + _ramp(x + nodes, sigma) - 2 * _ramp(nodes, sigma)
-        return jnp.where(narrow, smooth, ramps @ weights)
+        return jnp.where(narrow, smooth, ramps @ weights[0]).reshape(shape)
 
     @property
     def _width(self):
@@ -99,19 +101,19 @@ def _is_narrow(noise, width):
     """Whether the noise is narrow beside the activation; and a σ that is safe to divide by."""
     # Both rules are exact to rounding on either side of the divide.
     narrow = noise < math.sqrt(2) * width
-    return narrow, jnp.where(noise > 0, noise, width)
+    return narrow, jnp.where(narrow, width, noise)
 
 
 def _normal_rule(sigma):
     """Nodes of σ η/√2 with their probabilities."""
-    nodes = sigma / math.sqrt(2) * jnp.asarray(_NORMAL_NODES, sigma.dtype)
-    return nodes, jnp.asarray(_NORMAL_WEIGHTS, sigma.dtype)
+    nodes = sigma / math.sqrt(2) * jnp.asarray(_NORMAL_NODES[None], sigma.dtype)
+    return nodes, jnp.asarray(_NORMAL_WEIGHTS[None], sigma.dtype)
 
 
 def _state_rule(width, derivative):
     """Nodes y over the range of a neuron's state with the weights of ½ f'(y) dy."""
-    nodes = width * jnp.asarray(_STATE_NODES, width.dtype)
-    weights = width * jnp.asarray(_STATE_WEIGHTS, width.dtype)
+    nodes = width * jnp.asarray(_STATE_NODES[None], width.dtype)
+    weights = width * jnp.asarray(_STATE_WEIGHTS[None], width.dtype)
     return nodes, derivative(nodes) * weights
 
 
@@ -127,13 +129,13 @@ def _gaussian_mean(function, derivative, parity, x, noise, width):
     derivative: integrated by parts, E f = (f(∞) + f(−∞))/2 + ½ ∫ f'(y) erf((x − y)/σ) dy.
     """
     narrow, sigma = _is_narrow(noise, width)
-    x = x[..., None]
+    shape, x = x.shape, x.reshape(-1, 1)
     nodes, weights = _normal_rule(jnp.where(narrow, noise, 0))
-    smooth = (function(x + nodes) + function(x - nodes)) @ weights
+    smooth = (function(x + nodes) + function(x - nodes)) @ weights[0]
     nodes, weights = _state_rule(width, derivative)
     steps = jax.lax.erf((x - nodes) / sigma) - parity * jax.lax.erf((x + nodes) / sigma)
     limits = 1 if parity > 0 else 0  # an even function of an activation tends to 1 on either side
-    return jnp.where(narrow, smooth, limits + steps @ weights)
+    return jnp.where(narrow, smooth, limits + steps @ weights[0]).reshape(shape)
 
 
 def noisy_overlap(
@@ -149,7 +151,8 @@ def noisy_overlap(
     Returns:
         m, and 0 where noise has removed the well (σ ≥ `critical_noise`).
     """
-    return elementwise(_noisy_overlap, activation, check_array(alpha, "alpha"), check_noise(noise))
+    alpha, noise = check_array(alpha, "alpha"), check_noise(noise)
+    return elementwise(_noisy_overlap, activation, alpha=alpha, noise=noise)
 
 
 def _noisy_overlap(activation, alpha, noise):
@@ -165,7 +168,7 @@ def critical_noise(
     Returns:
         σ_c, and 0 where the memory does not exist even without noise (α ≤ 1/d).
     """
-    return elementwise(_critical_noise, activation, check_array(alpha, "alpha"))
+    return elementwise(_critical_noise, activation, alpha=check_array(alpha, "alpha"))
 
 
 def _critical_noise(activation, alpha):
@@ -179,7 +182,7 @@ def _critical_noise(activation, alpha):
 
     # ψ' has the integral 2 and a Gaussian its peak: ψ_σ'(0) ≤ 2/(√π σ).
     noise = falling_root(
-        excess, jnp.zeros_like(safe), _steep_critical_noise(safe), (activation, safe)
+        excess, jnp.zeros_like(safe), 1.1 * _steep_critical_noise(safe), (activation, safe)
     )
     return jnp.where(exists & jnp.isfinite(noise), noise, 0)
 
@@ -201,9 +204,8 @@ def noise_at_overlap(
     Returns:
         σ; NaN where the overlap is below that level even without noise.
     """
-    return elementwise(
-        _noise_at_overlap, activation, check_array(alpha, "alpha"), _check_level(overlap)
-    )
+    alpha, overlap = check_array(alpha, "alpha"), _check_level(overlap)
+    return elementwise(_noise_at_overlap, activation, alpha=alpha, overlap=overlap)
 
 
 def _check_level(overlap):
@@ -223,7 +225,7 @@ def _noise_at_overlap(activation, alpha, overlap):
         return NoisyActivation(activation, noise)(alpha * overlap) - overlap
 
     # The step is the steepest activation of all, and takes the most noise.
-    upper = _steep_noise_at_overlap(alpha, overlap)
+    upper = 1.1 * _steep_noise_at_overlap(alpha, overlap)
     noise = falling_root(excess, jnp.zeros_like(upper), upper, (activation, alpha, overlap))
     return jnp.where(reached, noise, jnp.nan)
 
@@ -249,12 +251,8 @@ def escape_noise(
         because the memory does not exist or no other is more salient (the well of the most
         salient memory vanishes, at `critical_noise`, but loses nothing to others).
     """
-    return elementwise(
-        _escape_noise,
-        activation,
-        check_array(alpha, "alpha"),
-        check_array(alpha_max, "alpha_max"),
-    )
+    alpha, alpha_max = check_array(alpha, "alpha"), check_array(alpha_max, "alpha_max")
+    return elementwise(_escape_noise, activation, alpha=alpha, alpha_max=alpha_max)
 
 
 def _escape_noise(activation, alpha, alpha_max):
@@ -268,8 +266,8 @@ def _escape_noise(activation, alpha, alpha_max):
         return alpha - _stability_threshold(NoisyActivation(activation, noise), alpha_max)
 
     stable = excess(jnp.zeros_like(alpha), (activation, alpha, alpha_max)) > 0
-    # At its critical noise the memory is as unstable as the origin.
-    upper = _critical_noise(activation, alpha)
+    # At its critical noise the memory is as unstable as the origin, and absent above it.
+    upper = 1.1 * _critical_noise(activation, alpha)
     noise = falling_root(excess, jnp.zeros_like(alpha), upper, (activation, alpha, alpha_max))
     return jnp.where(possible, jnp.where(stable, noise, 0), jnp.nan)
 
@@ -296,9 +294,9 @@ def escape_rate(
     return elementwise(
         _escape_rate,
         activation,
-        check_array(alpha, "alpha"),
-        check_array(alpha_max, "alpha_max"),
-        check_noise(noise),
+        alpha=check_array(alpha, "alpha"),
+        alpha_max=check_array(alpha_max, "alpha_max"),
+        noise=check_noise(noise),
     )
 
 
@@ -349,7 +347,7 @@ def effective_noise(noise: Real[ArrayLike, "..."], dt: float) -> Float[Array, ".
     """
     step = check_positive(dt, "dt")
     step = check_values(step, is_bad(step, lambda s: s <= 1), "dt", "at most 1")
-    sigma, step = one_dtype(check_noise(noise), step)
+    sigma, step = broadcast(noise=check_noise(noise), dt=step)
     return sigma / jnp.sqrt(1 - step / 2)
 
 
@@ -418,8 +416,8 @@ def steep_overlap(
     alpha: Real[ArrayLike, "..."], noise: Real[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
     """`noisy_overlap` in the limit d → ∞: m = erf(α m/σ), 0 where there is no well; σ > 0."""
-    numbers = one_dtype(check_array(alpha, "alpha"), check_positive(noise, "noise"))
-    return elementwise(_steep_overlap, Erf(jnp.ones((), numbers[0].dtype)), *numbers)
+    alpha, noise = check_array(alpha, "alpha"), check_positive(noise, "noise")
+    return evaluate(_steep_overlap, None, *broadcast(alpha=alpha, noise=noise))
 
 
 def _steep_overlap(activation, alpha, noise):
@@ -442,7 +440,7 @@ def steep_noise_at_overlap(
     alpha: Real[ArrayLike, "..."], overlap: Real[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
     """`noise_at_overlap` in the limit d → ∞: α m / erf⁻¹(m), NaN for α ≤ 0."""
-    saliency, level = one_dtype(check_array(alpha, "alpha"), _check_level(overlap))
+    saliency, level = broadcast(alpha=check_array(alpha, "alpha"), overlap=_check_level(overlap))
     return jnp.where(saliency > 0, _steep_noise_at_overlap(saliency, level), jnp.nan)
 
 
@@ -457,8 +455,8 @@ def steep_escape_noise(
 
     With y = α m/σ it is σ = α erf(y)/y at the root of (√π/2) erf(y) exp(y²)/y = α_max/α.
     """
-    numbers = one_dtype(check_array(alpha, "alpha"), check_array(alpha_max, "alpha_max"))
-    return elementwise(_steep_escape_noise, Erf(jnp.ones((), numbers[0].dtype)), *numbers)
+    alpha, alpha_max = check_array(alpha, "alpha"), check_array(alpha_max, "alpha_max")
+    return evaluate(_steep_escape_noise, None, *broadcast(alpha=alpha, alpha_max=alpha_max))
 
 
 def _steep_escape_noise(activation, alpha, alpha_max):

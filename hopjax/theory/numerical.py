@@ -23,12 +23,12 @@ from hopjax._checks import (
     check_instance,
     is_traced,
 )
-from hopjax.models import AbstractHopfield
+from hopjax.models import AbstractBipolarHopfield, AbstractHopfield
 
 _NEWTON_STEPS = 100
 _KRYLOV_SIZE = 40  # directions kept by GMRES: more than there are memories with a say
 _ALIKE = 0.8  # cosine to a memory above which a state counts as it; mixtures reach 1/√2
-_SATURATED = 1e3  # an amplitude at which every activation is at its bounds
+_SATURATED = 1e3  # an amplitude, in units of 1/d, at which an activation is at its bounds
 
 
 class Equilibrium(eqx.Module):
@@ -39,7 +39,7 @@ class Equilibrium(eqx.Module):
         overlaps: its overlap with each memory.
         energy: E(state; u), of the whole network.
         residual: the largest |drift| of any entry: how far from rest it is.
-        found: whether the residual is at rounding level.
+        found: whether Newton's method came to an end with a residual at rounding level.
     """
 
     state: Float[Array, " state"]
@@ -84,7 +84,7 @@ def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) 
 
 @eqx.filter_jit
 def _find_memory(model, u, pattern):
-    state = model.initial_state(_SATURATED * pattern)
+    state = model.initial_state(_SATURATED * _scale(model) * pattern)
     drift = model.drift(jnp.zeros((), state.dtype), state, model.drive(u))
     return _find(model, u, model.features(state + model.fastest_time_constant * drift))
 
@@ -96,40 +96,45 @@ def check_model_and_input(model: Any, u: Any) -> tuple[AbstractHopfield, Float[A
     return model, cast_floats(u, model.memories.dtype)
 
 
+def _scale(model) -> Float[Array, ""] | float:
+    """The size of a state at which the neurons begin to saturate, 1/d."""
+    if isinstance(model, AbstractBipolarHopfield):
+        return 1 / model.activation.slope_at_zero
+    return 1.0
+
+
 @eqx.filter_jit
 def _find(model, u, start):
     dtype = model.memories.dtype
     tolerance = float(jnp.finfo(dtype).eps ** (2 / 3))
+    scale = _scale(model)
 
-    def drift(state, args):
+    def drift(state, args):  # in units of the scale, as the state is
         model, u = args
-        return model.drift(jnp.zeros((), dtype), state, model.drive(u))
+        return model.drift(jnp.zeros((), dtype), scale * state, model.drive(u)) / scale
 
-    state = model.initial_state(start)
-    size = state.shape[0]
+    state = model.initial_state(start) / scale
+    gmres = lx.GMRES(
+        rtol=tolerance, atol=tolerance, restart=min(state.shape[0], _KRYLOV_SIZE), max_steps=20
+    )
     solution = optx.root_find(
         drift,
-        optx.Newton(
-            rtol=tolerance,
-            atol=tolerance,
-            linear_solver=lx.GMRES(
-                rtol=tolerance, atol=tolerance, restart=min(size, _KRYLOV_SIZE), max_steps=size
-            ),
-        ),
+        optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=gmres),
         state,
         (model, u),
         max_steps=_NEWTON_STEPS,
+        adjoint=optx.ImplicitAdjoint(gmres),  # the default forms the whole Jacobian
         throw=False,
     )
     state = solution.value
     residual = jnp.max(jnp.abs(drift(state, (model, u))))
-    scale = 1 + jnp.max(jnp.abs(state))
+    small = residual <= tolerance * (1 + jnp.max(jnp.abs(state)))
     return Equilibrium(
-        state=state,
-        overlaps=model.overlaps(state),
-        energy=model.energy(state, u),
-        residual=residual,
-        found=residual <= tolerance * scale,
+        state=scale * state,
+        overlaps=model.overlaps(scale * state),
+        energy=model.energy(scale * state, u),
+        residual=scale * residual,
+        found=small & (solution.result == optx.RESULTS.successful),
     )
 
 
@@ -229,6 +234,8 @@ def classify_with_growth(
     model: AbstractHopfield, u: Any, equilibrium: Equilibrium, memory: int | None
 ) -> tuple[Kind, float]:
     """The kind, and the growth rate of the fastest direction (NaN where absent)."""
+    model, u = check_model_and_input(model, u)
+    check_instance(equilibrium, Equilibrium, "equilibrium", "an Equilibrium, as from find_memory")
     if is_traced(equilibrium):
         raise TypeError("classify runs on the host: call it outside jit, vmap and grad.")
     if not equilibrium.found:
@@ -239,7 +246,7 @@ def classify_with_growth(
         pattern = np.asarray(model.memories[memory], float)
         norm = np.linalg.norm(features)
         resolution = float(jnp.finfo(equilibrium.state.dtype).eps) ** (1 / 3)
-        if norm < resolution * np.sqrt(features.size):
+        if norm < resolution * float(_scale(model)) * np.sqrt(features.size):
             return "absent", np.nan
         if abs(features @ pattern) < _ALIKE * norm * np.linalg.norm(pattern):
             return "absent", np.nan

@@ -162,7 +162,8 @@ def report(
     if is_traced((model, u)):
         raise TypeError("report runs on the host: call it outside jit, vmap and grad.")
     check_array(noise, "noise", ())
-    noise = check_noise(noise)
+    sigma = check_noise(noise).astype(model.memories.dtype)
+    seen = sigma if dt is None else effective_noise(sigma, dt).astype(sigma.dtype)
     num_memories, num_neurons = model.memories.shape
     overlaps, energy, growth, residual = np.full((4, num_memories), np.nan)
     kinds = []
@@ -195,9 +196,9 @@ def report(
         energy=energy,
         growth=growth,
         residual=residual,
-        noise=noise,
+        noise=sigma,
         crosstalk=crosstalk,
-        prediction=_predict(model, u, noise if dt is None else effective_noise(noise, dt)),
+        prediction=_predict(model, u, seen),
     )
 
 
