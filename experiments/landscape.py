@@ -265,7 +265,7 @@ def compute_turning(full: bool) -> dict[str, Any]:
     in_2 = abs(places[:, :, 1]) > abs(places[:, :, 0])
     left = np.where(in_2.any(1), ts[in_2.argmax(axis=1)], np.inf)
     ended = abs(places[:, -1, 1])
-    frames = slice(None, None, 1 if full else 4)
+    frames = slice(None, None, 1 if full else 6)
     # The energy is linear in the input: three maps make that of every frame. Four neurons have
     # the energy per neuron of any number.
     few = network(TURNING["slope"], 4)

@@ -86,10 +86,15 @@ def simulate(weights: np.ndarray) -> np.ndarray:
 
 def predict(weights: np.ndarray) -> np.ndarray:
     """The same by theory."""
-    activation, alpha = hj.Tanh(SLOPE), jnp.asarray(weights, jnp.float32)
-    exists = np.asarray(alpha > theory.existence_threshold(activation))
-    stays = np.asarray(alpha > theory.stability_threshold(alpha[:, ::-1], activation))
+    exists, stays = map(np.asarray, _predict(jnp.asarray(weights, jnp.float32)))
     return exists.astype(int) + (exists & stays)
+
+
+@jax.jit
+def _predict(alpha):
+    activation = hj.Tanh(SLOPE)
+    exists = alpha > theory.existence_threshold(activation)
+    return exists, alpha > theory.stability_threshold(alpha[:, ::-1], activation)
 
 
 def slowest_rate(weights: np.ndarray) -> np.ndarray:
@@ -98,12 +103,17 @@ def slowest_rate(weights: np.ndarray) -> np.ndarray:
     These are the rates at the origin along each memory, dα − 1, and those at each memory along
     the other, α_ν ψ'(z) − 1.
     """
-    activation, alpha = hj.Tanh(SLOPE), jnp.asarray(weights, jnp.float32)
+    return np.asarray(_slowest_rate(jnp.asarray(weights, jnp.float32)))
+
+
+@jax.jit
+def _slowest_rate(alpha):
+    activation = hj.Tanh(SLOPE)
     origin = SLOPE * alpha - 1
     amplitude = theory.equilibrium_amplitude(alpha, activation)
     at_memory = alpha[:, ::-1] * activation.derivative(amplitude) - 1
     at_memory = jnp.where(amplitude > 0, at_memory, jnp.inf)
-    return np.asarray(jnp.min(jnp.abs(jnp.concatenate([origin, at_memory], axis=1)), axis=1))
+    return jnp.min(jnp.abs(jnp.concatenate([origin, at_memory], axis=1)), axis=1)
 
 
 def resolution() -> float:

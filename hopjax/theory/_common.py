@@ -101,13 +101,23 @@ def falling_root(
     # Bisection ends when the interval and the value are small; it looks at the sign of the value
     # only. Made tiny, the value has no say, and the root is found to the last bit.
     tiny = float(limits.tiny) ** 0.5
-    solution = optx.root_find(
-        lambda y, args: tiny * function(y, args),
-        optx.Bisection(rtol=2 * float(limits.eps), atol=1e3 * tiny, flip=True),
-        lower + (upper - lower) / 2,
-        args,
-        options={"lower": lower, "upper": upper},
-        throw=False,
+    bounds = jax.lax.stop_gradient({"lower": lower, "upper": upper})
+
+    def bisect(function, start):
+        solution = optx.root_find(
+            lambda y, args: tiny * function(y),
+            optx.Bisection(rtol=2 * float(limits.eps), atol=1e3 * tiny, flip=True),
+            start,
+            options=bounds,
+            throw=False,
+        )
+        return jnp.where(solution.result == optx.RESULTS.successful, solution.value, jnp.nan)
+
+    # JAX's own implicit differentiation: that of Optimistix has wrong second derivatives in a scan.
+    root = jax.lax.custom_root(
+        lambda y: function(y, args),
+        bounds["lower"] + (bounds["upper"] - bounds["lower"]) / 2,
+        bisect,
+        lambda linear, value: value / linear(jnp.ones_like(value)),
     )
-    ended = solution.result == optx.RESULTS.successful
-    return jnp.where(inside & ended, solution.value, jnp.nan)
+    return jnp.where(inside, root, jnp.nan)
