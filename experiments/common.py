@@ -36,11 +36,12 @@ CHUNK = 32  # trials at a time on each device: their memories fit into its cache
 
 
 class Claim(NamedTuple):
-    """A statement of the paper beside what was measured."""
+    """A statement beside what was measured."""
 
     statement: str
     measured: str
     holds: bool
+    source: str = "paper"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Experiment:
     compute: Callable[[bool], dict[str, Any]]
     draw: dict[str, Callable[[dict[str, Any]], Figure]]  # by file name
     claims: Callable[[dict[str, Any]], list[Claim]]
+    source: str = "paper"  # whose claims they are: of the paper, or of the noise theory here
     animate: dict[str, Callable[[dict[str, Any]], FuncAnimation]] = field(default_factory=dict)
 
     @property
@@ -83,7 +85,7 @@ class Experiment:
                 writer = PillowWriter(fps=FRAMES_PER_SECOND)
                 animation.save(folder / f"{name}.gif", writer, dpi=SCREEN_DPI)
                 plt.close("all")
-        return self.claims(numbers)
+        return [claim._replace(source=self.source) for claim in self.claims(numbers)]
 
     def main(self) -> None:
         """The command line of one experiment."""
@@ -173,15 +175,28 @@ def write_json(path: Path, numbers: dict[str, Any]) -> None:
 
 
 def print_claims(claims: list[Claim]) -> None:
-    """The table *claim | measured here | holds?*."""
-    rows = [("claim of the paper", "measured here, with 95% interval", "holds?")]
-    rows += [(claim.statement, claim.measured, "yes" if claim.holds else "NO") for claim in claims]
+    """The table *claim | measured here | holds?*, with a heading for each source of claims."""
+    rows, rules = [], []
+    for source in dict.fromkeys(claim.source for claim in claims):
+        rules.append(len(rows))
+        rows.append((f"claim of the {source}", "measured here, with 95% interval", "holds?"))
+        rows += [
+            (claim.statement, claim.measured, "yes" if claim.holds else "NO")
+            for claim in claims
+            if claim.source == source
+        ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ("-" * widths[0], "-" * widths[1], "-" * widths[2]))
-    for row in rows:
+    for place, row in enumerate(rows):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print(" | ".join(cells).rstrip())
+        if place in rules:
+            print(" | ".join("-" * width for width in widths))
     sys.stdout.flush()
+
+
+def number(value: float | None) -> float:
+    """A number as it was before it became JSON: null stands for what is not finite."""
+    return np.nan if value is None else value
 
 
 def _versions() -> dict[str, str]:

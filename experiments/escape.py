@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, proportion, rounded, run_trials
+from experiments.common import Claim, Experiment, number, proportion, rounded, run_trials
 from hopjax import plotting, theory
 
 NUM_MEMORIES = 10
@@ -254,12 +254,12 @@ def draw(numbers: dict[str, Any]) -> Figure:
             color=look["color"],
             linewidth=0.8,
         )
-        measured, low, high = (result["predicted"] * each for each in result["onset"])
+        measured, low, high = (result["predicted"] * number(each) for each in result["onset"])
         bottom.errorbar(
             result["predicted"], measured, [[measured - low], [high - measured]], **look
         )
         if escaped:
-            half = escaped["predicted"][place] * (escaped["half"][place] or np.nan)
+            half = escaped["predicted"][place] * number(escaped["half"][place])
             bottom.plot(
                 escaped["predicted"][place], half, markerfacecolor="none", linestyle="none", **look
             )
@@ -291,8 +291,9 @@ def draw(numbers: dict[str, Any]) -> Figure:
 
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     results = numbers["results"]
-    worst = max(results, key=lambda result: abs(result["onset"][0] - 1))
-    difference, low, high = (100 * (each - 1) for each in worst["onset"])
+    off = [abs(number(result["onset"][0]) - 1) for result in results]
+    worst = results[int(np.argmax(off))]  # NaN counts as the largest
+    difference, low, high = (100 * (number(each) - 1) for each in worst["onset"])
     found = [
         Claim(
             f"memories lose the state at the predicted σ_esc, {len(results)} pairs (within 1%)",
@@ -302,7 +303,7 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         )
     ]
     if numbers["escapes"]:
-        late = [100 * (half or np.nan) - 100 for half in numbers["escapes"]["half"]]
+        late = [100 * number(half) - 100 for half in numbers["escapes"]["half"]]
         time = numbers["settings"]["t1"]
         found.append(
             Claim(
@@ -314,7 +315,13 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     return found
 
 
-EXPERIMENT = Experiment(name="escape", compute=compute, draw={"escape": draw}, claims=claims)
+EXPERIMENT = Experiment(
+    name="escape",
+    compute=compute,
+    draw={"escape": draw},
+    claims=claims,
+    source="noise theory here",
+)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

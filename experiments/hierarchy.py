@@ -23,7 +23,6 @@ COMPETITOR = 3.5  # saliency of memory 2
 BACKGROUND = 0.5  # of the others
 NUM_NEURONS, NUM_MEMORIES = 1024, 6
 SALIENCIES = (1.2, 3.5)  # range of those of random memories
-CONSTRUCTION = (0.7, 1.0, 1.6, 2.5)  # saliencies in the graphical construction
 SEED = 2025
 
 CURVE = np.linspace(0.25, 4, 161)  # saliencies of memory 1
@@ -92,7 +91,10 @@ def compute(full: bool) -> dict[str, Any]:
     activation = hj.Tanh(SLOPE)
     z = np.linspace(0, 3, 61)
     # Everything at once: one shape, one compilation.
-    amplitude = theory.equilibrium_amplitude(np.append(CURVE, CONSTRUCTION), activation)
+    exists = float(theory.existence_threshold(activation))
+    stable = float(theory.stability_threshold(COMPETITOR, activation))
+    construction = [0.7, exists, stable, 2.5]
+    amplitude = theory.equilibrium_amplitude(np.append(CURVE, construction), activation)
     stride = FULL_STRIDE if full else QUICK_STRIDE
     return {
         "settings": {
@@ -106,7 +108,8 @@ def compute(full: bool) -> dict[str, Any]:
             "random_saliencies": SALIENCIES,
         },
         "construction": {
-            "saliency": CONSTRUCTION,
+            "saliency": rounded(construction),
+            "label": ["0.7", "$1/d$", r"$\alpha_\mathrm{stab}$", "2.5"],
             "z": rounded(z),
             "activity": rounded(activation(jnp.asarray(z))),
             "amplitude": rounded(amplitude[CURVE.size :]),
@@ -116,8 +119,8 @@ def compute(full: bool) -> dict[str, Any]:
             "amplitude": rounded(amplitude[: CURVE.size], 6),
             "energy": rounded(theory.well_energy(CURVE, activation), 6),
             "mixture_energy": rounded(theory.mixture_energy(CURVE, activation)),
-            "existence": rounded(theory.existence_threshold(activation)),
-            "stability": rounded(theory.stability_threshold(COMPETITOR, activation)),
+            "existence": rounded(exists),
+            "stability": rounded(stable),
             "mixture_stability": rounded(theory.mixture_stability_threshold(activation)),
         },
         "orthogonal": orthogonal(CURVE[::stride]),
@@ -147,17 +150,16 @@ def draw(numbers: dict[str, Any]) -> Figure:
 def draw_construction(ax: Axes, construction: dict[str, Any]) -> None:
     z, activity = np.array(construction["z"]), np.array(construction["activity"])
     ax.plot(z, z, color="black", linewidth=0.8)
-    for place, (saliency, amplitude) in enumerate(
-        zip(construction["saliency"], construction["amplitude"], strict=True)
-    ):
+    rows = zip(*(construction[name] for name in ("saliency", "amplitude", "label")), strict=True)
+    for place, (saliency, amplitude, label) in enumerate(rows):
         colour = plt.get_cmap("viridis")(0.85 - 0.27 * place)
-        ax.plot(z, saliency * activity, color=colour)
-        ax.text(3.05, saliency * activity[-1], f"{saliency:g}", color=colour, va="center")
+        ax.plot(z, saliency * activity, color=colour, linestyle="--" if "$" in label else "-")
+        ax.text(3.05, saliency * activity[-1], label, color=colour, va="center")
         if amplitude > 0:
             ax.plot(amplitude, amplitude, "o", color=colour, markersize=3.5)
     ax.text(3.05, 3.0, "$z$", va="center")
     ax.set(xlabel="amplitude $z$", ylabel=r"$\alpha\,\psi(z)$", xlim=(0, 3), ylim=(0, 3.1))
-    ax.set_title(r"$z = \alpha\,\psi(z)$ for some $\alpha$")
+    ax.set_title(r"$z = \alpha\,\psi(z)$, thresholds dashed")
 
 
 def draw_points(ax: Axes, orthogonal: dict[str, Any], quantity: str) -> None:

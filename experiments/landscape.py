@@ -31,7 +31,7 @@ from matplotlib.ticker import FuncFormatter
 from scipy.ndimage import zoom
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, proportion, rounded, run_trials, show
+from experiments.common import Claim, Experiment, number, proportion, rounded, run_trials, show
 from hopjax import plotting, theory
 
 # The four pictures: memory 2 is absent, a saddle, a shallower well, the deepest well.
@@ -335,7 +335,7 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     rise = max(panel["largest_rise"] for panel in panels)
     trajectories = sum(panel["trajectories"] for panel in panels)
     count, well = turning["in_memory_2"], turning["amplitude"]
-    first = turning["left"][0]
+    first, _, median, _ = map(number, turning["left"])
     return [
         Claim(
             "the most salient memory has the deepest well, for every input",
@@ -360,7 +360,7 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         Claim(
             "none leaves memory 1 before memory 2 lies deeper",
             f"deeper from t = {turning['memory_2_deeper_from']:g}, first leaves at {first:g}; "
-            f"well 1 lost from {turning['memory_1_lost_from']:g}, median {turning['left'][2]:g}",
+            f"well 1 lost from {turning['memory_1_lost_from']:g}, median {median:g}",
             first >= turning["memory_2_deeper_from"],
         ),
         Claim(

@@ -167,7 +167,8 @@ def test_mixture_of_two_is_no_memory():
     assert theory.classify(model, u, found, memory=0) == "absent"
     found = theory.find_equilibrium(model, u, -2 * memories[1])
     assert theory.classify(model, u, found, memory=0) == "absent"
-    assert theory.classify(model, u, found, memory=1) == "stable"  # up to sign
+    assert theory.classify(model, u, found) == "stable"
+    assert theory.classify(model, u, found, memory=1) == "absent"  # it is the mirror image
 
 
 class Scalar(hj.AbstractBipolarHopfield):
@@ -472,7 +473,7 @@ def test_report_tells_where_noise_leads():
     assert inside.ends_in == (1,)
     assert theory.report(model, u, noise=4.0).ends_in == ()
     # The table says the same.
-    assert "ends in memories[1]" in str(inside)
+    assert "ends in ±memories[1]" in str(inside)
     assert "ends in no memory" in str(theory.report(model, u, noise=4.0))
     text = str(theory.report(model, u, noise=1.0))
     assert "whichever of memories[1], memories[0]" in text
@@ -485,7 +486,11 @@ def test_report_of_finite_steps():
     model, u = idp(memories), hj.mixture(memories, ALPHA)
     noise = float(predicted(theory.report(model, u)).escape_noise[0]) * (1 - 1e-3)
     assert theory.report(model, u, noise=noise).ends_in == (1, 0)
-    assert theory.report(model, u, noise=noise, dt=0.01).ends_in == (1,)
+    coarse = theory.report(model, u, noise=noise, dt=0.01)
+    assert coarse.ends_in == (1,)
+    assert predicted(coarse).escape_noise[0] < noise  # the table agrees with itself
+    with pytest.raises(ValueError, match="`dt`"):
+        theory.report(model, u, dt=np.array([0.01, 0.02]))
 
 
 @pytest.mark.parametrize("slope", [1.0, 10.0])
@@ -518,6 +523,24 @@ def test_report_of_the_classic_network():
         driven.ends_in  # noqa: B018
     assert "σ" not in str(driven)
     assert len(str(driven).splitlines()) == 6
+
+
+def test_a_current_against_a_memory_leaves_its_mirror_image_only():
+    memories = orthogonal(2)
+    report = theory.report(hj.ClassicHopfield(memories), -3.0 * memories[0])
+    assert report.kinds[0] == "absent"
+
+
+def test_a_batch_of_equilibria_is_classified_one_at_a_time():
+    memories = orthogonal(2)
+    model, u = idp(memories), 3.0 * memories[0]
+    find = jax.vmap(theory.find_equilibrium, in_axes=(None, None, 0))
+    both = find(model, u, 3.0 * np.stack([memories[0], -memories[0]]))
+    with pytest.raises(ValueError, match="one at a time"):
+        theory.classify(model, u, both)
+    second = jax.tree.map(lambda leaf: leaf[1], both)
+    assert theory.classify(model, u, second) == "stable"
+    assert theory.classify(model, u, second, memory=0) == "absent"  # it is the mirror image
 
 
 def test_report_of_one_memory_in_a_current():

@@ -956,3 +956,23 @@ def test_a_batch_in_single_precision(name):
     double = np.array([function(*map(jnp.asarray, point)) for point in numbers.T])
     assert double.dtype == float
     assert_allclose(batch, double, rtol=1e-5, atol=1e-6)
+
+
+def test_second_derivatives():
+    alpha, step = jnp.array([1.5, 2.0]), 1e-4
+
+    def overlap(alpha):
+        return theory.noisy_overlap(alpha, 1.0, hj.Tanh(10.0))
+
+    curvature = jax.jit(jax.hessian(lambda alpha: jnp.sum(jax.vmap(overlap)(alpha))))(alpha)
+    above, here, below = (overlap(alpha + shift) for shift in (step, 0.0, -step))
+    assert_allclose(jnp.diag(curvature), (above - 2 * here + below) / step**2, rtol=1e-5)
+    assert_allclose(curvature[0, 1], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("slope", [1e3, 3e4, 1e6])
+def test_escape_of_steep_networks_in_single_precision(slope):
+    # Without noise ψ' of a steep activation is beyond float32; under noise it is not.
+    found = theory.escape_noise(np.float32(1.5), np.float32(3), hj.Tanh(np.float32(slope)))
+    assert found.dtype == jnp.float32
+    assert_allclose(found, theory.steep_escape_noise(1.5, 3.0), rtol=1e-5)

@@ -1,11 +1,13 @@
 """The noiseless network: amplitudes, thresholds, stability and depth of the memories.
 
 Closed forms for orthogonal memories at constant input, where the state x = z ξ^μ closes on
-itself. They hold for self-coupling kept; with it zeroed use α − S, S = Σ_ν α_ν / N, wherever a
-saliency α is asked for (`effective_saliency` subtracts it). With noise they hold for the
-smoothed activation: pass `NoisyActivation(activation, noise)` as the activation.
+itself. They hold for self-coupling kept; with it zeroed give α − S, S = Σ_ν α_ν / N, for a saliency
+(`effective_saliency` subtracts it). Two exceptions: functions with an argument `self_coupling`
+take α itself, and mixtures are covered for self-coupling kept only. With noise all of them hold
+for the smoothed activation: pass `NoisyActivation(activation, noise)` as the activation.
 
-Numbers may be arrays, which broadcast; everything works under jit, vmap and grad.
+Numbers may be arrays, which broadcast; everything works under jit, vmap and grad. Second
+derivatives are wrong inside `lax.scan` and `lax.map`: use vmap.
 """
 
 from typing import NamedTuple
@@ -273,8 +275,9 @@ def mixture_overlap(
 ) -> Float[Array, "..."]:
     """Overlap m of the symmetric mixture of three equally salient memories with each of them.
 
-    x = α m (ξ¹ + ξ² + ξ³) with m = ¼ [ψ(3αm) + ψ(αm)], self-coupling kept. Three memories must
-    occur in all combinations of signs alike, as random ones do for large N.
+    x = α m (ξ¹ + ξ² + ξ³) with m = ¼ [ψ(3αm) + ψ(αm)], self-coupling kept: no shift of α covers
+    it zeroed. The three must occur in all combinations of signs alike, as random memories do for
+    large N.
 
     Args:
         alpha: the saliency of the three memories.
@@ -302,8 +305,9 @@ def mixture_stability_threshold(activation: AbstractActivation) -> Float[Array, 
     """The saliency above which the symmetric mixture of three memories is stable.
 
     A part of the mixture grows against the others at the rate −1 + α ψ'(αm): the root of
-    α ψ'(αm) = 1, at d α ≈ 2.17 for tanh. Mixtures of two are never stable: half of their neurons
-    rest at 0, where the slope is d > 1/α.
+    α ψ'(αm) = 1, at d α ≈ 2.17 for tanh; self-coupling kept, and no further memory more salient
+    than the three. Mixtures of two are never stable: half of their neurons rest at 0, where the
+    slope is d > 1/α.
 
     Returns:
         The threshold; NaN for an activation whose mixtures are never stable.
@@ -326,6 +330,8 @@ def mixture_energy(
     alpha: Real[ArrayLike, "..."], activation: AbstractActivation
 ) -> Float[Array, "..."]:
     """Energy per neuron of the symmetric mixture of three, 0 where it does not exist.
+
+    Self-coupling kept, as for `mixture_overlap`:
 
     −(3/2) α m² + E[xψ(x) − ∫₀ˣψ] with |x| = 3αm in one neuron of four and αm in the others.
     """

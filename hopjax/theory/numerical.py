@@ -27,7 +27,7 @@ from hopjax.models import AbstractBipolarHopfield, AbstractHopfield
 
 _NEWTON_STEPS = 100
 _KRYLOV_SIZE = 40  # directions kept by GMRES: more than there are memories with a say
-_ALIKE = 0.8  # cosine to a memory above which a state counts as it; mixtures reach 1/√2
+_ALIKE = 0.8  # cosine to a memory above which a state counts as it
 _SATURATED = 1e3  # an amplitude, in units of 1/d, at which an activation is at its bounds
 
 
@@ -86,7 +86,9 @@ def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) 
 def _find_memory(model, u, pattern):
     state = model.initial_state(_SATURATED * _scale(model) * pattern)
     drift = model.drift(jnp.zeros((), state.dtype), state, model.drive(u))
-    return _find(model, u, model.features(state + model.fastest_time_constant * drift))
+    start = model.features(state + model.fastest_time_constant * drift)
+    # Where nothing bounds the drift the step overshoots, to the mirror image's side.
+    return _find(model, u, jnp.where(start @ pattern < 0, -start, start))
 
 
 def check_model_and_input(model: Any, u: Any) -> tuple[AbstractHopfield, Float[Array, " N"]]:
@@ -221,8 +223,9 @@ def classify(
         u: the input that the equilibrium was found with.
         equilibrium: as from `find_equilibrium` or `find_memory`.
         memory: if given, what is found counts for this memory only where the cosine between
-            features and pattern is above 0.8 (the mixture of two has 0.71); otherwise the memory
-            is absent.
+            features and pattern is above 0.8, otherwise the memory is absent. Of two equally
+            salient memories the mixture has 0.71; a lopsided one can come close to its larger
+            part, so take the equilibrium from `find_memory`.
 
     Returns:
         "absent" if nothing was found, "stable" if every direction decays, else "saddle".
@@ -238,6 +241,11 @@ def classify_with_growth(
     check_instance(equilibrium, Equilibrium, "equilibrium", "an Equilibrium, as from find_memory")
     if is_traced(equilibrium):
         raise TypeError("classify runs on the host: call it outside jit, vmap and grad.")
+    if equilibrium.state.shape != (model.state_size,):
+        raise ValueError(
+            f"Argument `equilibrium` must be one, with a state of shape ({model.state_size},), got "
+            f"{equilibrium.state.shape}: of a batch, take one at a time."
+        )
     if not equilibrium.found:
         return "absent", np.nan
     if memory is not None:
@@ -248,7 +256,7 @@ def classify_with_growth(
         resolution = float(jnp.finfo(equilibrium.state.dtype).eps) ** (1 / 3)
         if norm < resolution * float(_scale(model)) * np.sqrt(features.size):
             return "absent", np.nan
-        if abs(features @ pattern) < _ALIKE * norm * np.linalg.norm(pattern):
+        if features @ pattern < _ALIKE * norm * np.linalg.norm(pattern):
             return "absent", np.nan
     growth = float(leading_eigenvalues(model, equilibrium.state, u, count=1)[0].real)
     return ("stable" if growth < 0 else "saddle"), growth

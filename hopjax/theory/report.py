@@ -71,10 +71,11 @@ class Report(eqx.Module):
 
     @property
     def ends_in(self) -> tuple[int, ...]:
-        """The memories that hold a state at this noise, the most salient first.
+        """The memories that hold a state at this noise, the most salient first, up to sign.
 
-        One: noise takes every trapped state there. Several: a state stays where it is. None: no
-        memory survives.
+        One: noise takes a state there from any memory, and as often to the mirror image, within
+        some `escape_time`. Several: a state stays in the memory where it is, unless rare
+        fluctuations of a small network free it. None: no memory survives.
 
         Raises:
             ValueError: where there is no prediction.
@@ -126,7 +127,7 @@ class Report(eqx.Module):
         start = f"noise of strength {float(self.noise):g}"
         if len(names) > 1:
             return f"{start} leaves a state in whichever of {', '.join(names)} it is"
-        return f"{start} ends in {names[0] if names else 'no memory'}"
+        return f"{start} ends in {f'±{names[0]}' if names else 'no memory'}"
 
 
 def _number(value, digits: int) -> str:
@@ -142,7 +143,7 @@ def report(
     u: Real[ArrayLike, " N"],
     *,
     noise: Real[ArrayLike, ""] = 0.0,
-    dt: float | None = None,
+    dt: Real[ArrayLike, ""] | None = None,
 ) -> Report:
     """What a network makes of a constant input: which memories exist, how deep, who survives noise.
 
@@ -153,7 +154,8 @@ def report(
         model: any network.
         u: a constant input.
         noise: σ of additive noise.
-        dt: the step of Euler-Maruyama, to predict its overlaps; None for the exact equation.
+        dt: the step of Euler-Maruyama, if its overlaps and thresholds are to be predicted rather
+            than those of the exact equation.
 
     Returns:
         A `Report`, which prints as a table.
@@ -163,7 +165,10 @@ def report(
         raise TypeError("report runs on the host: call it outside jit, vmap and grad.")
     check_array(noise, "noise", ())
     sigma = check_noise(noise).astype(model.memories.dtype)
-    seen = sigma if dt is None else effective_noise(sigma, dt).astype(sigma.dtype)
+    step = jnp.ones_like(sigma)
+    if dt is not None:
+        check_array(dt, "dt", ())
+        step = effective_noise(1.0, dt).astype(sigma.dtype)
     num_memories, num_neurons = model.memories.shape
     overlaps, energy, growth, residual = np.full((4, num_memories), np.nan)
     kinds = []
@@ -172,7 +177,7 @@ def report(
         kind, growth[memory] = classify_with_growth(model, u, found, memory)
         kinds.append(kind)
         if kind != "absent":
-            overlaps[memory] = abs(found.overlaps[memory])
+            overlaps[memory] = found.overlaps[memory]
             energy[memory] = found.energy / num_neurons
             residual[memory] = found.residual
     patterns = np.asarray(model.memories)
@@ -198,34 +203,35 @@ def report(
         residual=residual,
         noise=sigma,
         crosstalk=crosstalk,
-        prediction=_predict(model, u, seen),
+        prediction=_predict(model, u, sigma, step),
     )
 
 
-def _predict(model, u, noise) -> Prediction | None:
-    if isinstance(model, IDPHopfield):
+def _predict(model, u, noise, step) -> Prediction | None:
+    if type(model) is IDPHopfield:
         alpha = model.saliency(u)
-    elif isinstance(model, ClassicHopfield) and not np.any(u):
+    elif type(model) is ClassicHopfield and not np.any(u):
         alpha = jnp.ones_like(model.memories[:, 0])
     else:
         return None
     alpha = effective_saliency(alpha, model.memories.shape[1], self_coupling=model.self_coupling)
-    return _predict_from(alpha, model.activation, noise)
+    return _predict_from(alpha, model.activation, noise, step)
 
 
 @eqx.filter_jit
-def _predict_from(alpha, quiet, noise) -> Prediction:
+def _predict_from(alpha, quiet, noise, step) -> Prediction:
+    # A step multiplies every noise by its factor, and so divides every threshold of it.
     # A lone memory competes with nothing: with 0 as its rival, nothing is what it loses to.
     others = jnp.where(jnp.eye(alpha.size, dtype=bool), -jnp.inf, alpha[None])
     strongest = jnp.max(others, axis=1) if alpha.size > 1 else jnp.zeros_like(alpha)
-    noisy = NoisyActivation(quiet, noise)
+    noisy = NoisyActivation(quiet, step * noise)
     amplitude, mean = equilibrium_amplitude(alpha, quiet), equilibrium_amplitude(alpha, noisy)
     return Prediction(
         exists=amplitude > 0,
         stable=(amplitude > 0) & (strongest * quiet.derivative(amplitude) < 1),
         energy=well_energy(alpha, quiet),
-        critical_noise=critical_noise(alpha, quiet),
-        escape_noise=escape_noise(alpha, strongest, quiet),
+        critical_noise=critical_noise(alpha, quiet) / step,
+        escape_noise=escape_noise(alpha, strongest, quiet) / step,
         noisy_overlap=noisy(mean),
         kept=(mean > 0) & (strongest * noisy.derivative(mean) < 1),
     )
