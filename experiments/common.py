@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -147,6 +148,12 @@ def run_trials(
     if cells is None:
         return results
     return jax.tree.map(lambda leaf: leaf.reshape(num_cells, trials, *leaf.shape[1:]), results)
+
+
+def side_by_side(*tasks: Callable[[], Any]) -> list[Any]:
+    """What the tasks return: while one of them compiles, on one core, another computes."""
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return [future.result() for future in [pool.submit(task) for task in tasks]]
 
 
 def proportion(condition: np.ndarray) -> dict[str, float | int]:

@@ -34,10 +34,10 @@ SAVE_EVERY = 0.5
 T1 = 20.0  # by when a small network may have escaped
 
 # Noises in units of the predicted one. Escapes are simulated at full size only.
-QUICK_FACTORS, FULL_FACTORS = (0.95, 0.98, 1.02, 1.05), tuple(np.linspace(0.92, 1.08, 9))
+QUICK_FACTORS, FULL_FACTORS = (0.96, 1.0, 1.04), tuple(np.linspace(0.92, 1.08, 9))
 ESCAPE_FACTORS = tuple(np.linspace(0.94, 1.12, 10))
-QUICK_TRIALS, FULL_TRIALS, ESCAPE_TRIALS = 4, 24, 200
-QUICK_PAIRS = 4  # the first of them
+QUICK_TRIALS, FULL_TRIALS, ESCAPE_TRIALS = 3, 24, 200
+QUICK_PAIRS = 3  # the first of them
 
 
 def saliencies(alpha: float, alpha_max: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, proportion, rounded, show
+from experiments.common import Claim, Experiment, proportion, rounded, show, side_by_side
 from hopjax import plotting, theory
 
 SLOPE = 1.0  # the paper's; at d = 10 all curves are steps
@@ -26,7 +26,7 @@ SALIENCIES = (1.2, 3.5)  # range of those of random memories
 SEED = 2025
 
 CURVE = np.linspace(0.25, 4, 161)  # saliencies of memory 1
-QUICK_STRIDE, FULL_STRIDE = 10, 4  # between those that are searched for numerically
+QUICK_STRIDE, FULL_STRIDE = 16, 4  # between those that are searched for numerically
 QUICK_NETWORKS, FULL_NETWORKS = 8, 100
 
 
@@ -87,26 +87,16 @@ def random(networks: int) -> dict[str, Any]:
     }
 
 
-def compute(full: bool) -> dict[str, Any]:
+def predict() -> dict[str, Any]:
+    """The curves and thresholds of theory, and the graphical construction."""
     activation = hj.Tanh(SLOPE)
     z = np.linspace(0, 3, 61)
-    # Everything at once: one shape, one compilation.
     exists = float(theory.existence_threshold(activation))
     stable = float(theory.stability_threshold(COMPETITOR, activation))
     construction = [0.7, exists, stable, 2.5]
+    # All at once: one shape, one compilation.
     amplitude = theory.equilibrium_amplitude(np.append(CURVE, construction), activation)
-    stride = FULL_STRIDE if full else QUICK_STRIDE
     return {
-        "settings": {
-            "seed": SEED,
-            "trials": FULL_NETWORKS if full else QUICK_NETWORKS,
-            "slope": SLOPE,
-            "competitor": COMPETITOR,
-            "background": BACKGROUND,
-            "num_neurons": NUM_NEURONS,
-            "num_memories": NUM_MEMORIES,
-            "random_saliencies": SALIENCIES,
-        },
         "construction": {
             "saliency": rounded(construction),
             "label": ["0.7", "$1/d$", r"$\alpha_\mathrm{stab}$", "2.5"],
@@ -123,9 +113,30 @@ def compute(full: bool) -> dict[str, Any]:
             "stability": rounded(stable),
             "mixture_stability": rounded(theory.mixture_stability_threshold(activation)),
         },
-        "orthogonal": orthogonal(CURVE[::stride]),
+    }
+
+
+def search(full: bool) -> dict[str, Any]:
+    """What Newton's method finds."""
+    return {
+        "orthogonal": orthogonal(CURVE[:: FULL_STRIDE if full else QUICK_STRIDE]),
         "random": random(FULL_NETWORKS if full else QUICK_NETWORKS),
     }
+
+
+def compute(full: bool) -> dict[str, Any]:
+    predicted, found = side_by_side(predict, lambda: search(full))
+    settings = {
+        "seed": SEED,
+        "trials": FULL_NETWORKS if full else QUICK_NETWORKS,
+        "slope": SLOPE,
+        "competitor": COMPETITOR,
+        "background": BACKGROUND,
+        "num_neurons": NUM_NEURONS,
+        "num_memories": NUM_MEMORIES,
+        "random_saliencies": SALIENCIES,
+    }
+    return {"settings": settings, **predicted, **found}
 
 
 MARKERS = {"stable": ("o", plotting.COLOURS[0]), "saddle": ("X", plotting.COLOURS[1])}

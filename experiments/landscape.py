@@ -31,7 +31,16 @@ from matplotlib.ticker import FuncFormatter
 from scipy.ndimage import zoom
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, number, proportion, rounded, run_trials, show
+from experiments.common import (
+    Claim,
+    Experiment,
+    number,
+    proportion,
+    rounded,
+    run_trials,
+    show,
+    side_by_side,
+)
 from hopjax import plotting, theory
 
 # The four pictures: memory 2 is absent, a saddle, a shallower well, the deepest well.
@@ -178,20 +187,27 @@ def thin(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(places, length, a), np.interp(places, length, b)])
 
 
-def compute_panels(full: bool) -> list[dict[str, Any]]:
+def survey() -> tuple[np.ndarray, list[list[dict[str, Any]]]]:
+    """The energy over the plane under the four inputs, and its equilibria."""
     model = network(SLOPE)
-    maps = energies(model, INPUTS, 51)
+    return energies(model, INPUTS, 51), [find_equilibria(model, weights) for weights in INPUTS]
+
+
+def compute_panels(
+    full: bool, maps: np.ndarray, equilibria: list[list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    model = network(SLOPE)
     ring = drawn_starts(model)
     # The energy falls outside the plane as well.
     anywhere = 2 * np.random.default_rng(SEED).normal(size=(500 if full else 100, NUM_NEURONS))
     panels = []
-    for weights, energy in zip(INPUTS, maps, strict=True):
+    for weights, energy, points in zip(INPUTS, maps, equilibria, strict=True):
         paths = descend(model, weights, np.concatenate([ring, anywhere]).astype(np.float32))
         panels.append(
             {
                 "saliency": list(weights),
                 "energy": rounded(energy),
-                "equilibria": find_equilibria(model, weights),
+                "equilibria": points,
                 "paths": rounded(
                     np.array([thin(*path[:, :2].T) for path in paths[: len(ring)]]), 3
                 ),
@@ -288,6 +304,7 @@ def compute_turning(full: bool) -> dict[str, Any]:
 
 
 def compute(full: bool) -> dict[str, Any]:
+    (maps, equilibria), turning = side_by_side(survey, lambda: compute_turning(full))
     return {
         "settings": {
             "num_neurons": NUM_NEURONS,
@@ -298,8 +315,8 @@ def compute(full: bool) -> dict[str, Any]:
             "t1": T1,
             "seed": SEED,
         },
-        "panels": compute_panels(full),
-        "turning": compute_turning(full),
+        "panels": compute_panels(full, maps, equilibria),
+        "turning": turning,
     }
 
 

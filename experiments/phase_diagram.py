@@ -29,7 +29,7 @@ SLOPE = 1.0
 # exactly in a memory stays on its ray, and rounding does not decide what exists.
 NUM_NEURONS = 4
 ALPHA_MAX = 4.0
-QUICK_CELLS, FULL_CELLS = 31, 121
+QUICK_CELLS, FULL_CELLS = 25, 121
 DT, T1 = 0.1, 300.0
 NUDGE = 1e-3  # of the state along every memory, in units of 1/d
 PRESENT = 0.1  # overlap above which a state counts as there
