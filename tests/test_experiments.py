@@ -36,17 +36,33 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "quick"
 
 
+@pytest.fixture
+def as_users_run():
+    """JAX's own settings, in every thread."""
+    settings = {  # there, and in the other tests
+        "jax_enable_x64": (False, True),
+        "jax_numpy_dtype_promotion": ("standard", "strict"),
+        "jax_numpy_rank_promotion": ("allow", "raise"),
+        "jax_disable_most_optimizations": (False, True),
+    }
+    for name, (there, _) in settings.items():
+        jax.config.update(name, there)
+    yield
+    for name, (_, here) in settings.items():
+        jax.config.update(name, here)
+
+
 SLOW = (sequence, glitch, hierarchy, landscape, phase_diagram, noise_window, escape)
 
 
 @pytest.mark.parametrize(
     "module", [mixture_weights, *(pytest.param(module, marks=pytest.mark.slow) for module in SLOW)]
 )
-def test_experiment_runs_and_redraws_from_its_numbers_alone(module, folder, monkeypatch, optimised):
+def test_experiment_runs_and_redraws_from_its_numbers_alone(
+    module, folder, monkeypatch, as_users_run
+):
     if hasattr(module, "QUICK_TRIALS"):
         monkeypatch.setattr(module, "QUICK_TRIALS", 3)
-    if module is landscape:  # one dtype throughout, as outside the tests
-        monkeypatch.setattr(jax.config, "jax_enable_x64", False)
     claims = module.EXPERIMENT.run(full=False)
     path = folder / f"{module.EXPERIMENT.name}.json"
     numbers = json.loads(path.read_text())
