@@ -219,7 +219,13 @@ def draw(numbers: dict[str, Any]) -> Figure:
         for edge in edges.values():
             ax.axvline(edge, color="black", linewidth=0.6, linestyle=":")
     for name, edge in edges.items():
-        top.text(edge, 1.06, rf"$\sigma_{{\mathrm{{{name}}}}}$", ha="center", transform=_above(top))
+        top.text(
+            edge,
+            1.06,
+            rf"$\sigma_{{\mathrm{{{name}}}}}$",
+            ha="center",
+            transform=top.get_xaxis_transform(),
+        )
     for place, (network, result) in enumerate(numbers["results"].items()):
         look = {
             "color": plotting.COLOURS[place],
@@ -268,8 +274,10 @@ def draw(numbers: dict[str, Any]) -> Figure:
     return figure
 
 
-def _above(ax):
-    return ax.get_xaxis_transform()
+def together(cells: list[dict[str, Any]]) -> dict[str, float | int]:
+    """Counts of several noises as one proportion."""
+    count, trials = (sum(cell[name] for cell in cells) for name in ("count", "trials"))
+    return proportion(np.arange(trials) < count)
 
 
 def pooled(result: dict[str, Any], low: float, high: float) -> tuple[dict, list[float]]:
@@ -279,8 +287,7 @@ def pooled(result: dict[str, Any], low: float, high: float) -> tuple[dict, list[
         for noise, cell in zip(result["noises"], result["moved"], strict=True)
         if low <= noise <= high
     ]
-    count, trials = (sum(cell[name] for cell in cells) for name in ("count", "trials"))
-    return proportion(np.arange(trials) < count), [cell["p"] for cell in cells]
+    return together(cells), [cell["p"] for cell in cells]
 
 
 def midpoint(result: dict[str, Any]) -> float:
@@ -336,13 +343,12 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         for noise, cell in zip(idp["noises"], idp["mirrored"], strict=True)
         if WINDOW[0] <= noise <= WINDOW[-1]
     ]
-    count, trials = (sum(cell[name] for cell in mirrored) for name in ("count", "trials"))
-    sign = proportion(np.arange(trials) < count)
+    sign = together(mirrored)
     found.append(
         Claim(
             "IDP is odd: it ends in the mirror image −ξ² as often as in ξ² (99.9% test)",
             f"P(−ξ²) = {show(sign)}",
-            bool(abs(sign["p"] - 0.5) < 3.29 * 0.5 / np.sqrt(trials)),
+            bool(abs(sign["p"] - 0.5) < 3.29 * 0.5 / np.sqrt(sign["trials"])),
         )
     )
     if len(results) == 1:

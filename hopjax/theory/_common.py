@@ -22,9 +22,9 @@ def check_activation(activation: Any) -> AbstractActivation:
     return activation
 
 
-def check_noise(noise: Any) -> Float[Array, "..."]:
-    """Noise strengths σ, none below zero."""
-    noise = check_array(noise, "noise")
+def check_noise(noise: Any, *shapes: tuple[int | str, ...]) -> Float[Array, "..."]:
+    """Noise strengths σ, none below zero, of one of the shapes if there are any."""
+    noise = check_array(noise, "noise", *shapes)
     return check_values(noise, is_bad(noise, lambda s: s >= 0), "noise", "at least 0")
 
 

@@ -72,14 +72,19 @@ def equilibrium_amplitude(
     return elementwise(_amplitude, activation, alpha=check_array(alpha, "alpha"))
 
 
-def _amplitude(activation, alpha):
+def _activity(activation, z):
+    return activation(z)
+
+
+def _amplitude(activation, alpha, activity=_activity):
+    """The z > 0 with z = α activity(ψ, z), of a concave function with the slope of ψ at 0."""
     exists = alpha * activation.slope_at_zero > 1
     # Elsewhere a harmless saliency, so that no derivative is lost in what is not returned.
     safe = jnp.where(exists, alpha, 2 / activation.slope_at_zero)
 
     def excess(z, args):
         activation, alpha = args
-        return alpha * activation(z) / z - 1
+        return alpha * activity(activation, z) / z - 1
 
     # z = α ψ(z) < α.
     z = falling_root(excess, _smallest(activation), 2 * safe, (activation, safe))
@@ -289,16 +294,13 @@ def mixture_overlap(
     return elementwise(_mixture_overlap, activation, alpha=check_array(alpha, "alpha"))
 
 
+def _mixed(activation, a):
+    """Mean activity along one of three memories at amplitude a along each."""
+    return (activation(3 * a) + activation(a)) / 4
+
+
 def _mixture_overlap(activation, alpha):
-    exists = alpha * activation.slope_at_zero > 1
-    safe = jnp.where(exists, alpha, 2 / activation.slope_at_zero)
-
-    def excess(m, args):
-        activation, alpha = args
-        return (activation(3 * alpha * m) + activation(alpha * m)) / (4 * m) - 1
-
-    m = falling_root(excess, _smallest(activation) / safe, jnp.ones_like(safe), (activation, safe))
-    return jnp.where(exists & jnp.isfinite(m), m, 0)
+    return _mixed(activation, _amplitude(activation, alpha, _mixed))
 
 
 def mixture_stability_threshold(activation: AbstractActivation) -> Float[Array, ""]:
@@ -320,10 +322,10 @@ def _mixture_stability_threshold(activation, scale):
     def excess(a, args):
         # With a = αm: α ψ'(a) − 1 is positive just above α = 1/d, and falls.
         (activation,) = args
-        return 4 * a * activation.derivative(a) - activation(3 * a) - activation(a)
+        return a * activation.derivative(a) - _mixed(activation, a)
 
     a = falling_root(excess, 1e-2 * scale, 1e2 * scale, (activation,))
-    return 4 * a / (activation(3 * a) + activation(a))
+    return a / _mixed(activation, a)
 
 
 def mixture_energy(

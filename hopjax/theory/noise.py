@@ -88,10 +88,10 @@ class NoisyActivation(AbstractActivation):
         narrow, sigma = _is_narrow(self.noise, self._width)
         integral, shape, x = self.activation.antiderivative, x.shape, x.reshape(-1, 1)
         nodes, weights = _normal_rule(jnp.where(narrow, self.noise, 0))
-        smooth = (integral(x + nodes) + integral(x - nodes) - 2 * integral(nodes)) @ weights[0]
+        smooth = (integral(x + nodes) + integral(x - nodes) - 2 * integral(nodes)) @ weights
         nodes, weights = _state_rule(self._width, self.activation.derivative)
         ramps = _ramp(x - nodes, sigma) + _ramp(x + nodes, sigma) - 2 * _ramp(nodes, sigma)
-        return jnp.where(narrow, smooth, ramps @ weights[0]).reshape(shape)
+        return jnp.where(narrow, smooth, ramps @ weights).reshape(shape)
 
     @property
     def _width(self):
@@ -108,14 +108,14 @@ def _is_narrow(noise, width):
 def _normal_rule(sigma):
     """Nodes of σ η/√2 with their probabilities."""
     nodes = sigma / math.sqrt(2) * jnp.asarray(_NORMAL_NODES[None], sigma.dtype)
-    return nodes, jnp.asarray(_NORMAL_WEIGHTS[None], sigma.dtype)
+    return nodes, jnp.asarray(_NORMAL_WEIGHTS, sigma.dtype)
 
 
 def _state_rule(width, derivative):
     """Nodes y over the range of a neuron's state with the weights of ½ f'(y) dy."""
     nodes = width * jnp.asarray(_STATE_NODES[None], width.dtype)
-    weights = width * jnp.asarray(_STATE_WEIGHTS[None], width.dtype)
-    return nodes, derivative(nodes) * weights
+    weights = width * jnp.asarray(_STATE_WEIGHTS, width.dtype)
+    return nodes, derivative(nodes)[0] * weights
 
 
 def _ramp(x, sigma):
@@ -132,11 +132,11 @@ def _gaussian_mean(function, derivative, parity, x, noise, width):
     narrow, sigma = _is_narrow(noise, width)
     shape, x = x.shape, x.reshape(-1, 1)
     nodes, weights = _normal_rule(jnp.where(narrow, noise, 0))
-    smooth = (function(x + nodes) + function(x - nodes)) @ weights[0]
+    smooth = (function(x + nodes) + function(x - nodes)) @ weights
     nodes, weights = _state_rule(width, derivative)
     steps = jax.lax.erf((x - nodes) / sigma) - parity * jax.lax.erf((x + nodes) / sigma)
     limits = 1 if parity > 0 else 0  # an even function of an activation tends to 1 on either side
-    return jnp.where(narrow, smooth, limits + steps @ weights[0]).reshape(shape)
+    return jnp.where(narrow, smooth, limits + steps @ weights).reshape(shape)
 
 
 def noisy_overlap(

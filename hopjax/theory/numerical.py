@@ -112,9 +112,10 @@ def _find(model, u, start):
     scale = _scale(model)
 
     def drift(state, args):  # in units of the scale, as the state is
-        model, u = args
-        return model.drift(jnp.zeros((), dtype), scale * state, model.drive(u)) / scale
+        model, drive = args
+        return model.drift(jnp.zeros((), dtype), scale * state, drive) / scale
 
+    args = (model, model.drive(u))
     state = model.initial_state(start) / scale
     gmres = lx.GMRES(
         rtol=tolerance, atol=tolerance, restart=min(state.shape[0], _KRYLOV_SIZE), max_steps=20
@@ -123,13 +124,13 @@ def _find(model, u, start):
         drift,
         optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=gmres),
         state,
-        (model, u),
+        args,
         max_steps=_NEWTON_STEPS,
         adjoint=optx.ImplicitAdjoint(gmres),  # the default forms the whole Jacobian
         throw=False,
     )
     state = solution.value
-    residual = jnp.max(jnp.abs(drift(state, (model, u))))
+    residual = jnp.max(jnp.abs(drift(state, args)))
     small = residual <= tolerance * (1 + jnp.max(jnp.abs(state)))
     return Equilibrium(
         state=scale * state,

@@ -163,8 +163,7 @@ def report(
     model, u = check_model_and_input(model, u)
     if is_traced((model, u)):
         raise TypeError("report runs on the host: call it outside jit, vmap and grad.")
-    check_array(noise, "noise", ())
-    sigma = check_noise(noise).astype(model.memories.dtype)
+    sigma = check_noise(noise, ()).astype(model.memories.dtype)
     step = jnp.ones_like(sigma)
     if dt is not None:
         check_array(dt, "dt", ())
