@@ -194,3 +194,9 @@ def check_array(
     if finite:
         array = check_values(array, is_bad(array, lambda a: abs(a) < math.inf), name, "finite")
     return array
+
+
+def check_positive(value: Any, name: str, *shapes: tuple[int | str, ...]) -> Inexact[Array, "..."]:
+    """As `check_array`, with all entries above zero."""
+    array = check_array(value, name, *shapes)
+    return check_values(array, is_bad(array, lambda a: a > 0), name, "positive")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from hopjax._checks import check_array, check_values, is_bad
+from hopjax._checks import check_positive
 
 
 class AbstractActivation(eqx.Module):
@@ -36,11 +36,6 @@ class AbstractActivation(eqx.Module):
         return self.derivative(jnp.zeros((), jnp.result_type(*dtypes) if dtypes else float))
 
 
-def _slope(value) -> Float[Array, ""]:
-    slope = check_array(value, "slope", ())
-    return check_values(slope, is_bad(slope, lambda s: s > 0), "slope", "positive")
-
-
 class Tanh(AbstractActivation):
     """ψ(x) = tanh(d·x), the paper's activation; the authors' scripts use d = 10."""
 
@@ -48,7 +43,7 @@ class Tanh(AbstractActivation):
 
     def __init__(self, slope: Real[ArrayLike, ""] = 10.0):
         """`slope` is d = ψ'(0), a positive number."""
-        self.slope = _slope(slope)
+        self.slope = check_positive(slope, "slope", ())
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """Tanh(d·x)."""
@@ -66,7 +61,7 @@ class Erf(AbstractActivation):
 
     def __init__(self, slope: Real[ArrayLike, ""] = 10.0):
         """`slope` is d = ψ'(0), a positive number."""
-        self.slope = _slope(slope)
+        self.slope = check_positive(slope, "slope", ())
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """Erf(√π·d·x / 2)."""

@@ -28,12 +28,6 @@ def check_noise(noise: Any, *shapes: tuple[int | str, ...]) -> Float[Array, "...
     return check_values(noise, is_bad(noise, lambda s: s >= 0), "noise", "at least 0")
 
 
-def check_positive(value: Any, name: str) -> Float[Array, "..."]:
-    """Positive numbers."""
-    array = check_array(value, name)
-    return check_values(array, is_bad(array, lambda a: a > 0), name, "positive")
-
-
 def one_dtype(*trees: Any) -> tuple[Any, ...]:
     """All floating arrays in the widest dtype among them."""
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(trees) if eqx.is_inexact_array(leaf)]

@@ -18,13 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from hopjax._checks import check_array, check_count, check_index, check_values, is_bad, is_traced
+from hopjax._checks import (
+    check_array,
+    check_count,
+    check_index,
+    check_positive,
+    check_values,
+    is_bad,
+    is_traced,
+)
 from hopjax.activations import AbstractActivation, Erf
 from hopjax.theory._common import (
     broadcast,
     check_activation,
     check_noise,
-    check_positive,
     elementwise,
     evaluate,
     falling_root,
