@@ -6,6 +6,10 @@ from hopjax.activations import (
     Erf as Erf,
     Tanh as Tanh,
 )
+from hopjax.ensemble import (
+    Ensemble as Ensemble,
+    solve_ensemble as solve_ensemble,
+)
 from hopjax.inputs import Schedule as Schedule
 from hopjax.memories import (
     corrupt as corrupt,
@@ -28,10 +32,20 @@ from hopjax.noise import (
     MultiplicativeNoise as MultiplicativeNoise,
     TwoPoint as TwoPoint,
 )
+from hopjax.reductions import (
+    AbstractReduction as AbstractReduction,
+    Histogram as Histogram,
+    Moments as Moments,
+    PerTrial as PerTrial,
+)
 from hopjax.solve import (
     DivergenceError as DivergenceError,
     Trajectory as Trajectory,
     solve as solve,
+)
+from hopjax.trials import (
+    Criterion as Criterion,
+    Trial as Trial,
 )
 
 __version__ = "0.1.0"

@@ -50,6 +50,8 @@ class Trajectory(eqx.Module):
         diverged_at: the first saved time (or t1) without a finite state, else infinite. Adaptive
             steps that were given up count as well.
         saved: what `save_fn` returned at `ts`, stacked; None without one.
+        passage_time: the time of the first step at which `passage_fn` held, infinite if it never
+            did while the state was finite; None without one.
     """
 
     ts: Float[Array, " T"]
@@ -58,6 +60,7 @@ class Trajectory(eqx.Module):
     ok: Bool[Array, ""]
     diverged_at: Float[Array, ""]
     saved: PyTree[Array] = None
+    passage_time: Float[Array, ""] | None = None
 
     def __repr__(self) -> str:
         """A summary of what was solved and how it ended."""
@@ -97,6 +100,7 @@ def solve(
     key: PRNGKeyArray | None,
     save_every: float | None = None,
     save_fn: Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]] | None = None,
+    passage_fn: Callable[[Float[Array, ""], Float[Array, " state"]], Bool[Array, ""]] | None = None,
     solver: dfx.AbstractSolver | None = None,
     stepsize_controller: dfx.AbstractStepSizeController | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
@@ -124,6 +128,9 @@ def solve(
             hundred times are saved. The state at t1 is always in `final_state`.
         save_fn: further quantities to save, `save_fn(t, state)` -> arrays, found in `saved`. A
             function defined once: a lambda made anew per call compiles anew per call.
+        passage_fn: a condition `passage_fn(t, state)` -> bool that is looked at after every step,
+            saved or not, for its first passage (`passage_time`). What it shares with the drift,
+            such as the overlaps, costs nothing more with Euler steps.
         solver: any Diffrax solver that suits the noise; Euler by default, and with adaptive
             steps Tsit5 (no noise) or SPaRK (additive noise).
         stepsize_controller: None for fixed steps, or an adaptive controller such as
@@ -143,6 +150,64 @@ def solve(
         TypeError: for an argument of the wrong kind.
         DivergenceError: if the state stopped being finite and `throw` is set.
     """
+    throw = check_flag(throw, "throw")
+    problem = check_problem(
+        model,
+        inputs,
+        x0,
+        t1=t1,
+        dt=dt,
+        noise=noise,
+        key=key,
+        save_every=save_every,
+        save_fn=save_fn,
+        passage_fn=passage_fn,
+        solver=solver,
+        stepsize_controller=stepsize_controller,
+        adjoint=adjoint,
+    )
+    grid, method = problem.grid, problem.method
+    try:
+        trajectory = _solve(problem)
+    except TypeError as error:
+        reverse_only = isinstance(method.adjoint, dfx.RecursiveCheckpointAdjoint)
+        if not reverse_only or "forward-mode" not in str(error):
+            raise
+        raise ValueError(
+            "Argument `adjoint` must be diffrax.ForwardMode() or diffrax.DirectAdjoint() under "
+            "forward-mode differentiation (jvp, jacfwd, hessian): the default, "
+            "RecursiveCheckpointAdjoint(), is for reverse mode."
+        ) from error
+    if throw and not is_traced(trajectory) and not trajectory.ok:
+        what, remedy = "The state stopped being finite", f"a smaller dt than {grid.dt:g}"
+        if method.adaptive:
+            what += f", or {_MAX_STEPS_PER_DT} adaptive steps per dt were not enough,"
+            remedy = "looser tolerances"
+        raise DivergenceError(
+            f"{what} by t = {float(trajectory.diverged_at):g} (looked at every "
+            f"{grid.stride * grid.dt:g}): use {remedy}, or throw=False to get the trajectory with "
+            "ok=False."
+        )
+    return trajectory
+
+
+def check_problem(
+    model: Any,
+    inputs: Any,
+    x0: Any,
+    *,
+    t1: Any,
+    dt: Any,
+    noise: Any,
+    key: Any,
+    save_every: Any = None,
+    save_fn: Any = None,
+    passage_fn: Any = None,
+    solver: Any = None,
+    stepsize_controller: Any = None,
+    adjoint: Any = None,
+) -> "Problem":
+    """The door of `solve`: refuses wrong arguments without solving anything."""
     check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
     hint = "one trajectory; use jax.vmap for many"
     memories = check_array(model.memories, "model.memories", ("P", "N"), hint=hint, finite=False)
@@ -152,7 +217,6 @@ def solve(
             "Argument `model.memories` must be an array of float32 or float64, which is the dtype "
             f"of the solve, got {getattr(model.memories, 'dtype', type(model.memories).__name__)}."
         )
-    throw = check_flag(throw, "throw")
     grid = _grid(t1, dt, save_every)
     most = 2 ** (jnp.finfo(dtype).nmant + 1)
     if grid.num_steps >= most:
@@ -179,32 +243,14 @@ def solve(
         )
     x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
     shown = _shown(inputs, num_neurons, grid, method)
-    if save_fn is not None and not callable(save_fn):
-        raise TypeError(f"Argument `save_fn` must be a function of (t, state), got {save_fn!r}.")
+    for function, name in ((save_fn, "save_fn"), (passage_fn, "passage_fn")):
+        if function is not None and not callable(function):
+            raise TypeError(
+                f"Argument `{name}` must be a function of (t, state), got {function!r}."
+            )
 
-    model, shown, noise, x0 = cast_floats((model, shown, noise, x0), dtype)
-    try:
-        trajectory = _solve(model, shown, x0, noise, key, save_fn, grid, method)
-    except TypeError as error:
-        reverse_only = isinstance(method.adjoint, dfx.RecursiveCheckpointAdjoint)
-        if not reverse_only or "forward-mode" not in str(error):
-            raise
-        raise ValueError(
-            "Argument `adjoint` must be diffrax.ForwardMode() or diffrax.DirectAdjoint() under "
-            "forward-mode differentiation (jvp, jacfwd, hessian): the default, "
-            "RecursiveCheckpointAdjoint(), is for reverse mode."
-        ) from error
-    if throw and not is_traced(trajectory) and not trajectory.ok:
-        what, remedy = "The state stopped being finite", f"a smaller dt than {grid.dt:g}"
-        if method.adaptive:
-            what += f", or {_MAX_STEPS_PER_DT} adaptive steps per dt were not enough,"
-            remedy = "looser tolerances"
-        raise DivergenceError(
-            f"{what} by t = {float(trajectory.diverged_at):g} (looked at every "
-            f"{grid.stride * grid.dt:g}): use {remedy}, or throw=False to get the trajectory with "
-            "ok=False."
-        )
-    return trajectory
+    model, shown, x0, noise = cast_floats((model, shown, x0, noise), dtype)
+    return Problem(model, shown, x0, noise, key, save_fn, passage_fn, grid, method)
 
 
 class _Grid(NamedTuple):
@@ -221,6 +267,20 @@ class _Grid(NamedTuple):
     @property
     def save_times(self) -> np.ndarray:
         return np.arange(0, self.num_steps + 1, self.stride) * self.dt
+
+
+class Problem(NamedTuple):
+    """The checked arguments of one solve."""
+
+    model: AbstractHopfield
+    inputs: Any  # (onsets on the solver's clock, values), or a callable
+    x0: Float[Array, " N"]
+    noise: AbstractNoise | None
+    key: PRNGKeyArray | None
+    save_fn: Callable | None
+    passage_fn: Callable | None
+    grid: _Grid
+    method: Method
 
 
 def _multiple(value: Any, name: str, dt: float) -> int:
@@ -336,6 +396,7 @@ class _System(eqx.Module):
     inputs: Callable | None  # None where a schedule comes as Diffrax's args
     noise: AbstractNoise | None
     save_fn: Callable | None
+    passage_fn: Callable | None
     unit: float = eqx.field(static=True)
 
     def drift(self, clock, state, drives: _Drives | None):
@@ -372,6 +433,18 @@ class _System(eqx.Module):
             _check_output(self.noise.diffusion, "noise.diffusion", ((), size), zero, state)
         if self.save_fn is not None:
             _output(self.save_fn, "save_fn", "arrays, given (t, state)", zero, state)
+        if self.passage_fn is not None:
+            right = "one truth value, given (t, state)"
+            output = _output(self.passage_fn, "passage_fn", right, zero, state)
+            if getattr(output, "shape", None) != () or output.dtype != jnp.bool_:
+                got = " ".join(str(output).split())
+                raise TypeError(f"Argument `passage_fn` must give {right}, got {got}.")
+
+    def first_passage(self, clock, state, passage):
+        """The clock of the first passage up to now, given that before (infinite for none)."""
+        assert self.passage_fn is not None
+        holds = self.passage_fn(self.unit * clock, state)
+        return jnp.where(holds, jnp.minimum(passage, clock), passage)
 
     def observe(self, clock, state, drives):
         del drives
@@ -381,10 +454,14 @@ class _System(eqx.Module):
         return overlaps, finite, saved
 
 
-class _HoldDrive(dfx.AbstractWrappedSolver):
-    """Gives every stage of a step the drive that holds at its beginning."""
+class _StepSolver(dfx.AbstractWrappedSolver):
+    """Gives every stage of a step the drive that holds at its beginning; notes first passages.
+
+    The condition is looked at before the step, where an Euler step computes the same activities.
+    """
 
     solver: Any
+    system: _System
 
     @property
     def term_structure(self):
@@ -419,27 +496,39 @@ class _HoldDrive(dfx.AbstractWrappedSolver):
     def error_order(self, terms):
         return self.solver.error_order(terms)
 
-    def init(self, terms, t0, t1, y0, args: _Drives):
-        return self.solver.init(terms, t0, t1, y0, args.hold(t0))
+    def init(self, terms, t0, t1, y0, args: _Drives | None):
+        inner = self.solver.init(terms, t0, t1, y0, _held(args, t0))
+        return inner, jnp.full_like(t0, jnp.inf)
 
-    def step(self, terms, t0, t1, y0, args: _Drives, solver_state, made_jump):
-        if args.onsets.shape[0] > 1:
+    def step(self, terms, t0, t1, y0, args: _Drives | None, solver_state, made_jump):
+        inner, passage = solver_state
+        if self.system.passage_fn is not None:
+            passage = self.system.first_passage(t0, y0, passage)
+        if args is not None and args.onsets.shape[0] > 1:
             made_jump = made_jump | jnp.any(args.onsets == t0)
-        return self.solver.step(terms, t0, t1, y0, args.hold(t0), solver_state, made_jump)
+        y1, error, dense, inner, result = self.solver.step(
+            terms, t0, t1, y0, _held(args, t0), inner, made_jump
+        )
+        return y1, error, dense, (inner, passage), result
 
-    def func(self, terms, t0, y0, args: _Drives):
-        return self.solver.func(terms, t0, y0, args.hold(t0))
+    def func(self, terms, t0, y0, args: _Drives | None):
+        return self.solver.func(terms, t0, y0, _held(args, t0))
+
+
+def _held(drives: _Drives | None, clock) -> _Drives | None:
+    return None if drives is None else drives.hold(clock)
 
 
 @eqx.filter_jit
-def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: Method) -> Trajectory:
+def _solve(problem: Problem) -> Trajectory:
+    model, inputs, x0, noise, key, save_fn, passage_fn, grid, method = problem
     dtype = model.memories.dtype
     _check_output(model.initial_state, "model.initial_state", ((model.state_size,),), x0)
     state0 = jnp.asarray(model.initial_state(x0), dtype)
     unit = 1.0 if method.adaptive else grid.dt
     solver, controller = method.solver, method.controller
     scheduled = isinstance(inputs, tuple)
-    system = _System(model, None if scheduled else inputs, noise, save_fn, unit)
+    system = _System(model, None if scheduled else inputs, noise, save_fn, passage_fn, unit)
     if isinstance(method.adjoint, dfx.DirectAdjoint) and isinstance(solver, dfx.AbstractSRK):
         # DirectAdjoint itself would take "bounded", which these solvers cannot push forward.
         solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
@@ -449,7 +538,8 @@ def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: Method) 
         args = _Drives(onsets, jax.vmap(model.drive)(values))
         if method.adaptive and onsets.shape[0] > 1:
             controller = dfx.ClipStepSizeController(controller, jump_ts=onsets[1:])
-        solver = _HoldDrive(solver)
+    if scheduled or passage_fn is not None:
+        solver = _StepSolver(solver, system)
 
     system.check(state0, args)
     terms = dfx.ODETerm(system.drift)
@@ -457,6 +547,7 @@ def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: Method) 
         simple = issubclass(dfx.BrownianIncrement, levy_area_of(method.solver))
         levy_area = dfx.BrownianIncrement if simple else dfx.SpaceTimeLevyArea
         end, step = (grid.t1, grid.dt) if method.adaptive else (float(grid.num_steps), 1.0)
+        assert key is not None
         path = noise.law.path(key, model.state_size, dtype, end, step, levy_area)
         terms = dfx.MultiTerm(terms, dfx.ControlTerm(system.diffusion, path))
 
@@ -484,7 +575,9 @@ def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: Method) 
             jnp.asarray(first, dtype),
             state0,
             args,
-            saveat=dfx.SaveAt(subs=[saves, dfx.SubSaveAt(t1=True)]),
+            saveat=dfx.SaveAt(
+                subs=[saves, dfx.SubSaveAt(t1=True)], solver_state=passage_fn is not None
+            ),
             stepsize_controller=controller,
             adjoint=method.adjoint,
             max_steps=max_steps,
@@ -497,6 +590,16 @@ def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: Method) 
     finite = finite & jnp.isfinite(solution.ts[0])
     final_ok = jnp.all(jnp.isfinite(final_state)) & (solution.result == success)
     times = jnp.append(save_times, jnp.asarray(grid.t1, dtype))
+    passage_time = None
+    if passage_fn is not None:
+        assert solution.solver_state is not None
+        end = jnp.asarray(end if method.adaptive else grid.num_steps, dtype)
+        passage_time = unit * system.first_passage(end, final_state, solution.solver_state[1])
+        # A blown-up state passes any threshold: what counts was reached while all was well.
+        well = jnp.max(jnp.where(finite, save_times, -jnp.inf))
+        passage_time = jnp.where(
+            (jnp.all(finite) & final_ok) | (passage_time <= well), passage_time, jnp.inf
+        )
     return Trajectory(
         ts=save_times,
         overlaps=jnp.where(finite[:, None], overlaps, jnp.nan),
@@ -504,4 +607,5 @@ def _solve(model, inputs, x0, noise, key, save_fn, grid: _Grid, method: Method) 
         ok=jnp.all(finite) & final_ok,
         diverged_at=jnp.min(jnp.where(jnp.append(finite, final_ok), jnp.inf, times)),
         saved=saved,
+        passage_time=passage_time,
     )

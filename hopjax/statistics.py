@@ -1,9 +1,11 @@
 """Statistics of retrieval. Reads arrays only, knows nothing of models or solvers."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from hopjax._checks import check_array, check_values, is_bad
@@ -12,9 +14,9 @@ from hopjax._checks import check_array, check_values, is_bad
 class Interval(NamedTuple):
     """A proportion with its confidence interval."""
 
-    estimate: Float[Array, "..."]
-    low: Float[Array, "..."]
-    high: Float[Array, "..."]
+    estimate: Float[Array | np.ndarray, "..."]
+    low: Float[Array | np.ndarray, "..."]
+    high: Float[Array | np.ndarray, "..."]
 
 
 def wilson_interval(
@@ -75,3 +77,68 @@ def first_passage_time(
         reached: a condition at these times, such as `abs(overlaps[..., 0]) > 0.9`.
     """
     return jnp.min(jnp.where(reached, ts, jnp.inf), axis=-1)
+
+
+def censored_quantiles(
+    times: Float[ArrayLike, " n"], q: Sequence[float] | Float[ArrayLike, " Q"]
+) -> Float[np.ndarray, " Q"]:
+    """Quantiles of first-passage times in which infinite ones are censored observations.
+
+    The smallest time by which a share q of all trials has passed: infinite where the share that
+    passed at all is less. NaN without trials.
+
+    Args:
+        times: one per trial, infinite for "not within the time that was looked at".
+        q: levels between 0 and 1.
+
+    Raises:
+        ValueError: for a level out of range.
+    """
+    levels = _levels(q)
+    times = np.asarray(times, float)
+    if times.size == 0:
+        return np.full(levels.shape, np.nan)
+    return np.quantile(times, levels, method="inverted_cdf")
+
+
+def histogram_quantiles(
+    counts: Int[np.ndarray, "*S bins"],
+    edges: Float[np.ndarray, " bins+1"],
+    q: Sequence[float] | Float[ArrayLike, " Q"],
+) -> Float[np.ndarray, "Q *S"]:
+    """Quantiles from counts in bins of equal width: exact to one width.
+
+    Args:
+        counts: per bin, along the last axis.
+        edges: the ends of the bins.
+        q: levels between 0 and 1.
+
+    Returns:
+        The levels first; inside a bin it is linear. NaN where nothing was counted.
+
+    Raises:
+        ValueError: for a level out of range.
+    """
+    levels = _levels(q)
+    counts = np.asarray(counts)
+    cumulative = np.cumsum(counts, axis=-1)
+    total = cumulative[..., -1]
+    quantiles = np.empty((len(levels), *total.shape))
+    for place, level in enumerate(levels):
+        # At least one observation lies at or below the quantile, at level 0 too.
+        wanted = np.maximum(level * total, np.minimum(total, 1))
+        bins = np.minimum(np.sum(cumulative < wanted[..., None], axis=-1), counts.shape[-1] - 1)
+        inside = np.take_along_axis(counts, bins[..., None], axis=-1)[..., 0]
+        before = np.take_along_axis(cumulative, bins[..., None], axis=-1)[..., 0] - inside
+        share = (level * total - before) / np.maximum(inside, 1)
+        value = edges[bins] + np.clip(share, 0, 1) * (edges[1] - edges[0])
+        quantiles[place] = np.where(total > 0, value, np.nan)
+    return quantiles
+
+
+def _levels(q) -> Float[np.ndarray, " Q"]:
+    check_array(q, "q", ("Q",))
+    levels = np.asarray(q, float)  # in full precision, whatever JAX's default float is
+    for level in levels[~((levels >= 0) & (levels <= 1))]:
+        raise ValueError(f"Argument `q` must be between 0 and 1, got {level}.")
+    return levels

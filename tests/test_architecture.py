@@ -34,9 +34,11 @@ LAYERS: dict[str, set[str]] = {
     "noise": {"_checks"},
     "_method": {"_checks", "noise"},
     "solve": DATA | {"models", "noise", "_method"},
-    "ensemble": DATA | {"models", "noise", "solve"},
-    # These stand aside: they see arrays or equations, never a solve.
+    "reductions": {"_checks"},
     "statistics": {"_checks"},
+    "trials": DATA | {"models", "noise", "solve"},
+    "ensemble": DATA | {"models", "noise", "solve", "reductions", "statistics", "trials"},
+    # These stand aside: they see arrays or equations, never a solve.
     "theory._common": {"_checks", "activations"},
     "theory.equilibria": {"_checks", "activations", "theory._common"},
     "theory.noise": {"_checks", "activations", "theory._common", "theory.equilibria"},
@@ -51,7 +53,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "noise": {"diffrax"},
     "_method": {"diffrax"},
     "solve": {"diffrax", "lineax"},
-    "ensemble": {"tqdm"},
+    "ensemble": {"diffrax", "tqdm"},
     "theory._common": {"optimistix"},
     "theory.numerical": {"lineax", "optimistix", "scipy"},
     "plotting": {"matplotlib"},

@@ -1,0 +1,663 @@
+"""Many retrievals: one trial under vmap, chunks of trials over devices, running reductions.
+
+Trial j of a key gets `fold_in(key, j)` and nothing else, so results depend neither on the chunk
+size (but for rounding) nor on devices nor on how many other trials there are.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, PartitionSpec
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray
+
+from hopjax._checks import (
+    check_count,
+    check_flag,
+    check_instance,
+    check_key,
+    check_number,
+)
+from hopjax.models import AbstractHopfield
+from hopjax.reductions import (
+    AbstractReduction,
+    Histogram,
+    Merger,
+    Moments,
+    Partial,
+    PerTrial,
+)
+from hopjax.solve import Problem, Trajectory, check_problem, solve
+from hopjax.statistics import (
+    Interval,
+    censored_quantiles,
+    histogram_quantiles,
+    wilson_interval,
+)
+from hopjax.trials import OUTCOMES, Criterion, Trial
+
+CHUNK = 128  # trials that are solved together on a device, if there are as many
+Device = Any  # jax.Device, which is a variable to type checkers
+BIN_WIDTH = 0.005  # of the histogram of overlaps
+
+
+class _Passed(eqx.Module):
+    """The condition whose first passage is noted in every step."""
+
+    model: AbstractHopfield
+    target: Int[Array, ""]
+    criterion: Criterion
+
+    def __call__(self, t, state):
+        passed = self.criterion.passed(self.model.overlaps(state), self.target)
+        return passed & (t >= self.criterion.since) if self.criterion.since else passed
+
+
+class _TargetOverlap(eqx.Module):
+    """The overlap with the target at the saved times."""
+
+    criterion: Criterion
+
+    def __call__(self, trial: Trial, trajectory: Trajectory) -> Float[Array, " T"]:
+        return self.criterion.strength(trajectory.overlaps[:, trial.target])
+
+
+class _Ending(eqx.Module):
+    """How a trial ended, in a few numbers."""
+
+    criterion: Criterion
+    t1: float = eqx.field(static=True)
+
+    def __call__(self, trial: Trial, trajectory: Trajectory) -> dict[str, Array]:
+        overlaps = self.criterion.judged(trial, trajectory)
+        energy = trial.model.energy(trajectory.final_state, trial.input_at(self.t1))
+        assert trajectory.passage_time is not None
+        return {
+            "outcome": self.criterion.outcome(overlaps, trial.target, trajectory.ok),
+            "passage_time": trajectory.passage_time,
+            "final_overlap": overlaps[trial.target],
+            "final_energy": jnp.where(trajectory.ok, energy, jnp.nan),
+            "diverged_at": trajectory.diverged_at,
+        }
+
+
+def _overlaps(trial: Trial, trajectory: Trajectory) -> Float[Array, "T P"]:
+    return trajectory.overlaps
+
+
+class Plan(eqx.Module):
+    """How trials are solved and what is kept of them: the same for all cells of a study."""
+
+    t1: float = eqx.field(static=True)
+    dt: float = eqx.field(static=True)
+    save_every: float | None = eqx.field(static=True)
+    chunk: int = eqx.field(static=True)
+    solver: dfx.AbstractSolver | None
+    stepsize_controller: dfx.AbstractStepSizeController | None
+    criterion: Criterion
+    reductions: dict[str, AbstractReduction]
+
+    @property
+    def all_reductions(self) -> dict[str, AbstractReduction]:
+        """The user's and our own."""
+        overlap = _TargetOverlap(self.criterion)
+        low = 0.0 if self.criterion.mirror else -1.0
+        return {
+            "overlap": Moments(overlap),
+            "histogram": Histogram(overlap, low=low, high=1.0, bin_width=BIN_WIDTH),
+            "ending": PerTrial(_Ending(self.criterion, self.t1)),
+            **self.reductions,
+        }
+
+    def check(self, trial: Any) -> Problem:
+        """Refuse a trial that cannot be solved; values are looked at where they are concrete."""
+        _check_trial(trial)
+        problem = check_problem(
+            trial.model,
+            trial.inputs,
+            jnp.nan_to_num(trial.x0),
+            t1=self.t1,
+            dt=self.dt,
+            noise=trial.noise,
+            key=jax.random.key(0),
+            save_every=self.save_every,
+            solver=self.solver,
+            stepsize_controller=self.stepsize_controller,
+        )
+        for value, name in ((self.criterion.settle, "settle"), (self.criterion.since, "since")):
+            if value >= problem.grid.t1:
+                raise ValueError(
+                    f"Argument `{name}` must be below t1 = {problem.grid.t1:g}, got {value:g}."
+                )
+        return problem
+
+
+def _check_trial(trial: Any) -> None:
+    check_instance(
+        trial, Trial, "trial", "a Trial, or a function that makes one from a trial's key"
+    )
+
+
+class Job(NamedTuple):
+    """One chunk: `plan.chunk` trials of a base key and parameters, from number `start` on."""
+
+    key: Key[Array, ""]
+    parameters: Any
+    start: int
+
+
+def run_chunks(
+    make: Callable[[Key[Array, ""], Any], Trial],
+    plan: Plan,
+    jobs: Iterable[Job],
+    trials: int,
+    devices: Sequence[Device],
+    sink: Callable[[Job, dict[str, Partial]], Any] = lambda job, parts: parts,
+) -> Iterator[Any]:
+    """For each job `sink(job, parts)`, in their order.
+
+    `parts` has a summary by each reduction, of those of the job's trials that are below `trials`.
+    One job is solved on each device at a time; while they run, the host sums up those before and
+    calls `sink`, in another thread.
+    """
+    mesh = jax.make_mesh((len(devices),), ("chunks",), axis_types=(AxisType.Auto,), devices=devices)
+    reductions = plan.all_reductions
+
+    def summarise(job: Job, measured: dict[str, Any]) -> Any:
+        size = min(plan.chunk, trials - job.start)
+        measured = jax.tree.map(lambda leaf: leaf[:size], measured)
+        ok = measured.pop("ok")
+        parts = {name: reductions[name].summarise(measured[name], ok) for name in reductions}
+        return sink(job, parts)
+
+    jobs = iter(jobs)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = []
+        while batch := list(itertools.islice(jobs, len(devices))):
+            padded = batch + [batch[-1]] * (len(devices) - len(batch))
+            try:
+                measured = _run_chunks(
+                    make,
+                    jax.tree.map(
+                        lambda *leaves: np.stack(leaves), *(job.parameters for job in padded)
+                    ),
+                    jnp.stack([job.key for job in padded]),
+                    np.array([job.start for job in padded]),
+                    plan,
+                    mesh,
+                )
+            except eqx.EquinoxRuntimeError as error:
+                raise ValueError(str(error).strip().splitlines()[0]) from None
+            yield from (future.result() for future in waiting)
+            waiting = []
+            for place, job in enumerate(batch):
+                mine = jax.tree.map(lambda leaf, place=place: np.asarray(leaf[place]), measured)
+                waiting.append(pool.submit(summarise, job, mine))
+        yield from (future.result() for future in waiting)
+
+
+@eqx.filter_jit
+def _run_chunks(make, parameters, keys, starts, plan: Plan, mesh: Mesh) -> dict[str, Any]:
+    """A chunk on each device: what the reductions measure, of shape (devices, chunk, ...)."""
+    arrays, static = eqx.partition((make, plan), eqx.is_array)
+    each, same = PartitionSpec("chunks"), PartitionSpec()
+
+    def chunk(arrays, parameters, keys, starts):
+        make, plan = eqx.combine(arrays, static)
+        (key,), (start,) = keys, starts
+        parameters = jax.tree.map(lambda leaf: leaf[0], parameters)
+        numbers = start + jnp.arange(plan.chunk)
+        measured = jax.vmap(
+            lambda number: _measure(make, parameters, jax.random.fold_in(key, number), plan)
+        )(numbers)
+        return jax.tree.map(lambda leaf: leaf[None], measured)
+
+    return jax.shard_map(
+        chunk, mesh=mesh, in_specs=(same, each, each, each), out_specs=each, check_vma=False
+    )(arrays, parameters, keys, starts)
+
+
+def _measure(make, parameters, key: Key[Array, ""], plan: Plan) -> dict[str, Any]:
+    """One trial."""
+    setting_key, noise_key = jax.random.split(key)
+    trial = make(setting_key, parameters)
+    _check_trial(trial)
+    well = jnp.all(jnp.isfinite(trial.x0))
+    trajectory = solve(
+        trial.model,
+        trial.inputs,
+        jnp.where(well, trial.x0, jnp.zeros_like(trial.x0)),
+        t1=plan.t1,
+        dt=plan.dt,
+        noise=trial.noise,
+        key=noise_key if trial.key is None else trial.key,
+        save_every=plan.save_every,
+        passage_fn=_Passed(trial.model, trial.target, plan.criterion),
+        solver=plan.solver,
+        stepsize_controller=plan.stepsize_controller,
+        throw=False,
+    )
+    assert trajectory.passage_time is not None
+    trajectory = eqx.tree_at(
+        lambda t: (t.ok, t.overlaps, t.diverged_at, t.passage_time),
+        trajectory,
+        (
+            trajectory.ok & well,
+            jnp.where(well, trajectory.overlaps, jnp.nan),
+            jnp.where(well, trajectory.diverged_at, 0),
+            jnp.where(well, trajectory.passage_time, jnp.inf),
+        ),
+    )
+    measured: dict[str, Any] = {"ok": trajectory.ok}
+    for name, reduction in plan.all_reductions.items():
+        measured[name] = reduction.measure(trial, trajectory)
+    return measured
+
+
+class _Shared(eqx.Module):
+    """The same trial for every key."""
+
+    trial: Trial
+
+    def __call__(self, key, parameters) -> Trial:
+        return self.trial
+
+
+class _OfKey(eqx.Module):
+    """The user's function of the key."""
+
+    function: Callable[[Key[Array, ""]], Trial]
+
+    def __call__(self, key, parameters) -> Trial:
+        return self.function(key)
+
+
+def solve_ensemble(
+    trial: Trial | Callable[[PRNGKeyArray], Trial],
+    *,
+    trials: int,
+    key: PRNGKeyArray,
+    t1: float,
+    dt: float,
+    save_every: float | None = None,
+    criterion: Criterion | None = None,
+    reductions: Mapping[str, AbstractReduction] | None = None,
+    trajectories: bool = False,
+    max_bytes: int = 2**30,
+    chunk: int | None = None,
+    devices: Sequence[Device] | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    progress: bool = True,
+) -> "Ensemble":
+    """Solve many trials of one setting and keep their statistics.
+
+    Trial j has the key `fold_in(key, j)`: the first thousand of a million are the thousand of a
+    smaller ensemble. Same key and `chunk`: same bits, on any number of devices.
+
+    Args:
+        trial: a `Trial`, which all share but for their noise, or a function of a trial's key that
+            makes one: what it draws from the key is new in each trial, anything else is shared. A
+            function defined once: a lambda made anew per call compiles anew per call.
+        trials: how many.
+        key: decides everything random.
+        t1: end, as for `solve`.
+        dt: step, as for `solve`.
+        save_every: interval between saved times, as for `solve`.
+        criterion: what counts as retrieved; `Criterion()` by default, |m| > 0.9 at the end.
+        reductions: more to be kept, by name: `Moments`, `Histogram` or `PerTrial` of a function
+            of `Trial` and `Trajectory`, or your own `AbstractReduction`; found in `reduced`.
+        trajectories: whether to keep all overlaps over time too (`trajectories`).
+        max_bytes: the most memory that may take.
+        chunk: trials solved together on a device; by default 128, or `trials` if these are fewer.
+            Rounding depends on it, the noise does not.
+        devices: by default all local ones. (A CPU is one device, which uses some of its cores some
+            of the time, unless `jax.config.update("jax_num_cpu_devices", n)` says otherwise.)
+        solver: as for `solve`.
+        stepsize_controller: as for `solve`.
+        progress: whether to show a bar, on a terminal only.
+
+    Returns:
+        An `Ensemble`.
+
+    Raises:
+        TypeError, ValueError: for a wrong argument, a trial that cannot be solved, or trajectories
+            beyond `max_bytes`.
+    """
+    trials, key = check_count(trials, "trials"), check_key(key)
+    trajectories = check_flag(trajectories, "trajectories")
+    max_bytes = check_count(max_bytes, "max_bytes")
+    check_flag(progress, "progress")
+    plan = make_plan(
+        trials=trials,
+        t1=t1,
+        dt=dt,
+        save_every=save_every,
+        criterion=criterion,
+        reductions=reductions,
+        chunk=chunk,
+        solver=solver,
+        stepsize_controller=stepsize_controller,
+    )
+    if isinstance(trial, Trial):
+        make, example = _Shared(trial), trial
+    elif callable(trial):
+        make, example = _OfKey(trial), trial(key)
+    else:
+        make, example = None, trial
+    problem = plan.check(example)
+    assert make is not None
+    if trajectories:
+        shape = (trials, len(problem.grid.save_times), problem.model.memories.shape[0])
+        size = math.prod(shape) * problem.model.memories.dtype.itemsize
+        if size > max_bytes:
+            raise ValueError(
+                f"Argument `trajectories` must be False, or `max_bytes` at least {size}, for "
+                f"overlaps of shape {shape} ({size / 2**30:.2f} GiB), got max_bytes = {max_bytes}: "
+                "save less often, or keep what you need by `reductions`."
+            )
+        plan = eqx.tree_at(
+            lambda plan: plan.reductions,
+            plan,
+            {**plan.reductions, _TRAJECTORIES: PerTrial(_overlaps)},
+        )
+    jobs = [Job(key, {}, start) for start in range(0, trials, plan.chunk)]
+    mergers = {name: Merger(reduction) for name, reduction in plan.all_reductions.items()}
+    with progress_bar(trials, "trials", progress) as bar:
+        for job, parts in zip(
+            jobs, run_chunks(make, plan, jobs, trials, check_devices(devices)), strict=True
+        ):
+            for name, part in parts.items():
+                mergers[name].add(part)
+            bar.update(min(plan.chunk, trials - job.start))
+    totals = {name: merger.total() for name, merger in mergers.items()}
+    return make_ensemble(plan, problem, totals)
+
+
+_TRAJECTORIES = "all overlaps"  # no name of the user's
+
+
+def make_plan(
+    *,
+    trials: int,
+    t1: Any,
+    dt: Any,
+    save_every: Any,
+    criterion: Any,
+    reductions: Any,
+    chunk: Any,
+    solver: Any,
+    stepsize_controller: Any,
+) -> Plan:
+    """The checked arguments that ensembles and studies share."""
+    criterion = Criterion() if criterion is None else criterion
+    right = "a Criterion such as Criterion(0.9)"
+    check_instance(criterion, Criterion, "criterion", right)
+    reductions = dict(reductions or {})
+    for name, reduction in reductions.items():
+        if not isinstance(name, str) or not name.isidentifier() or name in _OWN_NAMES:
+            raise ValueError(
+                "Argument `reductions` must have names that are identifiers and none of "
+                f"{', '.join(_OWN_NAMES)}, got {name!r}."
+            )
+        right = "a reduction such as PerTrial(function)"
+        check_instance(reduction, AbstractReduction, f"reductions[{name!r}]", right)
+    return Plan(
+        t1=check_number(t1, "t1", positive=True),
+        dt=check_number(dt, "dt", positive=True),
+        save_every=None if save_every is None else check_number(save_every, "save_every"),
+        chunk=min(CHUNK, trials) if chunk is None else check_count(chunk, "chunk"),
+        solver=solver,
+        stepsize_controller=stepsize_controller,
+        criterion=criterion,
+        reductions=reductions,
+    )
+
+
+_OWN_NAMES = ("overlap", "histogram", "ending")
+
+
+def check_devices(devices: Any) -> list[Device]:
+    """The devices to work on: this process's, if none are given."""
+    local = jax.local_devices()
+    if devices is None:
+        return local
+    devices = list(devices)
+    if not devices or any(device not in local for device in devices):
+        raise ValueError(
+            f"Argument `devices` must be some of this process's devices {local}, got {devices}."
+        )
+    return devices
+
+
+def progress_bar(trials: int, label: str, show: bool):
+    """Trials done, their rate and the time left; on a terminal only."""
+    from tqdm import tqdm  # not at the top: importing hopjax stays light
+
+    return tqdm(total=trials, desc=label, unit="trial", disable=None if show else True)
+
+
+class Variable(NamedTuple):
+    """A labelled result: the names of its axes, its values, and what it is."""
+
+    dims: tuple[str, ...]
+    values: np.ndarray
+    about: str
+
+
+@dataclass(frozen=True, repr=False)
+class Ensemble:
+    """What `solve_ensemble` keeps of many trials, on the host and in float64 where it is summed.
+
+    Trials that diverged are counted, named by `diverged`, and left out of means, variances and
+    histograms; they count as not retrieved, and as never passing unless they did before.
+
+    Attributes:
+        ts: saved times.
+        overlap_mean: mean over trials of the overlap with the target at `ts`; of its magnitude if
+            the criterion takes the mirror image for the memory (the default).
+        overlap_variance: its variance over trials (unbiased).
+        histogram: counts (T, bins) of that overlap at `ts`, in bins between `edges`.
+        edges: ends of the bins (of width 0.005).
+        outcome: how each trial ended, as an index into `OUTCOMES`.
+        passage_time: when each trial first passed the threshold, exact to a step (not a saved
+            time), infinite if it never did: a censored observation, which is never dropped.
+        final_overlap: the overlap with the target that was judged, with its sign.
+        final_energy: E(x; u) at t1; NaN for trials that diverged.
+        diverged_at: the first saved time without a finite state, infinite for all that went well.
+        reduced: the results of your own reductions, by name.
+        trajectories: overlaps (trials, T, P), if they were asked for.
+        criterion: what counted as retrieved.
+    """
+
+    ts: Float[np.ndarray, " T"]
+    overlap_mean: Float[np.ndarray, " T"]
+    overlap_variance: Float[np.ndarray, " T"]
+    histogram: Int[np.ndarray, "T bins"]
+    edges: Float[np.ndarray, " bins+1"]
+    outcome: Int[np.ndarray, " trials"]
+    passage_time: Float[np.ndarray, " trials"]
+    final_overlap: Float[np.ndarray, " trials"]
+    final_energy: Float[np.ndarray, " trials"]
+    diverged_at: Float[np.ndarray, " trials"]
+    reduced: dict[str, dict[str, np.ndarray]]
+    trajectories: Float[np.ndarray, "trials T P"] | None
+    criterion: Criterion
+
+    OUTCOMES: ClassVar[tuple[str, ...]] = OUTCOMES
+
+    @property
+    def trials(self) -> int:
+        """How many trials there were."""
+        return len(self.outcome)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials ended in each of `OUTCOMES`."""
+        counts = np.bincount(self.outcome, minlength=len(OUTCOMES)).tolist()
+        return dict(zip(OUTCOMES, counts, strict=True))
+
+    @property
+    def retrieved(self) -> Interval:
+        """Probability of retrieval with its Wilson 95% interval; out of all trials."""
+        return self.probability("right", *(["mirror"] if self.criterion.mirror else []))
+
+    def probability(self, *outcomes: str, confidence: float = 0.95) -> Interval:
+        """Share of all trials that ended in one of the outcomes, with Wilson's interval."""
+        for name in outcomes:
+            if name not in OUTCOMES:
+                known = ", ".join(OUTCOMES)
+                raise ValueError(f"Argument `outcomes` must be some of {known}, got {name!r}.")
+        count = sum(self.counts[name] for name in set(outcomes))
+        interval = wilson_interval(count, self.trials, confidence=confidence)
+        return Interval(*(np.asarray(end, float) for end in interval))
+
+    @property
+    def diverged(self) -> Int[np.ndarray, " k"]:
+        """The numbers of the trials that diverged."""
+        return np.flatnonzero(self.outcome == OUTCOMES.index("diverged"))
+
+    @property
+    def censored(self) -> int:
+        """How many trials never passed the threshold."""
+        return int(np.isinf(self.passage_time).sum())
+
+    def overlap_quantiles(
+        self, q: Sequence[float] | Float[ArrayLike, " Q"]
+    ) -> Float[np.ndarray, "Q T"]:
+        """Quantiles over trials of the overlap at `ts`, exact to the width of a bin."""
+        return histogram_quantiles(self.histogram, self.edges, q)
+
+    def passage_quantiles(
+        self, q: Sequence[float] | Float[ArrayLike, " Q"]
+    ) -> Float[np.ndarray, " Q"]:
+        """Times by which a share q of all trials has passed; infinite where fewer ever do."""
+        return censored_quantiles(self.passage_time, q)
+
+    @property
+    def passed(self) -> Float[np.ndarray, " T"]:
+        """Share of all trials that have passed the threshold by each time of `ts`."""
+        last = self.ts - self.criterion.since
+        by_then = np.sort(self.passage_time).searchsorted(last + 1e-9 * self.ts[-1], "right")
+        return by_then / self.trials
+
+    def variables(self, quantiles: Sequence[float]) -> dict[str, Variable]:
+        """Everything but trajectories and histogram, with the names of the axes."""
+        what = "magnitude of the overlap" if self.criterion.mirror else "overlap"
+        p, low, high = self.retrieved
+        trial = {
+            "outcome": "how it ended: 0 "
+            + ", ".join(f"{i} {o}" for i, o in enumerate(OUTCOMES))[2:],
+            "passage_time": "first passage of the threshold, infinite if censored",
+            "final_overlap": "overlap with the target that was judged, signed",
+            "final_energy": "energy at t1",
+            "diverged_at": "first saved time without a finite state",
+        }
+        variables = {
+            "retrieved": Variable((), np.asarray(p), "probability of retrieval"),
+            "retrieved_low": Variable((), np.asarray(low), "lower end of its Wilson 95% interval"),
+            "retrieved_high": Variable(
+                (), np.asarray(high), "upper end of its Wilson 95% interval"
+            ),
+            "count": Variable(
+                ("outcome_name",), np.array(list(self.counts.values())), "trials that ended so"
+            ),
+            "overlap_mean": Variable(
+                ("time",),
+                self.overlap_mean,
+                f"mean {what} with the target, without diverged trials",
+            ),
+            "overlap_variance": Variable(
+                ("time",), self.overlap_variance, f"variance of the {what} over trials"
+            ),
+            "overlap_quantile": Variable(
+                ("quantile", "time"),
+                self.overlap_quantiles(quantiles),
+                f"quantiles of the {what}, exact to {self.edges[1] - self.edges[0]:g}",
+            ),
+            "passed": Variable(
+                ("time",), self.passed, "share of trials that have passed the threshold by then"
+            ),
+            "passage_quantile": Variable(
+                ("quantile",),
+                self.passage_quantiles(quantiles),
+                "time by which that share has passed, infinite where fewer ever do",
+            ),
+            **{
+                name: Variable(("trial",), getattr(self, name), about)
+                for name, about in trial.items()
+            },
+        }
+        for name, results in self.reduced.items():
+            for field, values in results.items():
+                dims = tuple(f"{name}_{field}_{axis}" for axis in range(values.ndim))
+                variables[f"{name}_{field}"] = Variable(dims, values, f"{field} of {name}")
+        return variables
+
+    def __repr__(self) -> str:
+        """What was found."""
+        p, low, high = self.retrieved
+        sign = "|m|" if self.criterion.mirror else "m"
+        settle = f", averaged over the last {self.criterion.settle:g}"
+        tenth, median, most = self.passage_quantiles([0.1, 0.5, 0.9])
+        ends = ", ".join(f"{name} {count}" for name, count in self.counts.items())
+        lines = [
+            f"Ensemble: {self.trials} trials, {len(self.ts)} saved times from 0 to {self.ts[-1]:g}",
+            f"  retrieved      {p:.3f} [{low:.3f}, {high:.3f}]  ({sign} > "
+            f"{self.criterion.threshold:g} at the end{settle if self.criterion.settle else ''})",
+            f"  ended in       {ends}",
+            f"  first passage  {tenth:g} (10%), {median:g} (median), {most:g} (90%); "
+            f"{self.censored} never",
+        ]
+        energies = self.final_energy[np.isfinite(self.final_energy)]
+        if self.counts["diverged"] < self.trials:
+            bottom, top = self.overlap_quantiles([0.1, 0.9])[:, -1]
+            lines += [
+                f"  {sign} at t = {self.ts[-1]:<7g} {self.overlap_mean[-1]:.3f} mean, "
+                f"{bottom:.3f} to {top:.3f} (10% to 90%)",
+            ]
+        if len(energies):
+            lines.append(
+                f"  final energy   {energies.mean():.4g} mean, {energies.min():.4g} to "
+                f"{energies.max():.4g}"
+            )
+        if len(self.diverged):
+            some = ", ".join(map(str, self.diverged[:5])) + (
+                ", ..." if len(self.diverged) > 5 else ""
+            )
+            lines.append(f"  diverged       trials {some}: left out of means and histograms")
+        return "\n".join(lines)
+
+
+def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> Ensemble:
+    """Results from the merged summaries."""
+    reductions = plan.all_reductions
+    results = {name: reductions[name].finish(total) for name, total in totals.items()}
+    overlap, histogram, ending = (results.pop(name) for name in _OWN_NAMES)
+    kept = results.pop(_TRAJECTORIES, None)
+    passage_time = ending["passage_time"].astype(float)
+    if not problem.method.adaptive:  # the device's clock may be in float32
+        passage_time = np.round(passage_time / plan.dt) * plan.dt
+    return Ensemble(
+        ts=problem.grid.save_times,
+        overlap_mean=overlap["mean"],
+        overlap_variance=overlap["variance"],
+        histogram=histogram["counts"],
+        edges=histogram["edges"],
+        outcome=ending["outcome"],
+        passage_time=passage_time - plan.criterion.since,
+        final_overlap=ending["final_overlap"].astype(float),
+        final_energy=ending["final_energy"].astype(float),
+        diverged_at=ending["diverged_at"].astype(float),
+        reduced=results,
+        trajectories=None if kept is None else kept["values"],
+        criterion=plan.criterion,
+    )

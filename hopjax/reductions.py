@@ -1,0 +1,201 @@
+"""What is kept of many trials: measured on each by JAX, summed on the host chunk by chunk.
+
+A reduction measures one trial inside the compiled batch and is summed in float64 on the host, so
+that memory grows with the number of trials by what it keeps of them only.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree
+
+from hopjax._checks import check_number
+
+Partial = dict[str, np.ndarray]  # what a reduction knows of some trials, by name
+Measure = Callable[[Any, Any], PyTree[Array]]  # of a `Trial` and its `Trajectory`
+
+
+class AbstractReduction(eqx.Module):
+    """Something to be kept of an ensemble: `measure` one trial, `summarise` a chunk, `merge`.
+
+    Chunks are merged in their order, so results do not depend on how the work was spread. A
+    partial result is a flat dict of arrays, which is also what is saved on disk.
+    """
+
+    @abc.abstractmethod
+    def measure(self, trial: Any, trajectory: Any) -> PyTree[Array]:
+        """What to hand to the host of one `Trial` and its `Trajectory`; runs under vmap."""
+
+    @abc.abstractmethod
+    def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
+        """A chunk: what was measured, with a leading axis of trials, and which did not diverge."""
+
+    @abc.abstractmethod
+    def merge(self, first: Partial, second: Partial) -> Partial:
+        """Two summaries as one; `first` holds the earlier trials."""
+
+    @abc.abstractmethod
+    def finish(self, total: Partial) -> Partial:
+        """The results, by name."""
+
+
+class Moments(AbstractReduction):
+    """Mean and variance over the trials that did not diverge, entry by entry, in float64.
+
+    Results: `mean`, `variance` (unbiased; NaN for fewer than two trials) and `count`.
+    """
+
+    function: Measure
+
+    def measure(self, trial: Any, trajectory: Any) -> PyTree[Array]:
+        """function(trial, trajectory), one array."""
+        return self.function(trial, trajectory)
+
+    def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
+        """Count, mean and the sum of squares about the mean."""
+        values = np.asarray(measured)[ok].astype(float)
+        mean = values.sum(axis=0) / max(len(values), 1)
+        return {
+            "count": np.array(len(values)),
+            "mean": mean,
+            "squares": ((values - mean) ** 2).sum(axis=0),
+        }
+
+    def merge(self, first: Partial, second: Partial) -> Partial:
+        """Chan, Golub and LeVeque's update: nothing cancels."""
+        count = first["count"] + second["count"]
+        share = second["count"] / max(int(count), 1)
+        shift = second["mean"] - first["mean"]
+        return {
+            "count": count,
+            "mean": first["mean"] + share * shift,
+            "squares": first["squares"] + second["squares"] + first["count"] * share * shift**2,
+        }
+
+    def finish(self, total: Partial) -> Partial:
+        """Mean, variance and count."""
+        count = int(total["count"])
+        return {
+            "mean": total["mean"] if count else np.full_like(total["mean"], np.nan),
+            "variance": (
+                total["squares"] / (count - 1)
+                if count > 1
+                else np.full_like(total["squares"], np.nan)
+            ),
+            "count": total["count"],
+        }
+
+
+class Histogram(AbstractReduction):
+    """Counts in bins of equal width over the trials that did not diverge, entry by entry.
+
+    What lies outside [low, high] is counted in the bin at that end. Results: `counts`, with the
+    bins along a last axis, and `edges`.
+    """
+
+    function: Measure
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+    num_bins: int = eqx.field(static=True)
+
+    def __init__(self, function: Measure, *, low: float, high: float, bin_width: float):
+        """`bin_width` is rounded so that a whole number of bins fills [low, high]."""
+        self.function = function
+        self.low, self.high = check_number(low, "low"), check_number(high, "high")
+        if self.high <= self.low:
+            raise ValueError(f"Argument `high` must be above low = {low}, got {high}.")
+        width = check_number(bin_width, "bin_width", positive=True)
+        if width > self.high - self.low:
+            raise ValueError(
+                f"Argument `bin_width` must be at most high - low = {high - low:g}, got "
+                f"{bin_width:g}."
+            )
+        self.num_bins = round((self.high - self.low) / width)
+        if self.num_bins > 10**6:
+            raise ValueError(
+                f"Argument `bin_width` must make at most a million bins, got {bin_width:g}."
+            )
+
+    @property
+    def edges(self) -> Float[np.ndarray, " bins+1"]:
+        """The ends of the bins."""
+        return np.linspace(self.low, self.high, self.num_bins + 1)
+
+    def measure(self, trial: Any, trajectory: Any) -> PyTree[Array]:
+        """function(trial, trajectory), one array."""
+        return self.function(trial, trajectory)
+
+    def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
+        """Counts of each entry in each bin."""
+        values = np.asarray(measured)[ok].astype(float)
+        places = np.floor((values - self.low) * (self.num_bins / (self.high - self.low)))
+        places = np.clip(places, 0, self.num_bins - 1).astype(np.int64)
+        shape = values.shape[1:]
+        size = int(np.prod(shape))
+        flat = places.reshape(-1, size) + self.num_bins * np.arange(size)
+        counts = np.bincount(flat.ravel(), minlength=size * self.num_bins)
+        return {"counts": counts.reshape(*shape, self.num_bins).astype(np.int64)}
+
+    def merge(self, first: Partial, second: Partial) -> Partial:
+        """The sum."""
+        return {"counts": first["counts"] + second["counts"]}
+
+    def finish(self, total: Partial) -> Partial:
+        """Counts and edges."""
+        return {"counts": total["counts"], "edges": self.edges}
+
+
+class PerTrial(AbstractReduction):
+    """A few numbers of every trial, in the order of the trials; those that diverged included.
+
+    Results: `values`, or one result per name if the function returns a dict of arrays.
+    """
+
+    function: Measure
+
+    def measure(self, trial: Any, trajectory: Any) -> PyTree[Array]:
+        """function(trial, trajectory), an array or a dict of arrays."""
+        values = self.function(trial, trajectory)
+        return values if isinstance(values, dict) else {"values": values}
+
+    def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
+        """All of them."""
+        del ok
+        return {name: np.asarray(values) for name, values in measured.items()}
+
+    def merge(self, first: Partial, second: Partial) -> Partial:
+        """One after the other."""
+        return {name: np.concatenate([first[name], second[name]]) for name in first}
+
+    def finish(self, total: Partial) -> Partial:
+        """All of them."""
+        return total
+
+
+class Merger:
+    """Merges summaries as they come, in their order, along a binary tree.
+
+    So every number is copied log₂(chunks) times only and few summaries are held at a time.
+    """
+
+    def __init__(self, reduction: AbstractReduction):
+        self._reduction = reduction
+        self._stack: list[tuple[int, Partial]] = []  # sizes in chunks, decreasing powers of two
+
+    def add(self, part: Partial) -> None:
+        """Take the next summary."""
+        size = 1
+        while self._stack and self._stack[-1][0] == size:
+            _, before = self._stack.pop()
+            part, size = self._reduction.merge(before, part), 2 * size
+        self._stack.append((size, part))
+
+    def total(self) -> Partial:
+        """All summaries so far, at least one, as one."""
+        _, total = self._stack[-1]
+        for _, before in reversed(self._stack[:-1]):
+            total = self._reduction.merge(before, total)
+        return total
