@@ -43,6 +43,12 @@ from hopjax.solve import (
     Trajectory as Trajectory,
     solve as solve,
 )
+from hopjax.study import (
+    Study as Study,
+    StudyError as StudyError,
+    load as load,
+)
+from hopjax.tasks import Retrieval as Retrieval
 from hopjax.trials import (
     Criterion as Criterion,
     Trial as Trial,

@@ -438,11 +438,12 @@ def check_devices(devices: Any) -> list[Device]:
     return devices
 
 
-def progress_bar(trials: int, label: str, show: bool):
+def progress_bar(trials: int, label: str, show: bool, done: int = 0):
     """Trials done, their rate and the time left; on a terminal only."""
     from tqdm import tqdm  # not at the top: importing hopjax stays light
 
-    return tqdm(total=trials, desc=label, unit="trial", disable=None if show else True)
+    hide = None if show else True  # None: where there is no terminal
+    return tqdm(total=trials, initial=done, desc=label, unit="trial", disable=hide)
 
 
 class Variable(NamedTuple):

@@ -1,0 +1,197 @@
+"""A study's folder: a manifest, immutable chunk files, a lock, and what was merged from them.
+
+    DIR/manifest.json            what defines the numbers, and where they were computed
+    DIR/chunks/CELL/000007.npz   one chunk of one cell; 000007-of-40.npz if it has 40 trials only
+    DIR/damaged/                 chunk files that could not be read, kept aside
+    DIR/result.nc                the merged dataset
+    DIR/lock                     held, by the operating system, while a study runs
+
+Every file is written aside and moved into place, so that it is whole or absent.
+"""
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import socket
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1  # of the folder
+
+
+class StudyError(RuntimeError):
+    """A study cannot go on, for a reason outside its own definition; nothing was destroyed."""
+
+
+class Damaged(Exception):
+    """A chunk file cannot be trusted."""
+
+
+@contextlib.contextmanager
+def _plainly(doing: str) -> Iterator[None]:
+    """What the operating system refuses, as one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StudyError(f"Cannot {doing}: {reason}.") from error
+
+
+class Store:
+    """The folder of one study; `open` it before anything else."""
+
+    def __init__(self, folder: Path):
+        """Name the folder; nothing is touched."""
+        self.folder = folder
+        self._lock: Any = None
+        self._study = ""
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the manifest is."""
+        return self.folder / "manifest.json"
+
+    @property
+    def result_path(self) -> Path:
+        """Where the merged dataset goes."""
+        return self.folder / "result.nc"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder if need be and hold its lock, which vanishes with this process."""
+        with _plainly(f"make the folder {self.folder}"):
+            (self.folder / "chunks").mkdir(parents=True, exist_ok=True)
+        with _plainly(f"write into the folder {self.folder}"):
+            lock = (self.folder / "lock").open("a+")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "another process"
+                raise StudyError(
+                    f"The folder {self.folder} is in use by {holder}: wait for it, or take another "
+                    "folder."
+                ) from None
+            with _plainly(f"write into the folder {self.folder}"):
+                lock.truncate(0)
+                lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                lock.flush()
+                for stale in self.folder.glob("**/.*.tmp"):  # of a run that was killed
+                    stale.unlink()
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    lock.truncate(0)  # closing the file gives the lock back
+
+    def read_manifest(self) -> dict[str, Any] | None:
+        """The manifest; None if there is none yet."""
+        try:
+            text = self.manifest_path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StudyError(f"Cannot read {self.manifest_path}: {error.strerror}.") from error
+        except UnicodeDecodeError:
+            text = ""
+        try:
+            manifest = json.loads(text)
+            if not isinstance(manifest, dict) or manifest["format"] != FORMAT:
+                raise ValueError
+            return manifest
+        except (ValueError, KeyError):
+            raise StudyError(
+                f"{self.manifest_path} is not the manifest of a study that this version can read: "
+                "take another folder."
+            ) from None
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Write or replace it."""
+        text = json.dumps({"format": FORMAT} | manifest, indent=1, ensure_ascii=False) + "\n"
+        self._write(self.manifest_path, lambda file: file.write(text.encode()))
+
+    def use(self, study: str) -> None:
+        """Which study the chunks are of: they name it."""
+        self._study = study
+
+    def chunk_path(self, cell: str, index: int, size: int, chunk: int) -> Path:
+        """Where a chunk is, or would be."""
+        part = "" if size == chunk else f"-of-{size}"
+        return self.folder / "chunks" / cell / f"{index:06d}{part}.npz"
+
+    def write_chunk(self, path: Path, parts: dict[str, dict[str, np.ndarray]]) -> None:
+        """Save a chunk."""
+        arrays: dict[str, Any] = {
+            f"{name}/{field}": values
+            for name, part in parts.items()
+            for field, values in part.items()
+        }
+        arrays["about"] = np.array(f"{self._study} {path.relative_to(self.folder)}")
+        self._write(path, lambda file: np.savez_compressed(file, **arrays))
+
+    def read_chunk(self, path: Path) -> dict[str, dict[str, np.ndarray]]:
+        """A chunk that is there.
+
+        Raises:
+            Damaged: if it is not what was written.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise Damaged(error.strerror) from error
+        parts: dict[str, dict[str, np.ndarray]] = {}
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if archive.testzip() is not None:
+                    raise Damaged("its checksum is wrong")
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                if str(arrays["about"]) != f"{self._study} {path.relative_to(self.folder)}":
+                    raise Damaged("it belongs to another study or place")
+                for name in arrays.files:
+                    if name != "about":
+                        reduction, field = name.split("/")
+                        parts.setdefault(reduction, {})[field] = arrays[name]
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError):
+            raise Damaged("it is incomplete or overwritten") from None
+        return parts
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a damaged file away, never over another one."""
+        folder = self.folder / "damaged"
+        with _plainly(f"move the damaged {path} into {folder}"):
+            folder.mkdir(exist_ok=True)
+            stem = f"{path.parent.name}-{path.name}"
+            number = sum(1 for _ in folder.glob(f"{stem}*"))
+            aside = folder / (f"{stem}.{number}" if number else stem)
+            path.rename(aside)
+        return aside
+
+    def write_result(self, write: Callable[[Path], Any]) -> None:
+        """Put the merged dataset into place; `write` writes it to the path it is given."""
+        aside = self.folder / f".result.{os.getpid()}.tmp"
+        with _plainly(f"write {self.result_path}"):
+            try:
+                write(aside)
+                aside.replace(self.result_path)
+            finally:
+                aside.unlink(missing_ok=True)
+
+    def _write(self, path: Path, write: Callable[[Any], Any]) -> None:
+        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with _plainly(f"save {path} (all chunks that were finished before are safe)"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with aside.open("wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                aside.replace(path)
+            finally:
+                aside.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""What is swept: names and plain values, checked and told apart."""
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from hopjax._identity import canonical
+
+OF_THE_SOLVE = ("t1", "dt", "save_every")  # parameters that `solve` takes, not the trial
+OF_THE_RESULT = ("time", "trial", "quantile", "outcome_name", "cell", "key")  # not to be swept
+
+
+def check_names(names: Any, argument: str, known: list[str]) -> tuple[str, ...]:
+    """Names of swept parameters."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"Argument `{argument}` must be a sequence of names, got {names!r}.")
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"Argument `{argument}` must name swept parameters ({', '.join(known)}), got "
+                f"{name!r}."
+            )
+    return tuple(names)
+
+
+def check_sweep(sweep: Any) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
+    """The grid ({} for a list of cells) and the parameters of every cell."""
+    if isinstance(sweep, Mapping):
+        grid = {name: _check_values(name, values) for name, values in sweep.items()}
+        points = [
+            dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+        ]
+    elif isinstance(sweep, Sequence) and not isinstance(sweep, str):
+        grid = {}
+        if not all(isinstance(cell, Mapping) for cell in sweep):
+            raise TypeError("Argument `sweep` must be a grid {name: values} or a list of cells.")
+        names = list(sweep[0]) if sweep else []
+        for cell in sweep:
+            if set(cell) != set(names):
+                raise ValueError(
+                    "Argument `sweep` must have the same parameters in every cell, got "
+                    f"{', '.join(names)} and {', '.join(map(str, cell))}."
+                )
+        columns = {
+            name: _check_values(name, [cell[name] for cell in sweep], True) for name in names
+        }
+        points = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+        seen: set[str] = set()
+        for point in points:
+            if canonical(point) in seen:
+                raise ValueError(f"Argument `sweep` must have no cell twice, got {point}.")
+            seen.add(canonical(point))
+    else:
+        raise TypeError(
+            "Argument `sweep` must be a grid {name: values} or a list of cells, got "
+            f"{type(sweep).__name__}."
+        )
+    names = list(points[0]) if points else []
+    if not names:
+        raise ValueError(
+            "Argument `sweep` must have at least one parameter with a value, got none."
+        )
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier() or name in OF_THE_RESULT:
+            raise ValueError(
+                "Argument `sweep` must have names that are identifiers and none of "
+                f"{', '.join(OF_THE_RESULT)}, got {name!r}."
+            )
+    return grid, points
+
+
+def _check_values(name: Any, values: Any, repeated: bool = False) -> list[Any]:
+    """Plain values of one parameter, all fractional if one of them is."""
+    where = f"Argument `sweep[{name!r}]`"
+    if isinstance(values, (np.ndarray, jax.Array)):
+        values = np.asarray(values).tolist()
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{where} must be a sequence of values, got {values!r}.")
+    values = [_plain(value, where) for value in values]
+    if not values:
+        raise ValueError(f"{where} must have at least one value, got none.")
+    if not repeated and len({canonical(value) for value in values}) < len(values):
+        raise ValueError(f"{where} must have no value twice, got {values}.")
+    if any(isinstance(value, float) for value in values):
+        values = [
+            float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+            for value in values
+        ]
+    return values
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, (np.generic, np.ndarray, jax.Array)):
+        value = np.asarray(value).tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item, where) for item in value)
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        raise TypeError(
+            f"{where} must be numbers, strings, truth values, None or sequences of numbers, got "
+            f"{type(value).__name__}."
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} must be finite, got {value}.")
+    return value
+
+
+def is_traced_kind(value: Any) -> bool:
+    """Whether a value can change without compiling anew: fractional numbers."""
+    if isinstance(value, tuple):
+        return any(isinstance(item, float) for item in value) and all(
+            isinstance(item, (int, float)) for item in value
+        )
+    return isinstance(value, float)
+
+
+def check_signature(trial: Callable, names: list[str]) -> None:
+    """Refuse parameters that the function does not take, before it fails on them."""
+    try:
+        signature = inspect.signature(trial)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, **dict.fromkeys(names))
+    except TypeError as error:
+        raise TypeError(
+            f"Argument `trial` must take a key and the swept parameters {', '.join(names)}: "
+            f"{error}."
+        ) from None
+
+
+def text(value: Any) -> str:
+    """A value for print."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def labels(values: list[Any]) -> Any:
+    """A coordinate: numbers as they are, anything else as text."""
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        return values
+    return [value if isinstance(value, str) else canonical(value) for value in values]

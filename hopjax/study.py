@@ -1,0 +1,681 @@
+"""A sweep over parameters: thousands of trials in every cell, as one labelled dataset.
+
+With a folder, every finished chunk is saved: a study that was killed goes on where it was, and
+ends with the same numbers. Every cell's key is made from its parameters, so neither the order of
+the cells nor others beside it change its numbers.
+"""
+
+import itertools
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PRNGKeyArray
+
+from hopjax._checks import check_count, check_flag, check_key
+from hopjax._identity import (
+    canonical,
+    cell_key,
+    describe,
+    differences,
+    digest,
+    environment,
+    provenance,
+)
+from hopjax._store import Damaged, Store, StudyError
+from hopjax._sweep import (
+    OF_THE_SOLVE,
+    check_names,
+    check_signature,
+    check_sweep,
+    is_traced_kind,
+    labels,
+    text,
+)
+from hopjax.ensemble import (
+    Device,
+    Ensemble,
+    Job,
+    Plan,
+    Variable,
+    check_devices,
+    make_ensemble,
+    make_plan,
+    progress_bar,
+    run_chunks,
+)
+from hopjax.reductions import AbstractReduction, Merger, Partial
+from hopjax.solve import Problem
+from hopjax.trials import OUTCOMES, Criterion, Trial
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Cell(NamedTuple):
+    """One combination of parameters."""
+
+    parameters: dict[str, Any]
+    name: str  # of its folder: the hash of its parameters
+    key: Key[Array, ""]
+    plan: Plan
+    static: tuple[tuple[str, Any], ...]  # parameters that fix shapes or choices
+    traced: dict[str, Any]  # numbers, which can change without compiling anew
+    problem: Problem
+
+    @property
+    def label(self) -> str:
+        """The parameters, to print."""
+        return ", ".join(f"{name} = {text(value)}" for name, value in self.parameters.items())
+
+
+class _OfCell(eqx.Module):
+    """The user's function with the parameters of a cell."""
+
+    function: Callable[..., Trial]
+    static: tuple[tuple[str, Any], ...] = eqx.field(static=True)
+
+    def __call__(self, key, parameters) -> Trial:
+        return self.function(key, **dict(self.static), **parameters)
+
+
+class Estimate(NamedTuple):
+    """What a study will cost; see `Study.estimate`."""
+
+    cells: int
+    trials: int
+    chunks: int
+    seconds: float
+    bytes_at_work: int
+    bytes_of_result: int
+
+
+class Study:
+    """A sweep: the same trial with other parameters in each cell.
+
+    Example:
+        ```python
+        def trial(key, noise, distractor):
+            memories = hj.random_memories(key, num_memories=10, num_neurons=1024)
+            weights = jnp.full(10, distractor).at[0].set(3.0)
+            u = hj.mixture(memories, weights)
+            return hj.Trial(hj.IDPHopfield(memories), u, u, hj.AdditiveNoise(noise))
+
+
+        study = hj.Study(
+            trial,
+            {"noise": [0.5, 1.0, 1.5], "distractor": [0.5, 1.0]},
+            trials=1000,
+            key=jax.random.key(0),
+            t1=10.0,
+            dt=0.01,
+        )
+        dataset = study.run("noise_study")
+        ```
+    """
+
+    def __init__(
+        self,
+        trial: Callable[..., Trial],
+        sweep: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],
+        *,
+        trials: int,
+        key: PRNGKeyArray,
+        t1: float | None = None,
+        dt: float | None = None,
+        save_every: float | None = None,
+        criterion: Criterion | None = None,
+        reductions: Mapping[str, AbstractReduction] | None = None,
+        paired: Sequence[str] = (),
+        static: Sequence[str] = (),
+        chunk: int | None = None,
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+        solver: dfx.AbstractSolver | None = None,
+        stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    ):
+        """Check everything: each cell's trial is made once, and nothing is solved.
+
+        Args:
+            trial: `trial(key, **parameters)` makes a `Trial` from a trial's key and the
+                parameters of a cell.
+            sweep: a grid, {name: values}, of which every combination is a cell; or a list of
+                cells, [{name: value, ...}, ...]. Values are numbers, strings, truth values, None
+                or sequences of numbers. Fractional numbers reach the function as arrays under a
+                trace; whole numbers, if all values of a parameter are, strings and the like as
+                they are, because they fix shapes or choices (and compile anew). `t1`, `dt` and
+                `save_every` can be swept too and do not reach the function.
+            trials: in each cell. Raising it later goes on from what there is.
+            key: decides everything random; a cell's own key is made from it and the cell's
+                parameters, and a trial's from that and its number.
+            t1: end, as for `solve`; unless swept.
+            dt: step, as for `solve`; unless swept.
+            save_every: as for `solve`.
+            criterion: as for `solve_ensemble`.
+            reductions: as for `solve_ensemble`.
+            paired: parameters that do not enter a cell's key: cells that differ in these only
+                have the same memories and noise.
+            static: further parameters that are not to be traced.
+            chunk: as for `solve_ensemble`; once a folder holds a study, that of the study.
+            quantiles: levels of the quantiles in the dataset.
+            solver: as for `solve`.
+            stepsize_controller: as for `solve`.
+
+        Raises:
+            TypeError, ValueError: for a wrong argument; where it is a cell's, that is named.
+        """
+        if not callable(trial):
+            raise TypeError(
+                "Argument `trial` must be a function of a key and the swept parameters, got "
+                f"{type(trial).__name__}."
+            )
+        self.trial = trial
+        self.trials = check_count(trials, "trials")
+        self.key = check_key(key)
+        self.quantiles = _check_quantiles(quantiles)
+        self._grid, points = check_sweep(sweep)
+        names = list(points[0])
+        self.paired = check_names(paired, "paired", names)
+        static = check_names(static, "static", names)
+        static += tuple(getattr(trial, "static_parameters", ()))
+        self._settings: dict[str, Any] = {
+            "t1": t1,
+            "dt": dt,
+            "save_every": save_every,
+            "criterion": criterion,
+            "reductions": reductions,
+            "solver": solver,
+            "stepsize_controller": stepsize_controller,
+        }
+        for name in ("t1", "dt"):
+            if self._settings[name] is None and name not in names:
+                raise TypeError(f"Argument `{name}` must be given, or swept.")
+        for name in OF_THE_SOLVE:
+            if self._settings[name] is not None and name in names:
+                raise TypeError(f"Argument `{name}` must not be given where it is swept.")
+        check_signature(trial, [name for name in names if name not in OF_THE_SOLVE])
+        self._points, self._static = points, static
+        self._chunk = chunk
+        self._cells = self._make_cells(chunk)
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """The parameters of every cell, in order."""
+        return [cell.parameters for cell in self._cells]
+
+    @property
+    def chunk(self) -> int:
+        """Trials that are solved together."""
+        return self._cells[0].plan.chunk
+
+    def _make_cells(self, chunk: int | None) -> list[Cell]:
+        cells = []
+        for parameters in self._points:
+            of_solve = {name: parameters[name] for name in OF_THE_SOLVE if name in parameters}
+            own = {name: value for name, value in parameters.items() if name not in of_solve}
+            traced = {
+                name: np.asarray(value, jnp.result_type(float))
+                for name, value in own.items()
+                if name not in self._static and is_traced_kind(value)
+            }
+            try:
+                plan = make_plan(trials=self.trials, chunk=chunk, **(self._settings | of_solve))
+                problem = plan.check(self.trial(self.key, **own))
+            except (TypeError, ValueError) as error:
+                cell = ", ".join(f"{name} = {text(value)}" for name, value in parameters.items())
+                message = " ".join(str(error).split())
+                raise type(error)(f"{message} (In the cell {cell}.)") from error
+            cells.append(
+                Cell(
+                    parameters,
+                    digest(parameters)[:16],
+                    cell_key(
+                        self.key,
+                        {name: v for name, v in parameters.items() if name not in self.paired},
+                    ),
+                    plan,
+                    tuple((name, value) for name, value in own.items() if name not in traced),
+                    traced,
+                    problem,
+                )
+            )
+        return cells
+
+    def run(
+        self,
+        folder: str | Path | None = None,
+        *,
+        resume: bool = True,
+        elsewhere: bool = False,
+        devices: Sequence[Device] | None = None,
+        progress: bool = True,
+    ) -> "xr.Dataset":
+        """Solve what is not solved yet and return the dataset.
+
+        In several processes of `jax.distributed`, all of which must see the folder, each takes
+        its share of the chunks, and the first merges them.
+
+        Args:
+            folder: where to keep chunks and `result.nc`; None keeps nothing.
+            resume: whether to go on with a study that the folder holds.
+            elsewhere: whether to go on even if it was begun with other versions of the software
+                or on another kind of device, which changes the last digits.
+            devices: as for `solve_ensemble`.
+            progress: whether to show a bar, on a terminal only.
+
+        Returns:
+            An `xarray.Dataset` with the swept parameters as coordinates.
+
+        Raises:
+            StudyError: if the folder cannot be used: it is locked, or holds another study, or
+                cannot be written. Nothing is destroyed.
+        """
+        for flag, name in ((resume, "resume"), (elsewhere, "elsewhere"), (progress, "progress")):
+            check_flag(flag, name)
+        devices = check_devices(devices)
+        if folder is None:
+            if jax.process_count() > 1:
+                raise ValueError("Argument `folder` must be given in several processes, got None.")
+            return self._run_in_memory(devices, progress)
+        store = Store(Path(folder))
+        if jax.process_count() == 1:
+            with store.locked():
+                about = self._open(store, resume, elsewhere)
+                self._solve_missing(store, devices, progress, 0, 1)
+                return self._merge(store, about)
+        return self._run_in_processes(store, resume, elsewhere, devices, progress)
+
+    def _run_in_memory(self, devices: list[Device], progress: bool) -> "xr.Dataset":
+        mergers = [
+            {name: Merger(reduction) for name, reduction in cell.plan.all_reductions.items()}
+            for cell in self._cells
+        ]
+        with progress_bar(self.trials * len(self._cells), "study", progress) as bar:
+            for group in self._groups(self._work()):
+                for (place, _), (size, parts) in zip(
+                    group, self._solve(group, devices), strict=True
+                ):
+                    for name, part in parts.items():
+                        mergers[place][name].add(part)
+                    bar.update(size)
+        ensembles = [
+            make_ensemble(cell.plan, cell.problem, {name: m.total() for name, m in merger.items()})
+            for cell, merger in zip(self._cells, mergers, strict=True)
+        ]
+        return self._dataset(ensembles, self._attributes(provenance() | environment()))
+
+    def _run_in_processes(self, store, resume, elsewhere, devices, progress) -> "xr.Dataset":
+        import contextlib
+
+        from jax.experimental import multihost_utils
+
+        me, all_of_us = jax.process_index(), jax.process_count()
+        with store.locked() if me == 0 else contextlib.nullcontext():
+            if me == 0:
+                self._open(store, resume, elsewhere)
+            multihost_utils.sync_global_devices("hopjax: the study is open")
+            about = self._open(store, True, elsewhere, write=False)
+            self._solve_missing(store, devices, progress and me == 0, me, all_of_us)
+            multihost_utils.sync_global_devices("hopjax: all chunks are saved")
+            dataset = self._merge(store, about) if me == 0 else None
+            multihost_utils.sync_global_devices("hopjax: the result is written")
+            return load(store.folder) if dataset is None else dataset
+
+    # The work: (place of the cell, number of the chunk), cell by cell.
+
+    def _work(self) -> list[tuple[int, int]]:
+        chunks = range(-(-self.trials // self.chunk))
+        return list(itertools.product(range(len(self._cells)), chunks))
+
+    def _groups(self, work: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+        """Work that one compilation serves."""
+
+        def program(item: tuple[int, int]) -> str:
+            cell = self._cells[item[0]]
+            shapes = {name: np.shape(value) for name, value in cell.traced.items()}
+            plan = cell.plan
+            return canonical([cell.static, shapes, plan.t1, plan.dt, plan.save_every])
+
+        groups: dict[str, list[tuple[int, int]]] = {}
+        for item in work:
+            groups.setdefault(program(item), []).append(item)
+        yield from groups.values()
+
+    def _size(self, index: int) -> int:
+        return min(self.chunk, self.trials - index * self.chunk)
+
+    def _solve(
+        self,
+        group: list[tuple[int, int]],
+        devices: list[Device],
+        save: Callable[[int, int, dict[str, Partial]], None] | None = None,
+    ) -> Iterator[tuple[int, dict[str, Partial]]]:
+        """Sizes and summaries of chunks of one group; `save` runs beside the solving."""
+        first = self._cells[group[0][0]]
+        numbers = iter(group)
+
+        def sink(job: Job, parts: dict[str, Partial]):
+            place, index = next(numbers)
+            if save is None:
+                return self._size(index), parts
+            save(place, index, parts)
+            return self._size(index), {}
+
+        jobs = (
+            Job(self._cells[place].key, self._cells[place].traced, index * self.chunk)
+            for place, index in group
+        )
+        make = _OfCell(self.trial, first.static)
+        yield from run_chunks(make, first.plan, jobs, self.trials, devices, sink)
+
+    # The folder.
+
+    def _definition(self) -> dict[str, Any]:
+        """Everything that defines the numbers of a cell of given parameters."""
+        return {
+            "trial": describe(self.trial, "trial"),
+            "key": describe(self.key, "key"),
+            "parameters": sorted(self._points[0]),
+            "paired": sorted(self.paired),
+            **{name: describe(value, name) for name, value in self._settings.items()},
+            "chunk": self.chunk,
+            "float": str(jnp.result_type(float)),
+        }
+
+    def _open(self, store: Store, resume: bool, elsewhere: bool, write: bool = True) -> dict:
+        """The manifest of this study, written if it is new; refuses that of another one."""
+        manifest = store.read_manifest()
+        here = environment()
+        if manifest is None:
+            if write and any((store.folder / "chunks").iterdir()):
+                raise StudyError(
+                    f"The folder {store.folder} has chunks but no manifest.json: take another "
+                    "folder, or put the manifest back."
+                )
+            self._cells = self._make_cells(self._chunk)
+            manifest = {
+                "definition": self._definition(),
+                "cells": [],
+                "environment": here,
+                "provenance": provenance(),
+            }
+        else:
+            if not resume:
+                raise StudyError(
+                    f"The folder {store.folder} holds a study already, and resume is off: take "
+                    "another folder."
+                )
+            if self._chunk is None and self.chunk != manifest["definition"]["chunk"]:
+                self._cells = self._make_cells(manifest["definition"]["chunk"])
+            self._refuse_another(store, manifest, here, elsewhere)
+        store.use(digest(manifest["definition"]))
+        cells = {canonical(cell): cell for cell in [*manifest["cells"], *self.cells]}
+        grown = manifest | {"cells": list(cells.values()), "trials": self.trials}
+        if write and grown != manifest:
+            store.write_manifest(grown)
+        return grown
+
+    def _refuse_another(self, store: Store, manifest: dict, here: dict, elsewhere: bool) -> None:
+        found = differences(manifest["definition"], self._definition())
+        mine = {canonical(cell) for cell in self.cells}
+        lost = [cell for cell in manifest["cells"] if canonical(cell) not in mine]
+        if lost and not found:
+            found = [f"its cell {canonical(lost[0])} is not in this sweep, which may only grow"]
+        if found:
+            raise StudyError(
+                f"The folder {store.folder} holds another study, which differs in "
+                f"{'; '.join(found[:4])}: take another folder."
+            )
+        moved = differences(manifest["environment"], here)
+        if moved and not elsewhere:
+            raise StudyError(
+                f"The study in {store.folder} was begun elsewhere: it differs in "
+                f"{'; '.join(moved[:4])}. Allow it by elsewhere=True (--elsewhere): the last "
+                "digits of its numbers will then not be those of one machine."
+            )
+
+    def _path(self, store: Store, place: int, index: int) -> Path:
+        return store.chunk_path(self._cells[place].name, index, self._size(index), self.chunk)
+
+    def _solve_missing(
+        self, store: Store, devices: list[Device], progress: bool, me: int, all_of_us: int
+    ) -> None:
+        """Solve and save my share of the chunks that are not there or damaged."""
+        missing, done = [], 0
+        share = self._work()[me::all_of_us]
+        for place, index in share:
+            path = self._path(store, place, index)
+            if path.exists():
+                try:
+                    store.read_chunk(path)
+                    done += self._size(index)
+                    continue
+                except Damaged as damage:
+                    aside = store.set_aside(path)
+                    warnings.warn(
+                        f"The chunk {path} is damaged ({damage}): it is kept as {aside} and "
+                        "computed again.",
+                        stacklevel=4,
+                    )
+            missing.append((place, index))
+
+        def save(place: int, index: int, parts: dict[str, Partial]) -> None:
+            store.write_chunk(self._path(store, place, index), parts)
+
+        total = sum(self._size(index) for _, index in share)
+        with progress_bar(total, "study", progress, done) as bar:
+            for group in self._groups(missing):
+                for size, _ in self._solve(group, devices, save):
+                    bar.update(size)
+
+    def _merge(self, store: Store, about: dict[str, Any]) -> "xr.Dataset":
+        ensembles = []
+        for place, cell in enumerate(self._cells):
+            reductions = cell.plan.all_reductions
+            mergers = {name: Merger(reduction) for name, reduction in reductions.items()}
+            for index in range(-(-self.trials // self.chunk)):
+                path = self._path(store, place, index)
+                try:
+                    parts = store.read_chunk(path)
+                except Damaged as damage:
+                    raise StudyError(
+                        f"The chunk {path} was lost while the study ran ({damage}): run it again."
+                    ) from None
+                for name in reductions:
+                    mergers[name].add(parts[name])
+            totals = {name: merger.total() for name, merger in mergers.items()}
+            ensembles.append(make_ensemble(cell.plan, cell.problem, totals))
+        dataset = self._dataset(
+            ensembles, self._attributes(about["provenance"] | about["environment"])
+        )
+        store.write_result(
+            lambda path: dataset.to_netcdf(path, engine="h5netcdf", format="NETCDF4")
+        )
+        return dataset
+
+    # The dataset.
+
+    def _attributes(self, origin: dict[str, Any]) -> dict[str, Any]:
+        criterion = self._cells[0].plan.criterion
+        return {
+            "title": "hopjax study",
+            "trials": self.trials,
+            "chunk": self.chunk,
+            "threshold": criterion.threshold,
+            "settle": criterion.settle,
+            "since": criterion.since,
+            "mirror": int(criterion.mirror),
+            "paired": ", ".join(self.paired),
+            "random numbers": "threefry2x32",
+            "key": canonical(describe(self.key, "key")),
+            "definition": canonical(self._definition() if _describable(self) else "not saved"),
+            **{name: str(value) for name, value in origin.items()},
+        }
+
+    def _dataset(self, ensembles: list[Ensemble], attributes: dict[str, Any]) -> "xr.Dataset":
+        import xarray as xr  # here, so that importing hopjax stays light
+
+        shape = tuple(map(len, self._grid.values())) if self._grid else (len(self._cells),)
+        dims = tuple(self._grid) if self._grid else ("cell",)
+        lengths = {len(ensemble.ts) for ensemble in ensembles}
+        ts = np.full((len(ensembles), max(lengths)), np.nan)
+        for row, ensemble in zip(ts, ensembles, strict=True):
+            row[: len(ensemble.ts)] = ensemble.ts
+        same_times = len(lengths) == 1 and bool(np.all(ts == ts[0]))
+        time_dim = "time" if same_times else "saved"
+
+        def stack(variables: list[Variable]) -> xr.Variable:
+            first = variables[0]
+            inner = tuple(time_dim if dim == "time" else dim for dim in first.dims)
+            largest = np.max([variable.values.shape for variable in variables], axis=0).astype(int)
+            values = np.stack([_filled(variable.values, largest) for variable in variables])
+            return xr.Variable(
+                dims + inner, values.reshape(*shape, *values.shape[1:]), {"long_name": first.about}
+            )
+
+        tables = [ensemble.variables(self.quantiles) for ensemble in ensembles]
+        variables = {name: stack([table[name] for table in tables]) for name in tables[0]}
+        coordinates: dict[str, Any] = {"outcome_name": list(OUTCOMES)}
+        if self.quantiles:
+            coordinates["quantile"] = list(self.quantiles)
+        if same_times:
+            coordinates["time"] = xr.Variable(
+                "time", ts[0], {"long_name": "time", "units": "time constants of a neuron"}
+            )
+        else:
+            coordinates["time"] = ((*dims, "saved"), ts.reshape(*shape, -1))
+        if self._grid:
+            coordinates |= {name: labels(values) for name, values in self._grid.items()}
+        else:
+            for name in self._points[0]:
+                coordinates[name] = (
+                    "cell",
+                    labels([cell.parameters[name] for cell in self._cells]),
+                )
+        diverged = [
+            f"{cell.label}: {len(ensemble.diverged)} of {self.trials}, the first is trial "
+            f"{ensemble.diverged[0]}"
+            for cell, ensemble in zip(self._cells, ensembles, strict=True)
+            if len(ensemble.diverged)
+        ]
+        if diverged:
+            more = f"; and {len(diverged) - 5} more cells" if len(diverged) > 5 else ""
+            warnings.warn(
+                f"Trials diverged, and means leave them out: {'; '.join(diverged[:5])}{more}.",
+                stacklevel=4,
+            )
+        attributes = attributes | {"diverged": "; ".join(diverged) or "none"}
+        return xr.Dataset(variables, coordinates, attributes)
+
+    def estimate(self, devices: Sequence[Device] | None = None) -> Estimate:
+        """What a run will cost here, from short runs of one chunk of each program.
+
+        They take some seconds: each program is compiled, and solved for a few steps.
+        """
+        devices = check_devices(devices)
+        seconds, bytes_at_work = 0.0, 0
+        for group in self._groups(self._work()):
+            cell = self._cells[group[0][0]]
+            grid = cell.problem.grid
+            stride = grid.stride
+            short = max(stride, stride * math.ceil(50 / stride))
+            rates = []
+            for steps in (short, 3 * short):
+                plan = eqx.tree_at(lambda p: p.criterion, cell.plan, Criterion(0.9))
+                plan = _with_times(plan, steps * grid.dt, grid.stride * grid.dt)
+                jobs = [Job(cell.key, cell.traced, 0)] * len(devices)
+                make = _OfCell(self.trial, cell.static)
+                start = time.perf_counter()
+                list(run_chunks(make, plan, jobs, self.trials, devices))
+                compiled = time.perf_counter()
+                list(run_chunks(make, plan, jobs, self.trials, devices))
+                rates.append((compiled - start, time.perf_counter() - compiled))
+            per_step = max(rates[1][1] - rates[0][1], 0) / (2 * short)
+            fixed = max(rates[0][1] - per_step * short, 0)
+            rounds = -(-len(group) // len(devices))
+            seconds += rounds * (fixed + per_step * grid.num_steps) + rates[0][0]
+            model = cell.problem.model
+            saved = len(grid.save_times) * (model.memories.shape[0] + 2)
+            per_trial = saved + 8 * model.state_size + model.memories.size
+            bytes_at_work = max(
+                bytes_at_work, 2 * len(devices) * self.chunk * per_trial * model.memories.itemsize
+            )
+        per_cell = 40 * self.trials + 8 * sum(
+            (4 + len(self.quantiles)) * len(cell.problem.grid.save_times) for cell in self._cells
+        ) // len(self._cells)
+        return Estimate(
+            len(self._cells),
+            self.trials * len(self._cells),
+            len(self._work()),
+            seconds,
+            bytes_at_work,
+            per_cell * len(self._cells),
+        )
+
+
+def load(folder: str | Path) -> "xr.Dataset":
+    """The merged dataset of a study's folder.
+
+    Raises:
+        StudyError: if there is none, or it cannot be read.
+    """
+    import xarray as xr
+
+    path = Path(folder) / "result.nc"
+    try:
+        return xr.load_dataset(path, engine="h5netcdf")
+    except FileNotFoundError:
+        raise StudyError(
+            f"{path} does not exist: run the study in this folder to its end first."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StudyError(f"Cannot read {path}: {' '.join(str(error).split())[:200]}.") from error
+
+
+def _with_times(plan: Plan, t1: float, save_every: float) -> Plan:
+    return Plan(
+        t1=t1,
+        dt=plan.dt,
+        save_every=save_every,
+        chunk=plan.chunk,
+        solver=plan.solver,
+        stepsize_controller=plan.stepsize_controller,
+        criterion=plan.criterion,
+        reductions=plan.reductions,
+    )
+
+
+def _describable(study: Study) -> bool:
+    try:
+        study._definition()
+    except TypeError:
+        return False
+    return True
+
+
+def _check_quantiles(quantiles: Any) -> tuple[float, ...]:
+    try:
+        levels = tuple(float(level) for level in quantiles)
+    except (TypeError, ValueError):
+        levels = (math.nan,)
+    if not all(0 <= level <= 1 for level in levels) or list(levels) != sorted(set(levels)):
+        raise ValueError(
+            f"Argument `quantiles` must be increasing numbers from 0 to 1, got {quantiles!r}."
+        )
+    return levels
+
+
+def _filled(values: np.ndarray, shape: Any) -> np.ndarray:
+    """An array with NaN after its end."""
+    if values.shape == tuple(shape):
+        return values
+    filled = np.full(shape, np.nan)
+    filled[tuple(map(slice, values.shape))] = values
+    return filled

@@ -1,0 +1,228 @@
+"""The standard retrieval, in words and numbers: what studies sweep and study files describe."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from hopjax._checks import check_array, check_count, check_flag, check_number, is_traced
+from hopjax.activations import AbstractActivation, Erf, Tanh
+from hopjax.inputs import Schedule
+from hopjax.memories import corrupt, mixture, orthogonal_memories, random_memories
+from hopjax.models import AbstractHopfield, ClassicHopfield, IDPHopfield
+from hopjax.noise import AdditiveNoise
+from hopjax.trials import Trial
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "model": ("idp", "classic", "classic_pulsed"),
+    "memories": ("random", "orthogonal"),
+    "activation": ("tanh", "erf"),
+    "law": ("gaussian", "two_point", "tree"),
+    "start": ("normal", "memory"),
+}
+_Weight = float | tuple[float, float]  # a number, or the ends of a uniform law
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrieval:
+    """A network of ±1 memories that is shown mixtures of them, one after the other.
+
+    Call it with a trial's key, and any of its fields by name to change them: it makes a `Trial`,
+    with new memories, weights and starting state for every key. So `hj.Study(Retrieval(...),
+    {"noise": [0.0, 4.0, 8.0]}, ...)` sweeps its fields.
+
+    The input of memory j is u = strength Σ_μ w_μ ξ^μ, in which j has the weight `dominant`, the
+    memory before it the weight `previous` and all others `background`: a number each, or a pair
+    (low, high) to draw from uniformly. The memory before is the one shown before, and for the
+    first one the memory in which the state starts. A memory that is shown again has the same
+    input again.
+
+    Attributes:
+        model: "idp", "classic" or "classic_pulsed", whose input is on for the first `pulse` of
+            each window only.
+        num_neurons: N.
+        num_memories: P; see `load`.
+        load: P/N; if given, P is the nearest whole number, at least 1.
+        memories: "random" or "orthogonal" (random rows of a Hadamard matrix).
+        activation: "tanh" or "erf".
+        slope: d of the activation.
+        self_coupling: whether a neuron couples to itself.
+        noise: σ.
+        law: of the increments, "gaussian", "two_point" (cheaper; not near thresholds) or "tree".
+        onsets: when each input begins, in time constants; the first is 0.
+        shown: which memory dominates each input.
+        dominant: its weight.
+        background: the weight of all others.
+        previous: the weight of the memory before; None for `background`.
+        total_weight: if given, weights are scaled to this sum; "balanced" for √(P N), which makes
+            the current of the classic network as strong as in the paper's figures.
+        strength: multiplies all inputs.
+        pulse: see `model`.
+        start: "normal" for x0 ~ N(0, `start_scale`²), or "memory" for `start_scale` times a memory.
+        start_memory: which one.
+        start_scale: see `start`.
+        corruption: share of the entries of that memory that change sign.
+        target: the memory that counts as right; None for the last one shown.
+    """
+
+    model: str = "idp"
+    num_neurons: int = 1024
+    num_memories: int = 10
+    load: float | None = None
+    memories: str = "random"
+    activation: str = "tanh"
+    slope: float = 10.0
+    self_coupling: bool = False
+    noise: float = 0.0
+    law: str = "gaussian"
+    onsets: tuple[float, ...] = (0.0,)
+    shown: tuple[int, ...] = (0,)
+    dominant: _Weight = 3.0
+    background: _Weight = 1.0
+    previous: _Weight | None = None
+    total_weight: float | str | None = None
+    strength: float = 1.0
+    pulse: float = 1.0
+    start: str = "normal"
+    start_memory: int = 0
+    start_scale: float = 1.0
+    corruption: float = 0.0
+    target: int | None = None
+
+    static_parameters: ClassVar[tuple[str, ...]] = ("load", "total_weight")
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            TypeError, ValueError: naming the field.
+        """
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                right = ", ".join(f'"{choice}"' for choice in choices)
+                raise ValueError(
+                    f"Argument `{name}` must be one of {right}, got {getattr(self, name)!r}."
+                )
+        for name in ("num_neurons", "num_memories"):
+            check_count(getattr(self, name), name)
+        check_flag(self.self_coupling, "self_coupling")
+        if self.load is not None and check_number(self.load, "load", positive=True) > 1:
+            raise ValueError(f"Argument `load` must be at most 1, got {self.load}.")
+        for name in ("slope", "pulse", "start_scale"):
+            _check(getattr(self, name), name, "positive", lambda value: value > 0)
+        for name in ("noise", "strength"):
+            _check(getattr(self, name), name, "zero or positive", lambda value: value >= 0)
+        _check(self.corruption, "corruption", "from 0 to 1", lambda value: 0 <= value <= 1)
+        for name in ("dominant", "background", "previous"):
+            weight = getattr(self, name)
+            if weight is not None:
+                array = check_array(weight, name, (), (2,), hint="a number or a pair (low, high)")
+                if not is_traced(array) and array.shape == (2,) and array[0] > array[1]:
+                    raise ValueError(
+                        f"Argument `{name}` must have its lower end first, got {weight}."
+                    )
+        total = self.total_weight
+        if isinstance(total, str):
+            if total != "balanced":
+                raise ValueError(
+                    f'Argument `total_weight` must be a number, None or "balanced", got {total!r}.'
+                )
+        elif total is not None:
+            check_number(total, "total_weight", positive=True)
+        indices = {"shown": self.shown, "start_memory": (self.start_memory,)}
+        if self.target is not None:
+            indices["target"] = (self.target,)
+        for name, values in indices.items():
+            if not isinstance(values, (tuple, list)) or not values:
+                raise TypeError(
+                    f"Argument `{name}` must be a sequence of memories' numbers, got {values!r}."
+                )
+            for value in values:
+                if check_count(value, name, minimum=0) >= self._count:
+                    raise ValueError(
+                        f"Argument `{name}` must be below the number of memories, {self._count}, "
+                        f"got {value}."
+                    )
+        if np.shape(self.onsets) != (len(self.shown),):
+            raise ValueError(
+                f"Argument `onsets` must have one time for each of the {len(self.shown)} inputs in "
+                f"`shown`, got {self.onsets}."
+            )
+
+    @property
+    def _count(self) -> int:
+        """P."""
+        if self.load is None:
+            return self.num_memories
+        return max(1, round(self.load * self.num_neurons))
+
+    def __call__(self, key: Key[Array, ""], **changes: Any) -> Trial:
+        """The trial of a key, with other values for some of the fields."""
+        task = dataclasses.replace(self, **changes) if changes else self
+        memory_key, weight_key, start_key = jax.random.split(key, 3)
+        make = random_memories if task.memories == "random" else orthogonal_memories
+        patterns = make(key=memory_key, num_memories=task._count, num_neurons=task.num_neurons)
+        shown = list(dict.fromkeys(task.shown))  # each memory's input is drawn once
+        weights = task._weights(weight_key, shown).astype(patterns.dtype)
+        values = mixture(patterns, weights)[np.array([shown.index(j) for j in task.shown])]
+        return Trial(
+            task._network(patterns),
+            task._schedule(values),
+            task._start(start_key, patterns),
+            AdditiveNoise(task.noise, task.law),
+            target=task.shown[-1] if task.target is None else task.target,
+        )
+
+    def _weights(self, key: Key[Array, ""], shown: list[int]) -> Float[Array, "S P"]:
+        def draw(weight: Any, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
+            ends = jnp.broadcast_to(jnp.asarray(weight, jnp.float32), (2,))
+            uniform = jax.random.uniform(key, shape, jnp.float32)
+            return ends[0] + (ends[1] - ends[0]) * uniform
+
+        keys = jax.random.split(key, 3)
+        first = self.start_memory if self.start == "memory" else shown[0]
+        before = np.array([first, *shown[:-1]])
+        rows, columns = np.arange(len(shown)), np.array(shown)
+        weights = draw(self.background, keys[0], (len(shown), self._count))
+        if self.previous is not None:
+            weights = weights.at[rows, before].set(draw(self.previous, keys[1], (len(shown),)))
+        weights = weights.at[rows, columns].set(draw(self.dominant, keys[2], (len(shown),)))
+        if self.total_weight is not None:
+            total = self.total_weight
+            if isinstance(total, str):
+                total = math.sqrt(self._count * self.num_neurons)
+            weights = weights * total / jnp.sum(weights, axis=1, keepdims=True)
+        return weights * jnp.asarray(self.strength, jnp.float32)
+
+    def _network(self, patterns: Float[Array, "P N"]) -> AbstractHopfield:
+        kind = Tanh if self.activation == "tanh" else Erf
+        activation: AbstractActivation = kind(self.slope)
+        network = IDPHopfield if self.model == "idp" else ClassicHopfield
+        return network(patterns, activation, self_coupling=self.self_coupling)
+
+    def _schedule(self, values: Float[Array, "S N"]) -> Schedule:
+        onsets = jnp.asarray(self.onsets, values.dtype)
+        if self.model != "classic_pulsed":
+            return Schedule(onsets, values)
+        # As `Schedule.pulsed`, with a duration that may be swept without compiling anew.
+        return Schedule(
+            jnp.stack([onsets, onsets + jnp.asarray(self.pulse, values.dtype)], axis=1).ravel(),
+            jnp.stack([values, jnp.zeros_like(values)], axis=1).reshape(-1, values.shape[1]),
+        )
+
+    def _start(self, key: Key[Array, ""], patterns: Float[Array, "P N"]) -> Float[Array, " N"]:
+        scale = jnp.asarray(self.start_scale, patterns.dtype)
+        if self.start == "normal":
+            normal = jax.random.normal(key, patterns.shape[1:], jnp.float32)
+            return scale * normal.astype(patterns.dtype)
+        return scale * corrupt(key, patterns[self.start_memory], self.corruption)
+
+
+def _check(value: Any, name: str, right: str, good: Any) -> None:
+    array = check_array(value, name, ())
+    if not is_traced(array) and not good(float(array)):
+        raise ValueError(f"Argument `{name}` must be {right}, got {value}.")
