@@ -28,10 +28,25 @@ def check_names(names: Any, argument: str, known: list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def check_sweep(sweep: Any) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_as_floats, value))
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def float_names(trial: Callable) -> tuple[str, ...]:
+    """Parameters that the function declares to be fractional: whole values become so too."""
+    names = tuple(getattr(trial, "float_parameters", ()))
+    annotations = getattr(trial, "__annotations__", {})
+    return names + tuple(name for name, kind in annotations.items() if kind in (float, "float"))
+
+
+def check_sweep(
+    sweep: Any, floats: tuple[str, ...]
+) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
     """The grid ({} for a list of cells) and the parameters of every cell."""
     if isinstance(sweep, Mapping):
-        grid = {name: _check_values(name, values) for name, values in sweep.items()}
+        grid = {name: _check_values(name, values, floats) for name, values in sweep.items()}
         points = [
             dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
         ]
@@ -47,7 +62,8 @@ def check_sweep(sweep: Any) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]
                     f"{', '.join(names)} and {', '.join(map(str, cell))}."
                 )
         columns = {
-            name: _check_values(name, [cell[name] for cell in sweep], True) for name in names
+            name: _check_values(name, [cell[name] for cell in sweep], floats, repeated=True)
+            for name in names
         }
         points = [
             dict(zip(columns, values, strict=True))
@@ -77,7 +93,9 @@ def check_sweep(sweep: Any) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]
     return grid, points
 
 
-def _check_values(name: Any, values: Any, repeated: bool = False) -> list[Any]:
+def _check_values(
+    name: Any, values: Any, floats: tuple[str, ...], repeated: bool = False
+) -> list[Any]:
     """Plain values of one parameter, all fractional if one of them is."""
     where = f"Argument `sweep[{name!r}]`"
     if isinstance(values, (np.ndarray, jax.Array)):
@@ -89,11 +107,8 @@ def _check_values(name: Any, values: Any, repeated: bool = False) -> list[Any]:
         raise ValueError(f"{where} must have at least one value, got none.")
     if not repeated and len({canonical(value) for value in values}) < len(values):
         raise ValueError(f"{where} must have no value twice, got {values}.")
-    if any(isinstance(value, float) for value in values):
-        values = [
-            float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-            for value in values
-        ]
+    if name in floats or any(isinstance(value, float) for value in values):
+        values = [_as_floats(value) for value in values]
     return values
 
 

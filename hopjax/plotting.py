@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OTHERS_COLOUR = "#BBBBBB"
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "v", "D", "P")
 COLUMN_WIDTH = 3.5  # inches: one column of a journal page
 
 
@@ -89,6 +90,35 @@ def plot_band(
     ax.fill_between(ts, low, high, color=colour, alpha=0.25, linewidth=0)
     ax.plot(ts, median, color=colour, linestyle=LINE_STYLES[place % len(LINE_STYLES)], label=label)
     ax.set_xlabel("time $t$ (time constants)")
+    return ax
+
+
+def plot_proportions(
+    x: Float[ArrayLike, " n"],
+    estimate: Float[ArrayLike, " n"],
+    low: Float[ArrayLike, " n"],
+    high: Float[ArrayLike, " n"],
+    *,
+    place: int = 0,
+    label: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Probabilities with their intervals, in colour, line and marker of the given place."""
+    ax = _axes(ax)
+    estimate, low, high = (np.asarray(values, float) for values in (estimate, low, high))
+    ax.errorbar(
+        x,
+        estimate,
+        np.maximum([estimate - low, high - estimate], 0),
+        color=COLOURS[place % len(COLOURS)],
+        linestyle=LINE_STYLES[place % len(LINE_STYLES)],
+        marker=MARKERS[place % len(MARKERS)],
+        markersize=3,
+        linewidth=0.8,
+        elinewidth=0.7,
+        label=label,
+    )
+    ax.set(ylabel="P(retrieved)", ylim=(-0.03, 1.03))
     return ax
 
 

@@ -36,6 +36,7 @@ from hopjax._sweep import (
     check_names,
     check_signature,
     check_sweep,
+    float_names,
     is_traced_kind,
     labels,
     text,
@@ -149,8 +150,9 @@ class Study:
             sweep: a grid, {name: values}, of which every combination is a cell; or a list of
                 cells, [{name: value, ...}, ...]. Values are numbers, strings, truth values, None
                 or sequences of numbers. Fractional numbers reach the function as arrays under a
-                trace; whole numbers, if all values of a parameter are, strings and the like as
-                they are, because they fix shapes or choices (and compile anew). `t1`, `dt` and
+                trace; strings, truth values and whole numbers (if all values of a parameter are
+                whole and it is not annotated as float) as they are, because they fix shapes or
+                choices, and compile anew. `t1`, `dt` and
                 `save_every` can be swept too and do not reach the function.
             trials: in each cell. Raising it later goes on from what there is.
             key: decides everything random; a cell's own key is made from it and the cell's
@@ -180,7 +182,7 @@ class Study:
         self.trials = check_count(trials, "trials")
         self.key = check_key(key)
         self.quantiles = _check_quantiles(quantiles)
-        self._grid, points = check_sweep(sweep)
+        self._grid, points = check_sweep(sweep, (*float_names(trial), *OF_THE_SOLVE))
         names = list(points[0])
         self.paired = check_names(paired, "paired", names)
         static = check_names(static, "static", names)

@@ -93,7 +93,13 @@ class Retrieval:
     corruption: float = 0.0
     target: int | None = None
 
+    # For studies: which fields fix shapes or choices though they are numbers, and which are
+    # numbers though they may be whole.
     static_parameters: ClassVar[tuple[str, ...]] = ("load", "total_weight")
+    float_parameters: ClassVar[tuple[str, ...]] = (
+        *("slope", "noise", "onsets", "dominant", "background", "previous", "strength"),
+        *("pulse", "start_scale", "corruption", "load"),
+    )
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -119,6 +125,10 @@ class Retrieval:
         _check(self.corruption, "corruption", "from 0 to 1", lambda value: 0 <= value <= 1)
         for name in ("dominant", "background", "previous"):
             weight = getattr(self, name)
+            if isinstance(weight, bool):
+                raise TypeError(
+                    f"Argument `{name}` must be a number or a pair (low, high), got {weight}."
+                )
             if weight is not None:
                 array = check_array(weight, name, (), (2,), hint="a number or a pair (low, high)")
                 if not is_traced(array) and array.shape == (2,) and array[0] > array[1]:
