@@ -86,7 +86,7 @@ def describe(value: Any, name: str) -> Any:
     if isinstance(value, types.FunctionType):
         code = inspect.getclosurevars(value)
         return {
-            "function": f"{value.__module__}.{value.__qualname__}",
+            "function": value.__qualname__,  # not its module: a script's is __main__
             "source": _source(value),
             "defaults": describe([value.__defaults__, value.__kwdefaults__], name),
             "encloses": {
@@ -104,7 +104,7 @@ def describe(value: Any, name: str) -> Any:
             field.name: describe(getattr(value, field.name), f"{name}.{field.name}")
             for field in dataclasses.fields(value)
         }
-        about: dict[str, Any] = {"kind": f"{kind.__module__}.{kind.__qualname__}", **fields}
+        about: dict[str, Any] = {"kind": kind.__qualname__, **fields}
         return about if ours else {"source": _source(kind), **about}
     raise TypeError(
         f"Argument `{name}` must be made of functions, numbers, strings, arrays and dataclasses, "

@@ -14,6 +14,7 @@ import fcntl
 import io
 import json
 import os
+import secrets
 import socket
 import zipfile
 from collections.abc import Callable, Iterator
@@ -63,8 +64,11 @@ class Store:
         return self.folder / "result.nc"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the folder if need be and hold its lock, which vanishes with this process."""
+    def locked(self) -> Iterator[int]:
+        """Make the folder if need be and hold its lock, which vanishes with this process.
+
+        Gives a token of this run, not 0, by which other processes of it know that it goes on.
+        """
         with _plainly(f"make the folder {self.folder}"):
             (self.folder / "chunks").mkdir(parents=True, exist_ok=True)
         with _plainly(f"write into the folder {self.folder}"):
@@ -79,17 +83,30 @@ class Store:
                     f"The folder {self.folder} is in use by {holder}: wait for it, or take another "
                     "folder."
                 ) from None
+            token = 1 + secrets.randbelow(2**32 - 1)
             with _plainly(f"write into the folder {self.folder}"):
                 lock.truncate(0)
-                lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                lock.write(f"process {os.getpid()} on {socket.gethostname()}, run {token}\n")
                 lock.flush()
                 for stale in self.folder.glob("**/.*.tmp"):  # of a run that was killed
                     stale.unlink()
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):
-                    lock.truncate(0)  # closing the file gives the lock back
+            yield token
+            lock.truncate(0)  # says that all went well; closing the file gives the lock back
+
+    def in_use(self, token: int) -> bool:
+        """Whether the run with this token has not ended yet."""
+        with _plainly(f"read {self.folder / 'lock'}"):
+            return f"run {token}\n" in (self.folder / "lock").read_text()
+
+    def write_failure(self, token: int, process: int, error: Exception) -> None:
+        """Tell the first process that another one has failed."""
+        with contextlib.suppress(OSError):
+            (self.folder / f".failure.{token}.{process}.tmp").write_text(f"{error}")
+
+    def raise_failure(self, token: int) -> None:
+        """Fail if another process has."""
+        for path in self.folder.glob(f".failure.{token}.*.tmp"):
+            raise StudyError(f"Process {path.name.split('.')[3]} failed: {path.read_text()}")
 
     def read_manifest(self) -> dict[str, Any] | None:
         """The manifest; None if there is none yet."""

@@ -282,7 +282,7 @@ def draw(dataset: "xr.Dataset", path: Path) -> None:
                 label=group or None,
                 ax=ax,
             )
-        ax.set_xlabel(x)
+        ax.set(xlabel=x, ylabel="P(retrieved)")
         if groups != [""]:
             more = len(groups) - len(shown)
             title = f"and {more} more, not drawn" if more else None

@@ -26,7 +26,6 @@ from hopjax._checks import (
     check_key,
     check_number,
 )
-from hopjax.models import AbstractHopfield
 from hopjax.reductions import (
     AbstractReduction,
     Histogram,
@@ -52,12 +51,11 @@ BIN_WIDTH = 0.005  # of the histogram of overlaps
 class _Passed(eqx.Module):
     """The condition whose first passage is noted in every step."""
 
-    model: AbstractHopfield
     target: Int[Array, ""]
     criterion: Criterion
 
-    def __call__(self, t, state):
-        passed = self.criterion.passed(self.model.overlaps(state), self.target)
+    def __call__(self, t, overlaps):
+        passed = self.criterion.passed(overlaps, self.target)
         return passed & (t >= self.criterion.since) if self.criterion.since else passed
 
 
@@ -240,7 +238,7 @@ def _measure(make, parameters, key: Key[Array, ""], plan: Plan) -> dict[str, Any
         noise=trial.noise,
         key=noise_key if trial.key is None else trial.key,
         save_every=plan.save_every,
-        passage_fn=_Passed(trial.model, trial.target, plan.criterion),
+        passage_fn=_Passed(trial.target, plan.criterion),
         solver=plan.solver,
         stepsize_controller=plan.stepsize_controller,
         throw=False,

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OTHERS_COLOUR = "#BBBBBB"
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
-MARKERS = ("o", "s", "^", "v", "D", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 COLUMN_WIDTH = 3.5  # inches: one column of a journal page
 
 
@@ -103,22 +103,23 @@ def plot_proportions(
     label: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Probabilities with their intervals, in colour, line and marker of the given place."""
+    """Probabilities with the ends of their intervals, in the colour and marker of the place."""
     ax = _axes(ax)
     estimate, low, high = (np.asarray(values, float) for values in (estimate, low, high))
     ax.errorbar(
         x,
         estimate,
+        # Rounding may put an end of an interval on the wrong side of the estimate.
         np.maximum([estimate - low, high - estimate], 0),
         color=COLOURS[place % len(COLOURS)],
         linestyle=LINE_STYLES[place % len(LINE_STYLES)],
+        linewidth=0.6,
+        elinewidth=0.7,
         marker=MARKERS[place % len(MARKERS)],
         markersize=3,
-        linewidth=0.8,
-        elinewidth=0.7,
         label=label,
     )
-    ax.set(ylabel="P(retrieved)", ylim=(-0.03, 1.03))
+    ax.set_ylim(-0.04, 1.04)
     return ax
 
 

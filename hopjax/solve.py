@@ -100,7 +100,7 @@ def solve(
     key: PRNGKeyArray | None,
     save_every: float | None = None,
     save_fn: Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]] | None = None,
-    passage_fn: Callable[[Float[Array, ""], Float[Array, " state"]], Bool[Array, ""]] | None = None,
+    passage_fn: Callable[[Float[Array, ""], Float[Array, " P"]], Bool[Array, ""]] | None = None,
     solver: dfx.AbstractSolver | None = None,
     stepsize_controller: dfx.AbstractStepSizeController | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
@@ -128,9 +128,9 @@ def solve(
             hundred times are saved. The state at t1 is always in `final_state`.
         save_fn: further quantities to save, `save_fn(t, state)` -> arrays, found in `saved`. A
             function defined once: a lambda made anew per call compiles anew per call.
-        passage_fn: a condition `passage_fn(t, state)` -> bool that is looked at after every step,
-            saved or not, for its first passage (`passage_time`). What it shares with the drift,
-            such as the overlaps, costs nothing more with Euler steps.
+        passage_fn: a condition `passage_fn(t, overlaps)` -> bool that is looked at after every
+            step, saved or not, for its first passage (`passage_time`). With Euler steps the
+            overlaps cost next to nothing: the drift computes the same products.
         solver: any Diffrax solver that suits the noise; Euler by default, and with adaptive
             steps Tsit5 (no noise) or SPaRK (additive noise).
         stepsize_controller: None for fixed steps, or an adaptive controller such as
@@ -390,68 +390,90 @@ class _Drives(eqx.Module):
 
 
 class _System(eqx.Module):
-    """The terms of the equation on the solver's clock, which runs `unit` of time per tick."""
+    """The equation on the solver's clock, which runs `unit` of time per tick.
+
+    It travels as Diffrax's args, so that terms, solver and saving see the very same arrays: XLA
+    then computes what they have in common once.
+    """
 
     model: AbstractHopfield
-    inputs: Callable | None  # None where a schedule comes as Diffrax's args
+    drives: _Drives | None  # of a schedule
+    inputs: Callable | None  # of anything else
     noise: AbstractNoise | None
     save_fn: Callable | None
     passage_fn: Callable | None
     unit: float = eqx.field(static=True)
 
-    def drift(self, clock, state, drives: _Drives | None):
+    def hold(self, clock) -> "_System":
+        """With the input that holds at `clock`, if it comes in segments."""
+        if self.drives is None:
+            return self
+        return eqx.tree_at(lambda system: system.drives, self, self.drives.hold(clock))
+
+    def drift(self, clock, state):
         t = self.unit * clock
-        if drives is not None:
-            drive = drives.at(clock)
+        if self.drives is not None:
+            drive = self.drives.at(clock)
         else:
             assert self.inputs is not None
             drive = self.model.drive(jnp.asarray(self.inputs(t), state.dtype))
         return self.unit * jnp.asarray(self.model.drift(t, state, drive), state.dtype)
 
-    def diffusion(self, clock, state, drives):
-        del drives
+    def diffusion(self, clock, state):
         assert self.noise is not None
         sigma = jnp.asarray(self.noise.diffusion(self.unit * clock, state), state.dtype)
         return lx.DiagonalLinearOperator(
             jnp.broadcast_to(math.sqrt(self.unit) * sigma, state.shape)
         )
 
-    def check(self, state, drives: _Drives | None) -> None:
+    def observe(self, clock, state):
+        overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
+        finite = jnp.all(jnp.isfinite(state))
+        saved = None if self.save_fn is None else self.save_fn(self.unit * clock, state)
+        return overlaps, finite, saved
+
+    def first_passage(self, clock, state, passage):
+        """The clock of the first passage up to now, given that before (infinite for none)."""
+        assert self.passage_fn is not None
+        overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
+        holds = self.passage_fn(self.unit * clock, overlaps)
+        return jnp.where(holds, jnp.minimum(passage, clock), passage)
+
+    def check(self, state) -> None:
         """Refuse functions of the user's that return what the solve cannot go on with."""
         zero, size = jnp.zeros((), state.dtype), (self.model.state_size,)
-        if drives is not None:
-            drive = drives.at(zero)
+        num_memories, num_neurons = self.model.memories.shape
+        if self.drives is not None:
+            drive = self.drives.at(zero)
         else:
             assert self.inputs is not None
-            _check_output(self.inputs, "inputs", (self.model.memories.shape[1:],), zero)
+            _check_output(self.inputs, "inputs", ((num_neurons,),), zero)
             drive = self.model.drive(jnp.asarray(self.inputs(zero), state.dtype))
         _check_output(self.model.drift, "model.drift", (size,), zero, state, drive)
-        _check_output(
-            self.model.overlaps, "model.overlaps", (self.model.memories.shape[:1],), state
-        )
+        _check_output(self.model.overlaps, "model.overlaps", ((num_memories,),), state)
         if self.noise is not None:
             _check_output(self.noise.diffusion, "noise.diffusion", ((), size), zero, state)
         if self.save_fn is not None:
             _output(self.save_fn, "save_fn", "arrays, given (t, state)", zero, state)
         if self.passage_fn is not None:
-            right = "one truth value, given (t, state)"
-            output = _output(self.passage_fn, "passage_fn", right, zero, state)
+            right = "one truth value, given (t, overlaps)"
+            overlaps = jnp.zeros(num_memories, state.dtype)
+            output = _output(self.passage_fn, "passage_fn", right, zero, overlaps)
             if getattr(output, "shape", None) != () or output.dtype != jnp.bool_:
                 got = " ".join(str(output).split())
                 raise TypeError(f"Argument `passage_fn` must give {right}, got {got}.")
 
-    def first_passage(self, clock, state, passage):
-        """The clock of the first passage up to now, given that before (infinite for none)."""
-        assert self.passage_fn is not None
-        holds = self.passage_fn(self.unit * clock, state)
-        return jnp.where(holds, jnp.minimum(passage, clock), passage)
 
-    def observe(self, clock, state, drives):
-        del drives
-        overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
-        finite = jnp.all(jnp.isfinite(state))
-        saved = None if self.save_fn is None else self.save_fn(self.unit * clock, state)
-        return overlaps, finite, saved
+def _drift(clock, state, system: _System):
+    return system.drift(clock, state)
+
+
+def _diffusion(clock, state, system: _System):
+    return system.diffusion(clock, state)
+
+
+def _observe(clock, state, system: _System):
+    return system.observe(clock, state)
 
 
 class _StepSolver(dfx.AbstractWrappedSolver):
@@ -461,7 +483,6 @@ class _StepSolver(dfx.AbstractWrappedSolver):
     """
 
     solver: Any
-    system: _System
 
     @property
     def term_structure(self):
@@ -496,27 +517,23 @@ class _StepSolver(dfx.AbstractWrappedSolver):
     def error_order(self, terms):
         return self.solver.error_order(terms)
 
-    def init(self, terms, t0, t1, y0, args: _Drives | None):
-        inner = self.solver.init(terms, t0, t1, y0, _held(args, t0))
+    def init(self, terms, t0, t1, y0, args: _System):
+        inner = self.solver.init(terms, t0, t1, y0, args.hold(t0))
         return inner, jnp.full_like(t0, jnp.inf)
 
-    def step(self, terms, t0, t1, y0, args: _Drives | None, solver_state, made_jump):
+    def step(self, terms, t0, t1, y0, args: _System, solver_state, made_jump):
         inner, passage = solver_state
-        if self.system.passage_fn is not None:
-            passage = self.system.first_passage(t0, y0, passage)
-        if args is not None and args.onsets.shape[0] > 1:
-            made_jump = made_jump | jnp.any(args.onsets == t0)
+        if args.passage_fn is not None:
+            passage = args.first_passage(t0, y0, passage)
+        if args.drives is not None and args.drives.onsets.shape[0] > 1:
+            made_jump = made_jump | jnp.any(args.drives.onsets == t0)
         y1, error, dense, inner, result = self.solver.step(
-            terms, t0, t1, y0, _held(args, t0), inner, made_jump
+            terms, t0, t1, y0, args.hold(t0), inner, made_jump
         )
         return y1, error, dense, (inner, passage), result
 
-    def func(self, terms, t0, y0, args: _Drives | None):
-        return self.solver.func(terms, t0, y0, _held(args, t0))
-
-
-def _held(drives: _Drives | None, clock) -> _Drives | None:
-    return None if drives is None else drives.hold(clock)
+    def func(self, terms, t0, y0, args: _System):
+        return self.solver.func(terms, t0, y0, args.hold(t0))
 
 
 @eqx.filter_jit
@@ -527,33 +544,32 @@ def _solve(problem: Problem) -> Trajectory:
     state0 = jnp.asarray(model.initial_state(x0), dtype)
     unit = 1.0 if method.adaptive else grid.dt
     solver, controller = method.solver, method.controller
-    scheduled = isinstance(inputs, tuple)
-    system = _System(model, None if scheduled else inputs, noise, save_fn, passage_fn, unit)
     if isinstance(method.adjoint, dfx.DirectAdjoint) and isinstance(solver, dfx.AbstractSRK):
         # DirectAdjoint itself would take "bounded", which these solvers cannot push forward.
         solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
-    args = None
-    if scheduled:
+    drives = None
+    if isinstance(inputs, tuple):
         onsets, values = inputs
-        args = _Drives(onsets, jax.vmap(model.drive)(values))
+        drives, inputs = _Drives(onsets, jax.vmap(model.drive)(values)), None
         if method.adaptive and onsets.shape[0] > 1:
             controller = dfx.ClipStepSizeController(controller, jump_ts=onsets[1:])
-    if scheduled or passage_fn is not None:
-        solver = _StepSolver(solver, system)
+    if drives is not None or passage_fn is not None:
+        solver = _StepSolver(solver)
 
-    system.check(state0, args)
-    terms = dfx.ODETerm(system.drift)
+    system = _System(model, drives, inputs, noise, save_fn, passage_fn, unit)
+    system.check(state0)
+    terms = dfx.ODETerm(_drift)
     if noise is not None:
         simple = issubclass(dfx.BrownianIncrement, levy_area_of(method.solver))
         levy_area = dfx.BrownianIncrement if simple else dfx.SpaceTimeLevyArea
         end, step = (grid.t1, grid.dt) if method.adaptive else (float(grid.num_steps), 1.0)
         assert key is not None
         path = noise.law.path(key, model.state_size, dtype, end, step, levy_area)
-        terms = dfx.MultiTerm(terms, dfx.ControlTerm(system.diffusion, path))
+        terms = dfx.MultiTerm(terms, dfx.ControlTerm(_diffusion, path))
 
     save_times = jnp.asarray(grid.save_times, dtype)
     if method.adaptive:
-        saves = dfx.SubSaveAt(ts=save_times, fn=system.observe)
+        saves = dfx.SubSaveAt(ts=save_times, fn=_observe)
         end, first, max_steps = grid.t1, grid.dt, max(4096, _MAX_STEPS_PER_DT * grid.num_steps)
         success = dfx.RESULTS.successful
         if noise is not None:
@@ -561,7 +577,7 @@ def _solve(problem: Problem) -> Trajectory:
     else:
         # Ticks are whole numbers, exact in floating point. An infinite end lets Diffrax add them
         # up without rounding near the end of the interval; the number of steps ends the solve.
-        saves = dfx.SubSaveAt(t0=True, steps=grid.stride, fn=system.observe)
+        saves = dfx.SubSaveAt(t0=True, steps=grid.stride, fn=_observe)
         end, first, max_steps = math.inf, 1.0, grid.num_steps
         success = dfx.RESULTS.max_steps_reached
     with warnings.catch_warnings():
@@ -574,7 +590,7 @@ def _solve(problem: Problem) -> Trajectory:
             jnp.asarray(end, dtype),
             jnp.asarray(first, dtype),
             state0,
-            args,
+            system,
             saveat=dfx.SaveAt(
                 subs=[saves, dfx.SubSaveAt(t1=True)], solver_state=passage_fn is not None
             ),

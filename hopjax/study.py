@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+_LOOK_EVERY = 0.5  # seconds, while waiting for other processes
+
+
 class Cell(NamedTuple):
     """One combination of parameters."""
 
@@ -314,21 +317,40 @@ class Study:
         return self._dataset(ensembles, self._attributes(provenance() | environment()))
 
     def _run_in_processes(self, store, resume, elsewhere, devices, progress) -> "xr.Dataset":
-        import contextlib
+        """My share, as one of several processes; the first opens the folder and merges.
 
+        They talk at the start only, when all have just come up. Later they look at files, which
+        may take as long as it takes.
+        """
         from jax.experimental import multihost_utils
 
         me, all_of_us = jax.process_index(), jax.process_count()
-        with store.locked() if me == 0 else contextlib.nullcontext():
-            if me == 0:
-                self._open(store, resume, elsewhere)
-            multihost_utils.sync_global_devices("hopjax: the study is open")
-            about = self._open(store, True, elsewhere, write=False)
-            self._solve_missing(store, devices, progress and me == 0, me, all_of_us)
-            multihost_utils.sync_global_devices("hopjax: all chunks are saved")
-            dataset = self._merge(store, about) if me == 0 else None
-            multihost_utils.sync_global_devices("hopjax: the result is written")
-            return load(store.folder) if dataset is None else dataset
+        if me == 0:
+            with store.locked() as token:
+                try:
+                    about = self._open(store, resume, elsewhere)
+                except StudyError:
+                    multihost_utils.broadcast_one_to_all(np.uint32(0))
+                    raise
+                multihost_utils.broadcast_one_to_all(np.uint32(token))
+                self._solve_missing(store, devices, progress, me, all_of_us)
+                missing = {self._path(store, *item) for item in self._work()}
+                while missing := {path for path in missing if not path.exists()}:
+                    store.raise_failure(token)
+                    time.sleep(_LOOK_EVERY)
+                return self._merge(store, about)
+        token = int(multihost_utils.broadcast_one_to_all(np.uint32(0)))
+        if token == 0:
+            raise StudyError(f"The first process cannot use the folder {store.folder}.")
+        try:
+            self._open(store, True, elsewhere, write=False)
+            self._solve_missing(store, devices, False, me, all_of_us)
+        except Exception as error:
+            store.write_failure(token, me, error)
+            raise
+        while store.in_use(token):
+            time.sleep(_LOOK_EVERY)
+        return load(store.folder)
 
     # The work: (place of the cell, number of the chunk), cell by cell.
 
@@ -418,11 +440,28 @@ class Study:
                 self._cells = self._make_cells(manifest["definition"]["chunk"])
             self._refuse_another(store, manifest, here, elsewhere)
         store.use(digest(manifest["definition"]))
+        if write:
+            self._set_damaged_aside(store)
         cells = {canonical(cell): cell for cell in [*manifest["cells"], *self.cells]}
         grown = manifest | {"cells": list(cells.values()), "trials": self.trials}
         if write and grown != manifest:
             store.write_manifest(grown)
         return grown
+
+    def _set_damaged_aside(self, store: Store) -> None:
+        for place, index in self._work():
+            path = self._path(store, place, index)
+            if not path.exists():
+                continue
+            try:
+                store.read_chunk(path)
+            except Damaged as damage:
+                aside = store.set_aside(path)
+                warnings.warn(
+                    f"The chunk {path} is damaged ({damage}): it is kept as {aside} and computed "
+                    "again.",
+                    stacklevel=4,
+                )
 
     def _refuse_another(self, store: Store, manifest: dict, here: dict, elsewhere: bool) -> None:
         found = differences(manifest["definition"], self._definition())
@@ -449,30 +488,15 @@ class Study:
     def _solve_missing(
         self, store: Store, devices: list[Device], progress: bool, me: int, all_of_us: int
     ) -> None:
-        """Solve and save my share of the chunks that are not there or damaged."""
-        missing, done = [], 0
+        """Solve and save my share of the chunks that are not there."""
         share = self._work()[me::all_of_us]
-        for place, index in share:
-            path = self._path(store, place, index)
-            if path.exists():
-                try:
-                    store.read_chunk(path)
-                    done += self._size(index)
-                    continue
-                except Damaged as damage:
-                    aside = store.set_aside(path)
-                    warnings.warn(
-                        f"The chunk {path} is damaged ({damage}): it is kept as {aside} and "
-                        "computed again.",
-                        stacklevel=4,
-                    )
-            missing.append((place, index))
+        missing = [item for item in share if not self._path(store, *item).exists()]
 
         def save(place: int, index: int, parts: dict[str, Partial]) -> None:
             store.write_chunk(self._path(store, place, index), parts)
 
-        total = sum(self._size(index) for _, index in share)
-        with progress_bar(total, "study", progress, done) as bar:
+        total, left = (sum(self._size(index) for _, index in some) for some in (share, missing))
+        with progress_bar(total, "study", progress, total - left) as bar:
             for group in self._groups(missing):
                 for size, _ in self._solve(group, devices, save):
                     bar.update(size)
