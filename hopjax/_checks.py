@@ -5,8 +5,12 @@ the same while they are concrete; under a JAX transformation they become a runti
 fixed message.
 """
 
+import inspect
 import math
 import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import equinox as eqx
@@ -14,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import get_opaque_trace_state
 from jaxtyping import Array, ArrayLike, Bool, Inexact, Key
 
 ON_GRID = 1e-3  # a time may miss its step boundary by this fraction of a step
@@ -106,6 +111,19 @@ def check_instance(value: Any, kinds: type | tuple[type, ...], name: str, right:
         raise TypeError(f"Argument `{name}` must be {right}, got {got}.")
 
 
+def check_takes(function: Callable, name: str, right: str, *args: Any, **kwargs: Any) -> None:
+    """A function that can be called so; what it does is not looked at."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        what = getattr(function, "__name__", type(function).__name__)
+        raise TypeError(f"Argument `{name}` must take {right}, got {what}: {error}.") from None
+
+
 def check_key(key: Any, name: str = "key") -> Key[Array, ""]:
     """One threefry key. A legacy `uint32[2]` key is accepted and becomes a typed one.
 
@@ -129,6 +147,32 @@ def check_key(key: Any, name: str = "key") -> Key[Array, ""]:
     return key
 
 
+class BadValues:
+    """Runtime checks under a trace as data: which failed, and what each would have said."""
+
+    def __init__(self):
+        self.messages: list[str] = []
+        self.bad: list[Bool[Array, ""]] = []
+        self.trace = get_opaque_trace_state()
+
+
+_BAD_VALUES: ContextVar[BadValues | None] = ContextVar("bad_values", default=None)
+
+
+@contextmanager
+def collect_bad_values() -> Iterator[BadValues]:
+    """Collect the runtime checks that are made in this trace, instead of failing at run time.
+
+    A batch can then name the trial, and no callback runs on the device.
+    """
+    values = BadValues()
+    token = _BAD_VALUES.set(values)
+    try:
+        yield values
+    finally:
+        _BAD_VALUES.reset(token)
+
+
 def check_values(
     array: Inexact[Array, "..."], bad: Bool[ArrayLike, "..."], name: str, right: str
 ) -> Inexact[Array, "..."]:
@@ -137,7 +181,13 @@ def check_values(
     Returns the array, which the caller must go on with (an unused check is removed by XLA).
     """
     if is_traced((array, bad)):
-        return eqx.error_if(array, jnp.any(bad), f"Argument `{name}` must be {right}.")
+        message = f"Argument `{name}` must be {right}."
+        values = _BAD_VALUES.get()
+        if values is None or values.trace != get_opaque_trace_state():
+            return eqx.error_if(array, jnp.any(bad), message)
+        values.messages.append(message)
+        values.bad.append(jnp.any(bad))
+        return array
     where = np.argwhere(np.broadcast_to(np.asarray(bad), array.shape))
     if len(where):
         index = tuple(where[0].tolist())

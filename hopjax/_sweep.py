@@ -1,6 +1,5 @@
 """What is swept: names and plain values, checked and told apart."""
 
-import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -134,21 +133,6 @@ def is_traced_kind(value: Any) -> bool:
             isinstance(item, (int, float)) for item in value
         )
     return isinstance(value, float)
-
-
-def check_signature(trial: Callable, names: list[str]) -> None:
-    """Refuse parameters that the function does not take, before it fails on them."""
-    try:
-        signature = inspect.signature(trial)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(None, **dict.fromkeys(names))
-    except TypeError as error:
-        raise TypeError(
-            f"Argument `trial` must take a key and the swept parameters {', '.join(names)}: "
-            f"{error}."
-        ) from None
 
 
 def text(value: Any) -> str:

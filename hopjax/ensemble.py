@@ -17,14 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, PartitionSpec
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PRNGKeyArray
 
 from hopjax._checks import (
+    cast_floats,
     check_count,
     check_flag,
     check_instance,
     check_key,
     check_number,
+    check_takes,
+    collect_bad_values,
 )
 from hopjax.reductions import (
     AbstractReduction,
@@ -53,10 +56,11 @@ class _Passed(eqx.Module):
 
     target: Int[Array, ""]
     criterion: Criterion
+    since: float = eqx.field(static=True)
 
     def __call__(self, t, overlaps):
         passed = self.criterion.passed(overlaps, self.target)
-        return passed & (t >= self.criterion.since) if self.criterion.since else passed
+        return passed & (t >= self.since) if self.since > 0 else passed
 
 
 class _TargetOverlap(eqx.Module):
@@ -102,6 +106,12 @@ class Plan(eqx.Module):
     stepsize_controller: dfx.AbstractStepSizeController | None
     criterion: Criterion
     reductions: dict[str, AbstractReduction]
+
+    @property
+    def since(self) -> float:
+        """From when on passages count: with fixed steps half a step early, for its rounding."""
+        slack = self.dt / 2 if self.stepsize_controller is None else 0.0
+        return self.criterion.since - slack
 
     @property
     def all_reductions(self) -> dict[str, AbstractReduction]:
@@ -150,6 +160,7 @@ class Job(NamedTuple):
     key: Key[Array, ""]
     parameters: Any
     start: int
+    label: str = ""  # to say where a trial is
 
 
 def run_chunks(
@@ -168,11 +179,16 @@ def run_chunks(
     """
     mesh = jax.make_mesh((len(devices),), ("chunks",), axis_types=(AxisType.Auto,), devices=devices)
     reductions = plan.all_reductions
+    messages: tuple[str, ...] = ()
 
     def summarise(job: Job, measured: dict[str, Any]) -> Any:
         size = min(plan.chunk, trials - job.start)
         measured = jax.tree.map(lambda leaf: leaf[:size], measured)
-        ok = measured.pop("ok")
+        ok, bad = measured.pop("ok"), measured.pop("bad")
+        for place, check in np.argwhere(bad)[:1]:
+            raise ValueError(
+                f"{messages[check][:-1]}, which it is not in trial {job.start + place}{job.label}."
+            )
         parts = {name: reductions[name].summarise(measured[name], ok) for name in reductions}
         return sink(job, parts)
 
@@ -181,19 +197,14 @@ def run_chunks(
         waiting = []
         while batch := list(itertools.islice(jobs, len(devices))):
             padded = batch + [batch[-1]] * (len(devices) - len(batch))
-            try:
-                measured = _run_chunks(
-                    make,
-                    jax.tree.map(
-                        lambda *leaves: np.stack(leaves), *(job.parameters for job in padded)
-                    ),
-                    jnp.stack([job.key for job in padded]),
-                    np.array([job.start for job in padded]),
-                    plan,
-                    mesh,
-                )
-            except eqx.EquinoxRuntimeError as error:
-                raise ValueError(str(error).strip().splitlines()[0]) from None
+            measured, messages = _run_chunks(
+                make,
+                jax.tree.map(lambda *leaves: np.stack(leaves), *(job.parameters for job in padded)),
+                jnp.stack([job.key for job in padded]),
+                np.array([job.start for job in padded]),
+                plan,
+                mesh,
+            )
             yield from (future.result() for future in waiting)
             waiting = []
             for place, job in enumerate(batch):
@@ -203,8 +214,14 @@ def run_chunks(
 
 
 @eqx.filter_jit
-def _run_chunks(make, parameters, keys, starts, plan: Plan, mesh: Mesh) -> dict[str, Any]:
-    """A chunk on each device: what the reductions measure, of shape (devices, chunk, ...)."""
+def _run_chunks(
+    make, parameters, keys, starts, plan: Plan, mesh: Mesh
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A chunk on each device: what the reductions measure, of shape (devices, chunk, ...).
+
+    And what is wrong where `bad` says so, one message for each check.
+    """
+    messages: list[str] = []
     arrays, static = eqx.partition((make, plan), eqx.is_array)
     each, same = PartitionSpec("chunks"), PartitionSpec()
 
@@ -214,21 +231,43 @@ def _run_chunks(make, parameters, keys, starts, plan: Plan, mesh: Mesh) -> dict[
         parameters = jax.tree.map(lambda leaf: leaf[0], parameters)
         numbers = start + jnp.arange(plan.chunk)
         measured = jax.vmap(
-            lambda number: _measure(make, parameters, jax.random.fold_in(key, number), plan)
+            lambda number: _measure(
+                make, parameters, jax.random.fold_in(key, number), plan, messages
+            )
         )(numbers)
         return jax.tree.map(lambda leaf: leaf[None], measured)
 
-    return jax.shard_map(
+    measured = jax.shard_map(
         chunk, mesh=mesh, in_specs=(same, each, each, each), out_specs=each, check_vma=False
     )(arrays, parameters, keys, starts)
+    return measured, tuple(messages)
 
 
-def _measure(make, parameters, key: Key[Array, ""], plan: Plan) -> dict[str, Any]:
-    """One trial."""
+def _measure(
+    make, parameters, key: Key[Array, ""], plan: Plan, messages: list[str]
+) -> dict[str, Any]:
+    """One trial; `messages` gets what the checks in `bad` say."""
     setting_key, noise_key = jax.random.split(key)
-    trial = make(setting_key, parameters)
-    _check_trial(trial)
-    well = jnp.all(jnp.isfinite(trial.x0))
+    with collect_bad_values() as values:
+        trial = make(setting_key, parameters)
+        _check_trial(trial)
+        trial = cast_floats(trial, trial.model.memories.dtype)
+        well = jnp.all(jnp.isfinite(trial.x0))
+        trajectory = _solve_trial(trial, well, noise_key, plan)
+    measured: dict[str, Any] = {
+        "ok": trajectory.ok,
+        "bad": jnp.array(values.bad, bool).reshape(len(values.bad)),
+    }
+    messages[:] = values.messages
+    for name, reduction in plan.all_reductions.items():
+        measured[name] = reduction.measure(trial, trajectory)
+    return measured
+
+
+def _solve_trial(
+    trial: Trial, well: Bool[Array, ""], noise_key: Key[Array, ""], plan: Plan
+) -> Trajectory:
+    """The solution; one that has diverged at once unless x0 is `well`."""
     trajectory = solve(
         trial.model,
         trial.inputs,
@@ -238,13 +277,13 @@ def _measure(make, parameters, key: Key[Array, ""], plan: Plan) -> dict[str, Any
         noise=trial.noise,
         key=noise_key if trial.key is None else trial.key,
         save_every=plan.save_every,
-        passage_fn=_Passed(trial.target, plan.criterion),
+        passage_fn=_Passed(trial.target, plan.criterion, plan.since),
         solver=plan.solver,
         stepsize_controller=plan.stepsize_controller,
         throw=False,
     )
     assert trajectory.passage_time is not None
-    trajectory = eqx.tree_at(
+    return eqx.tree_at(
         lambda t: (t.ok, t.overlaps, t.diverged_at, t.passage_time),
         trajectory,
         (
@@ -254,10 +293,6 @@ def _measure(make, parameters, key: Key[Array, ""], plan: Plan) -> dict[str, Any
             jnp.where(well, trajectory.passage_time, jnp.inf),
         ),
     )
-    measured: dict[str, Any] = {"ok": trajectory.ok}
-    for name, reduction in plan.all_reductions.items():
-        measured[name] = reduction.measure(trial, trajectory)
-    return measured
 
 
 class _Shared(eqx.Module):
@@ -347,7 +382,8 @@ def solve_ensemble(
     )
     if isinstance(trial, Trial):
         make, example = _Shared(trial), trial
-    elif callable(trial):
+    elif callable(trial) and not isinstance(trial, type):
+        check_takes(trial, "trial", "a trial's key", key)
         make, example = _OfKey(trial), trial(key)
     else:
         make, example = None, trial
@@ -399,12 +435,18 @@ def make_plan(
     criterion = Criterion() if criterion is None else criterion
     right = "a Criterion such as Criterion(0.9)"
     check_instance(criterion, Criterion, "criterion", right)
-    reductions = dict(reductions or {})
+    reductions = {} if reductions is None else reductions
+    check_instance(reductions, Mapping, "reductions", "a dict of reductions by name")
     for name, reduction in reductions.items():
-        if not isinstance(name, str) or not name.isidentifier() or name in _OWN_NAMES:
+        if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(
-                "Argument `reductions` must have names that are identifiers and none of "
-                f"{', '.join(_OWN_NAMES)}, got {name!r}."
+                f"Argument `reductions` must have names that are identifiers, got {name!r}."
+            )
+        taken = [own for own in (*_OWN_NAMES, *VARIABLES) if f"{own}_".startswith(f"{name}_")]
+        if taken:
+            raise ValueError(
+                f"Argument `reductions` must have names that leave ours alone, got {name!r}, which "
+                f"is in the way of {taken[0]}."
             )
         right = "a reduction such as PerTrial(function)"
         check_instance(reduction, AbstractReduction, f"reductions[{name!r}]", right)
@@ -416,11 +458,18 @@ def make_plan(
         solver=solver,
         stepsize_controller=stepsize_controller,
         criterion=criterion,
-        reductions=reductions,
+        reductions=dict(reductions),
     )
 
 
 _OWN_NAMES = ("overlap", "histogram", "ending")
+# What `Ensemble.variables` names, and axes and attributes of a dataset.
+VARIABLES = (
+    *("retrieved", "retrieved_low", "retrieved_high", "count", "passed", "passage_quantile"),
+    *("overlap_mean", "overlap_variance", "overlap_quantile", "outcome", "passage_time"),
+    *("final_overlap", "final_energy", "diverged_at", "outcome_name", "quantile", "time"),
+    *("trial", "saved", "cell"),
+)
 
 
 def check_devices(devices: Any) -> list[Device]:
@@ -428,12 +477,12 @@ def check_devices(devices: Any) -> list[Device]:
     local = jax.local_devices()
     if devices is None:
         return local
-    devices = list(devices)
-    if not devices or any(device not in local for device in devices):
-        raise ValueError(
-            f"Argument `devices` must be some of this process's devices {local}, got {devices}."
-        )
-    return devices
+    right = f"a list of some of this process's devices {local}"
+    check_instance(devices, Sequence, "devices", right)
+    some = list(devices)
+    if not some or any(device not in local for device in some) or len(set(some)) < len(some):
+        raise ValueError(f"Argument `devices` must be {right}, got {devices}.")
+    return some
 
 
 def progress_bar(trials: int, label: str, show: bool, done: int = 0):
@@ -642,9 +691,10 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
     results = {name: reductions[name].finish(total) for name, total in totals.items()}
     overlap, histogram, ending = (results.pop(name) for name in _OWN_NAMES)
     kept = results.pop(_TRAJECTORIES, None)
-    passage_time = ending["passage_time"].astype(float)
-    if not problem.method.adaptive:  # the device's clock may be in float32
-        passage_time = np.round(passage_time / plan.dt) * plan.dt
+    # The device's clock may be in float32.
+    times = {name: ending[name].astype(float) for name in ("passage_time", "diverged_at")}
+    if not problem.method.adaptive:
+        times = {name: np.round(values / plan.dt) * plan.dt for name, values in times.items()}
     return Ensemble(
         ts=problem.grid.save_times,
         overlap_mean=overlap["mean"],
@@ -652,10 +702,10 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
         histogram=histogram["counts"],
         edges=histogram["edges"],
         outcome=ending["outcome"],
-        passage_time=passage_time - plan.criterion.since,
+        passage_time=times["passage_time"] - plan.criterion.since,
         final_overlap=ending["final_overlap"].astype(float),
         final_energy=ending["final_energy"].astype(float),
-        diverged_at=ending["diverged_at"].astype(float),
+        diverged_at=times["diverged_at"],
         reduced=results,
         trajectories=None if kept is None else kept["values"],
         criterion=plan.criterion,

@@ -109,8 +109,9 @@ class AbstractBipolarHopfield(AbstractHopfield):
 
 
 def _project(rows: Float[Array, "a b"], vector: Float[Array, " b"]) -> Float[Array, " a"]:
-    # Full float32: on a GPU the default would round Ψ to ten bits.
-    return jnp.matmul(rows, vector, precision="highest")
+    # Full float32: on a GPU the default would round Ψ to ten bits. In this order a batch of
+    # vectors keeps its layout, so XLA sees equal products as equal and computes them once.
+    return jnp.matmul(vector, rows.T, precision="highest")
 
 
 def _bipolar(memories: Any) -> Float[Array, "P N"]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
@@ -50,29 +51,35 @@ class Moments(AbstractReduction):
 
     function: Measure
 
+    def __init__(self, function: Measure):
+        """`function(trial, trajectory)` gives one array."""
+        self.function = _check_function(function)
+
     def measure(self, trial: Any, trajectory: Any) -> PyTree[Array]:
         """function(trial, trajectory), one array."""
-        return self.function(trial, trajectory)
+        return _one_array(self.function(trial, trajectory))
 
     def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
         """Count, mean and the sum of squares about the mean."""
         values = np.asarray(measured)[ok].astype(float)
-        mean = values.sum(axis=0) / max(len(values), 1)
-        return {
-            "count": np.array(len(values)),
-            "mean": mean,
-            "squares": ((values - mean) ** 2).sum(axis=0),
-        }
+        with np.errstate(invalid="ignore"):  # infinite values have no variance
+            mean = np.asarray(values.sum(axis=0) / max(len(values), 1))
+            squares = np.asarray(((values - mean) ** 2).sum(axis=0))
+        return {"count": np.array(len(values)), "mean": mean, "squares": squares}
 
     def merge(self, first: Partial, second: Partial) -> Partial:
         """Chan, Golub and LeVeque's update: nothing cancels."""
         count = first["count"] + second["count"]
         share = second["count"] / max(int(count), 1)
-        shift = second["mean"] - first["mean"]
+        with np.errstate(invalid="ignore"):
+            shift = second["mean"] - first["mean"]
+            between = first["count"] * share * shift**2
+            mean = first["mean"] + share * shift
+        squares = first["squares"] + second["squares"] + between
         return {
-            "count": count,
-            "mean": first["mean"] + share * shift,
-            "squares": first["squares"] + second["squares"] + first["count"] * share * shift**2,
+            "count": np.asarray(count),
+            "mean": np.asarray(mean),
+            "squares": np.asarray(squares),
         }
 
     def finish(self, total: Partial) -> Partial:
@@ -92,8 +99,8 @@ class Moments(AbstractReduction):
 class Histogram(AbstractReduction):
     """Counts in bins of equal width over the trials that did not diverge, entry by entry.
 
-    What lies outside [low, high] is counted in the bin at that end. Results: `counts`, with the
-    bins along a last axis, and `edges`.
+    What lies outside [low, high] is counted in the bin at that end, and NaN nowhere. Results:
+    `counts`, with the bins along a last axis, and `edges`.
     """
 
     function: Measure
@@ -103,7 +110,7 @@ class Histogram(AbstractReduction):
 
     def __init__(self, function: Measure, *, low: float, high: float, bin_width: float):
         """`bin_width` is rounded so that a whole number of bins fills [low, high]."""
-        self.function = function
+        self.function = _check_function(function)
         self.low, self.high = check_number(low, "low"), check_number(high, "high")
         if self.high <= self.low:
             raise ValueError(f"Argument `high` must be above low = {low}, got {high}.")
@@ -120,23 +127,25 @@ class Histogram(AbstractReduction):
             )
 
     @property
-    def edges(self) -> Float[np.ndarray, " bins+1"]:
+    def edges(self) -> Float[np.ndarray, " ends"]:
         """The ends of the bins."""
         return np.linspace(self.low, self.high, self.num_bins + 1)
 
     def measure(self, trial: Any, trajectory: Any) -> PyTree[Array]:
         """function(trial, trajectory), one array."""
-        return self.function(trial, trajectory)
+        return _one_array(self.function(trial, trajectory))
 
     def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
         """Counts of each entry in each bin."""
         values = np.asarray(measured)[ok].astype(float)
+        values = np.nan_to_num(values, nan=np.nan, posinf=self.high, neginf=self.low)
         places = np.floor((values - self.low) * (self.num_bins / (self.high - self.low)))
-        places = np.clip(places, 0, self.num_bins - 1).astype(np.int64)
+        places = np.clip(places, 0, self.num_bins - 1)
         shape = values.shape[1:]
         size = int(np.prod(shape))
         flat = places.reshape(-1, size) + self.num_bins * np.arange(size)
-        counts = np.bincount(flat.ravel(), minlength=size * self.num_bins)
+        flat = flat[~np.isnan(flat)].astype(np.int64)
+        counts = np.bincount(flat, minlength=size * self.num_bins)
         return {"counts": counts.reshape(*shape, self.num_bins).astype(np.int64)}
 
     def merge(self, first: Partial, second: Partial) -> Partial:
@@ -156,10 +165,16 @@ class PerTrial(AbstractReduction):
 
     function: Measure
 
+    def __init__(self, function: Measure):
+        """`function(trial, trajectory)` gives an array, or a dict of arrays by name."""
+        self.function = _check_function(function)
+
     def measure(self, trial: Any, trajectory: Any) -> PyTree[Array]:
         """function(trial, trajectory), an array or a dict of arrays."""
         values = self.function(trial, trajectory)
-        return values if isinstance(values, dict) else {"values": values}
+        if not isinstance(values, dict):
+            values = {"values": values}
+        return {name: _one_array(value) for name, value in values.items()}
 
     def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
         """All of them."""
@@ -173,6 +188,30 @@ class PerTrial(AbstractReduction):
     def finish(self, total: Partial) -> Partial:
         """All of them."""
         return total
+
+
+def _check_function(function: Any) -> Measure:
+    if not callable(function):
+        raise TypeError(
+            f"Argument `function` must be a function of (trial, trajectory), got {function!r}."
+        )
+    return function
+
+
+def _one_array(value: Any) -> Array:
+    """What a user's function gave, if it is an array of numbers."""
+    try:
+        if isinstance(value, (tuple, list)):
+            raise TypeError
+        array = jnp.asarray(value)
+        if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != jnp.bool_:
+            raise TypeError
+    except (TypeError, ValueError):
+        raise TypeError(
+            "Argument `function` must give an array of numbers, given (trial, trajectory), got "
+            f"{type(value).__name__}."
+        ) from None
+    return array
 
 
 class Merger:

@@ -51,7 +51,8 @@ class Trajectory(eqx.Module):
             steps that were given up count as well.
         saved: what `save_fn` returned at `ts`, stacked; None without one.
         passage_time: the time of the first step at which `passage_fn` held, infinite if it never
-            did while the state was finite; None without one.
+            did (in a trajectory that diverged: not before the last saved time with a finite
+            state); None without one.
     """
 
     ts: Float[Array, " T"]

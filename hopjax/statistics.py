@@ -98,7 +98,9 @@ def censored_quantiles(
     times = np.asarray(times, float)
     if times.size == 0:
         return np.full(levels.shape, np.nan)
-    return np.quantile(times, levels, method="inverted_cdf")
+    # q n may be a whole number but for its rounding.
+    ranks = np.ceil(levels * times.size * (1 - 1e-12)).astype(int)
+    return np.sort(times)[np.maximum(ranks, 1) - 1]
 
 
 def histogram_quantiles(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from hopjax._checks import check_count, check_flag, check_key
+from hopjax._checks import check_count, check_flag, check_key, check_takes
 from hopjax._identity import (
     canonical,
     cell_key,
@@ -34,7 +34,6 @@ from hopjax._store import Damaged, Store, StudyError
 from hopjax._sweep import (
     OF_THE_SOLVE,
     check_names,
-    check_signature,
     check_sweep,
     float_names,
     is_traced_kind,
@@ -205,7 +204,9 @@ class Study:
         for name in OF_THE_SOLVE:
             if self._settings[name] is not None and name in names:
                 raise TypeError(f"Argument `{name}` must not be given where it is swept.")
-        check_signature(trial, [name for name in names if name not in OF_THE_SOLVE])
+        given = [name for name in names if name not in OF_THE_SOLVE]
+        right = f"a key and the swept parameters {', '.join(given)}"
+        check_takes(trial, "trial", right, None, **dict.fromkeys(given))
         self._points, self._static = points, static
         self._chunk = chunk
         self._cells = self._make_cells(chunk)
@@ -393,8 +394,8 @@ class Study:
             return self._size(index), {}
 
         jobs = (
-            Job(self._cells[place].key, self._cells[place].traced, index * self.chunk)
-            for place, index in group
+            Job(cell.key, cell.traced, index * self.chunk, f" of the cell {cell.label}")
+            for cell, index in ((self._cells[place], index) for place, index in group)
         )
         make = _OfCell(self.trial, first.static)
         yield from run_chunks(make, first.plan, jobs, self.trials, devices, sink)

@@ -13,6 +13,8 @@ from hopjax._checks import (
     check_instance,
     check_key,
     check_number,
+    check_values,
+    is_bad,
     is_traced,
 )
 from hopjax.inputs import Schedule
@@ -66,11 +68,12 @@ class Trial(eqx.Module):
             self.inputs = inputs
         else:
             self.inputs = check_array(inputs, "inputs", ("N",), finite=not is_traced(inputs))
-        self.x0 = check_array(x0, "x0", (model.memories.shape[1],), finite=False)
+        hint = "one trial; a function of the key makes many"
+        shape = ("P", "N")
+        memories = check_array(model.memories, "model.memories", shape, hint=hint, finite=False)
+        self.x0 = check_array(x0, "x0", (memories.shape[1],), hint=hint, finite=False)
         self.noise = noise
-        if not is_traced(target):
-            target = check_index(target, "target", model.memories.shape[0], "memories")
-        self.target = jnp.asarray(target, jnp.int32)
+        self.target = _check_target(target, memories.shape[0])
         self.key = None if key is None else check_key(key)
 
     def input_at(self, t: Real[ArrayLike, ""]) -> Float[Array, " N"]:
@@ -82,11 +85,25 @@ class Trial(eqx.Module):
         return self.inputs
 
 
+def _check_target(target: Any, num_memories: int) -> Int[Array, ""]:
+    if not is_traced(target):
+        target = check_index(target, "target", num_memories, "memories")
+        return jnp.asarray(target, jnp.int32)
+    if target.shape != () or not jnp.issubdtype(target.dtype, jnp.integer):
+        raise TypeError(
+            f"Argument `target` must be one integer, got dtype {target.dtype} and shape "
+            f"{target.shape}."
+        )
+    right = f"from 0 to {num_memories - 1}, as there are {num_memories} memories"
+    bad = is_bad(target, lambda index: (index >= 0) & (index < num_memories))
+    return check_values(target, bad, "target", right).astype(jnp.int32)
+
+
 class Criterion(eqx.Module):
     """When a memory counts as retrieved, and what else a trial can end in.
 
     The overlaps m that are judged are those at the end, or their means over the last `settle`
-    units of time. A trial ends in the
+    units of time that are saved. A trial ends in the
 
     - right memory: m_target > threshold;
     - mirror image of it: m_target < −threshold;
@@ -151,7 +168,9 @@ class Criterion(eqx.Module):
         if self.settle == 0:
             overlaps = trial.model.overlaps(trajectory.final_state)
             return jnp.where(trajectory.ok, overlaps, jnp.nan)
-        late = trajectory.ts >= trajectory.ts[-1] - self.settle * (1 - 1e-6)
+        ts = trajectory.ts  # in (t − settle, t]; its rounding is far below a saved interval
+        slack = 1e-3 * (ts[-1] - ts[0]) / max(len(ts) - 1, 1)
+        late = ts > ts[-1] - self.settle + jnp.minimum(slack, self.settle / 2)
         return jnp.mean(trajectory.overlaps, axis=0, where=late[:, None])
 
     def outcome(

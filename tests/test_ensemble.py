@@ -1,6 +1,6 @@
 """`solve_ensemble` against plain solves, dense NumPy loops, and statistics of its own raw data."""
 
-import hashlib
+import dataclasses
 import io
 import os
 import subprocess
@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from scipy import stats
 
 import hopjax as hj
+from hopjax.ensemble import VARIABLES
 
 KEY = jax.random.key(11)
 NUM_NEURONS, NUM_MEMORIES, DT, STEPS, CHUNK = 32, 3, 0.05, 40, 16
@@ -143,10 +144,10 @@ def results(ensemble: hj.Ensemble) -> dict[str, Any]:
     return {name: value for name, value in vars(ensemble).items() if name != "criterion"}
 
 
-def per_trial(ensemble: hj.Ensemble) -> dict[str, np.ndarray]:
+def per_trial(ensemble: hj.Ensemble) -> dict[str, Any]:
     """What is known of each trial."""
     names = ("outcome", "passage_time", "final_overlap", "final_energy", "diverged_at")
-    own = {name: getattr(ensemble, name) for name in names}
+    own: dict[str, Any] = {name: getattr(ensemble, name) for name in names}
     return own | {"trajectories": ensemble.trajectories} | ensemble.reduced["raw"]
 
 
@@ -155,11 +156,15 @@ def assert_same_bits(first: dict[str, Any], second: dict[str, Any]) -> None:
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
+def trajectories(ensemble: hj.Ensemble) -> np.ndarray:
+    assert ensemble.trajectories is not None
+    return ensemble.trajectories
+
+
 def target_overlap(ensemble: hj.Ensemble) -> np.ndarray:
     """The signed overlap with the target, (trials, T), from the raw data."""
-    assert ensemble.trajectories is not None
     targets = ensemble.reduced["raw"]["target"]
-    return np.stack([m[:, j] for m, j in zip(ensemble.trajectories, targets, strict=True)])
+    return np.stack([m[:, j] for m, j in zip(trajectories(ensemble), targets, strict=True)])
 
 
 def outcome_of(overlaps, target, threshold, mixed):
@@ -186,11 +191,21 @@ def judged_of(overlaps, criterion, dt=DT):
     return overlaps[-max(1, round(criterion.settle / dt)) :].mean(axis=0)
 
 
+def dense_energy(memories, shown, x):
+    """E(x; u) of an IDP network with its N x N matrix."""
+    saliency = memories @ shown / NUM_NEURONS
+    coupling = np.einsum("m,mi,mj->ij", saliency, memories, memories) / NUM_NEURONS
+    np.fill_diagonal(coupling, 0.0)
+    psi = np.tanh(10 * x)
+    antiderivative = (np.logaddexp(10 * x, -10 * x) - np.log(2)) / 10
+    return -psi @ coupling @ psi / 2 + x @ psi - np.sum(antiderivative)
+
+
 # --- one trial ----------------------------------------------------------------------------------
 
 
 def test_each_trial_is_a_plain_solve_with_the_documented_keys(ensemble):
-    for number in (0, 1, 15, 16, 31, 32, 39):
+    for number in (0, 1, 15, 16, 39):
         setting_key, noise_key = jax.random.split(jax.random.fold_in(KEY, number))
         trial = Setting()(setting_key)
         alone = hj.solve(
@@ -215,8 +230,9 @@ def test_each_trial_is_a_plain_solve_with_the_documented_keys(ensemble):
         assert name == outcome_of(judged, target, 0.8, 0.35)
         expected = passage_of(overlaps[:, target], CRITERION)
         assert ensemble.passage_time[number] == pytest.approx(expected, abs=1e-12)
-        energy = trial.model.energy(alone.final_state, trial.inputs.values[-1])
-        assert ensemble.final_energy[number] == pytest.approx(float(energy), abs=1e-8)
+        shown, state = np.asarray(trial.inputs.values[-1]), np.asarray(alone.final_state)
+        energy = dense_energy(np.asarray(trial.model.memories), shown, state)
+        assert ensemble.final_energy[number] == pytest.approx(energy, abs=1e-8)
 
 
 class Wave(eqx.Module):
@@ -327,7 +343,7 @@ def test_the_chunk_size_changes_rounding_only(chunk, ensemble):
     # would change overlaps by 0.1.
     tolerance = 1e-10
     other = run(chunk=chunk)
-    np.testing.assert_allclose(other.trajectories, ensemble.trajectories, atol=tolerance)
+    np.testing.assert_allclose(trajectories(other), trajectories(ensemble), atol=tolerance)
     for name in ("overlap_mean", "overlap_variance", "final_overlap"):
         np.testing.assert_allclose(getattr(other, name), getattr(ensemble, name), atol=tolerance)
     np.testing.assert_allclose(other.final_energy, ensemble.final_energy, atol=1e-8)
@@ -362,7 +378,8 @@ FLOAT32 = """
         weights = jax.random.uniform(keys[1], (2, 3), minval=0.2, maxval=3.0)
         inputs = hj.Schedule([0.0, 1.0], hj.mixture(memories, weights))
         start = jax.random.normal(keys[2], (32,))
-        noise = hj.AdditiveNoise(1.0)
+        loud = jax.random.uniform(jax.random.fold_in(key, 0)) < 0.1
+        noise = hj.AdditiveNoise(jnp.where(loud, 3e38, 1.0))
         return hj.Trial(hj.IDPHopfield(memories), inputs, start, noise, target=1)
 
     def final_state(trial, trajectory):
@@ -375,11 +392,16 @@ FLOAT32 = """
     )
     assert ensemble.trajectories.dtype == np.float32
     assert ensemble.overlap_mean.dtype == np.float64
-    assert ensemble.counts["diverged"] == 0
     assert sum(ensemble.counts[name] > 0 for name in ("right", "mirror", "wrong")) == 3
     raw = abs(ensemble.trajectories[:, :, 1].astype(float))
-    np.testing.assert_allclose(ensemble.overlap_mean, raw.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(ensemble.overlap_variance, raw.var(axis=0, ddof=1), rtol=1e-9)
+    well = np.isfinite(raw).all(axis=1)
+    np.testing.assert_array_equal(ensemble.diverged, np.flatnonzero(~well))
+    assert 0 < len(ensemble.diverged) < 20
+    first = np.argmax(np.isnan(raw[~well]), axis=1)
+    np.testing.assert_array_equal(ensemble.diverged_at[~well], ensemble.ts[first])
+    np.testing.assert_allclose(ensemble.overlap_mean, raw[well].mean(axis=0), rtol=1e-12)
+    variance = raw[well].var(axis=0, ddof=1)
+    np.testing.assert_allclose(ensemble.overlap_variance, variance, rtol=1e-9)
     passages = [next((k * 0.05 for k in range(41) if row[k] > 0.9), np.inf) for row in raw]
     np.testing.assert_allclose(ensemble.passage_time, passages, atol=1e-12)
     setting_key, noise_key = jax.random.split(jax.random.fold_in(KEY, 20))
@@ -396,24 +418,50 @@ FLOAT32 = """
 """
 
 
+def in_float32(script: str, devices: int) -> str:
+    """What a script prints in an interpreter of its own, which stays quiet otherwise."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_ENABLE_X64": "0"},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
 @pytest.mark.slow
 def test_float32_on_one_two_and_four_devices_is_the_same_bits():
-    digests = set()
-    for devices in (1, 2, 4):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", textwrap.dedent(FLOAT32)],
-            env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_ENABLE_X64": "0"},
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        count, digest = done.stdout.split()
-        assert int(count) == devices
-        digests.add(digest)
-    assert len(digests) == 1
-    assert digests != {hashlib.sha256().hexdigest()}
+    printed = [in_float32(FLOAT32, devices).split() for devices in (1, 2, 4)]
+    assert [int(count) for count, _ in printed] == [1, 2, 4]
+    assert len({digest for _, digest in printed}) == 1
+
+
+REFUSED = """
+    import jax
+    import jax.numpy as jnp
+
+    import hopjax as hj
+
+    def trial(key):
+        strength = jnp.where(jax.random.uniform(key) < 0.1, -1.0, 1.0)
+        model = hj.IDPHopfield(jnp.ones((1, 4)))
+        return hj.Trial(model, jnp.ones(4), jnp.ones(4), hj.AdditiveNoise(strength))
+
+    try:
+        hj.solve_ensemble(trial, trials=64, key=jax.random.key(1), t1=0.2, dt=0.1, chunk=16)
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_refused_value_leaves_nothing_to_be_raised_at_exit(devices):
+    assert in_float32(REFUSED, devices) == "Argument `strength` must be zero or positive.\n"
 
 
 # --- statistics against the raw data -------------------------------------------------------------
@@ -449,7 +497,7 @@ def test_quantile_bands_are_exact_to_one_bin(large):
 
 def test_outcomes_are_counted_and_every_one_occurs(large):
     targets = large.reduced["raw"]["target"]
-    judged = [judged_of(m, CRITERION) for m in large.trajectories]
+    judged = [judged_of(m, CRITERION) for m in trajectories(large)]
     names = [outcome_of(m, j, 0.8, 0.35) for m, j in zip(judged, targets, strict=True)]
     assert [large.OUTCOMES[code] for code in large.outcome] == names
     assert large.counts == {name: names.count(name) for name in large.OUTCOMES}
@@ -490,16 +538,11 @@ def test_passages_are_those_of_every_step_and_never_dropped(large):
     np.testing.assert_allclose(large.passed, share, atol=1e-12)
 
 
-def test_final_energies_against_the_dense_formula(ensemble):
-    data = ensemble.reduced["raw"]
-    for number, energy in enumerate(ensemble.final_energy):
-        memories, shown, x = (data[name][number] for name in ("memories", "shown", "state"))
-        saliency = memories @ shown / NUM_NEURONS
-        coupling = np.einsum("m,mi,mj->ij", saliency, memories, memories) / NUM_NEURONS
-        np.fill_diagonal(coupling, 0.0)
-        psi = np.tanh(10 * x)
-        potential = x @ psi - np.sum(np.logaddexp(10 * x, -10 * x) - np.log(2)) / 10
-        assert energy == pytest.approx(-psi @ coupling @ psi / 2 + potential, abs=1e-9)
+def test_final_energies_against_the_dense_formula(large):
+    data = large.reduced["raw"]
+    for number in range(0, 320, 10):
+        parts = (data[name][number] for name in ("memories", "shown", "state"))
+        assert large.final_energy[number] == pytest.approx(dense_energy(*parts), abs=1e-9)
 
 
 def test_reductions_of_the_users_own(large):
@@ -534,29 +577,36 @@ def test_repr_tells_what_was_found(ensemble):
 
 
 def test_variables_carry_labels_for_every_axis(ensemble):
-    sizes: dict[str, int] = {}
     variables = ensemble.variables([0.1, 0.5, 0.9])
+    sizes = {"trial": 40, "time": STEPS + 1, "quantile": 3, "outcome_name": 6}
     for name, (dims, values, about) in variables.items():
-        assert values.shape == tuple(sizes.setdefault(d, n) for d, n in zip(dims, values.shape))  # noqa: B905
-        assert len(dims) == values.ndim, name
+        assert len(dims) == values.ndim == len(set(dims)), name
         assert about
-    assert (sizes["trial"], sizes["time"], sizes["quantile"], sizes["outcome_name"]) == (
-        *(40, STEPS + 1, 3, 6),
-    )
+        for axis, size in zip(dims, values.shape, strict=True):
+            assert sizes.get(axis, size) == size, name
+    for name in ("outcome", "passage_time", "final_energy", "overlap_mean", "passed"):
+        np.testing.assert_array_equal(variables[name].values, getattr(ensemble, name))
     own = variables["raw_state"].values
     np.testing.assert_array_equal(own, ensemble.reduced["raw"]["state"])
-    np.testing.assert_array_equal(
-        variables["passage_quantile"].values, ensemble.passage_quantiles([0.1, 0.5, 0.9])
-    )
+    medians = variables["passage_quantile"].values, variables["overlap_quantile"].values
+    np.testing.assert_array_equal(medians[0], ensemble.passage_quantiles([0.1, 0.5, 0.9]))
+    np.testing.assert_array_equal(medians[1], ensemble.overlap_quantiles([0.1, 0.5, 0.9]))
+
+
+def test_a_reduction_in_the_way_of_our_own_results_is_refused():
+    first = dataclasses.replace(run(reductions={}, trials=8, trajectories=False), reduced={})
+    table = first.variables([0.5])
+    assert {*table, *(dim for variable in table.values() for dim in variable.dims)} <= {*VARIABLES}
+    for name in ("final", "outcome", "passage_time", "time", "retrieved_low", "overlap"):
+        with pytest.raises(ValueError, match=f"`reductions` must .* got '{name}'"):
+            run(reductions={name: hj.PerTrial(raw)})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mirror", [True, False])
-@pytest.mark.parametrize(("settle", "since"), [(0.0, 0.0), (0.0, 0.55), (0.6, 0.0), (2.0, 1.95)])
+@pytest.mark.parametrize(("settle", "since"), [(0.0, 0.0), (0.0, 0.55), (0.6, 0.0), (1.95, 1.95)])
 def test_every_criterion_against_the_raw_data(mirror, settle, since):
     criterion = hj.Criterion(0.75, settle=settle, since=since, mirror=mirror)
-    if settle == 2.0:
-        criterion = eqx.tree_at(lambda c: c.settle, criterion, 1.95)
     ensemble = run(criterion=criterion, trials=64)
     overlaps = target_overlap(ensemble)
     expected = [passage_of(row, criterion) for row in overlaps]
@@ -564,7 +614,7 @@ def test_every_criterion_against_the_raw_data(mirror, settle, since):
     strength = abs(overlaps) if mirror else overlaps
     np.testing.assert_allclose(ensemble.overlap_mean, strength.mean(axis=0), atol=EXACT)
     assert ensemble.edges[0] == (0 if mirror else -1)
-    judged = [judged_of(m, criterion) for m in ensemble.trajectories]
+    judged = [judged_of(m, criterion) for m in trajectories(ensemble)]
     targets = ensemble.reduced["raw"]["target"]
     names = [outcome_of(m, j, 0.75, 0.3) for m, j in zip(judged, targets, strict=True)]
     assert [ensemble.OUTCOMES[code] for code in ensemble.outcome] == names
@@ -573,44 +623,46 @@ def test_every_criterion_against_the_raw_data(mirror, settle, since):
 # --- the criterion ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("overlaps", "ok", "name"),
-    [
-        ([0.95, 0.1, 0.1], True, "right"),
-        ([-0.95, 0.1, 0.1], True, "mirror"),
-        ([0.1, 0.95, 0.1], True, "wrong"),
-        ([0.1, -0.95, 0.1], True, "wrong"),
-        ([0.92, 0.95, 0.1], True, "wrong"),  # both above: the stronger one counts
-        ([0.95, 0.95, 0.1], True, "right"),
-        ([0.5, -0.5, 0.1], True, "mixture"),
-        ([0.1, -0.5, 0.5], True, "mixture"),
-        ([0.9, 0.31, 0.0], True, "mixture"),  # at the threshold is not above it
-        ([0.9, 0.3, 0.0], True, "none"),
-        ([0.0, 0.0, 0.0], True, "none"),
-        ([0.95, 0.1, 0.1], False, "diverged"),
-        ([np.nan, np.nan, np.nan], False, "diverged"),
-    ],
-)
-def test_outcomes_by_hand(overlaps, ok, name):
-    code = hj.Criterion().outcome(jnp.array(overlaps), jnp.array(0), jnp.array(ok))
-    assert hj.Ensemble.OUTCOMES[code] == name
+OUTCOMES_BY_HAND = [
+    ([0.95, 0.1, 0.1], True, "right"),
+    ([-0.95, 0.1, 0.1], True, "mirror"),
+    ([0.1, 0.95, 0.1], True, "wrong"),
+    ([0.1, -0.95, 0.1], True, "wrong"),
+    ([0.92, 0.95, 0.1], True, "wrong"),  # both above: the stronger one counts
+    ([0.95, 0.95, 0.1], True, "right"),
+    ([0.5, -0.5, 0.1], True, "mixture"),
+    ([0.1, -0.5, 0.5], True, "mixture"),
+    ([0.9, 0.31, 0.0], True, "mixture"),  # at the threshold is not above it
+    ([0.9, 0.3, 0.0], True, "none"),
+    ([0.0, 0.0, 0.0], True, "none"),
+    ([0.95, 0.1, 0.1], False, "diverged"),
+    ([np.nan, np.nan, np.nan], False, "diverged"),
+]
+
+
+def outcomes(overlaps, targets, ok):
+    code = jax.jit(jax.vmap(hj.Criterion(0.9, mixed=0.3).outcome))
+    codes = np.asarray(code(np.array(overlaps), np.array(targets), np.array(ok)))
+    return [hj.Ensemble.OUTCOMES[code] for code in codes]
+
+
+def test_outcomes_by_hand():
+    overlaps, ok, names = zip(*OUTCOMES_BY_HAND, strict=True)
+    assert outcomes(overlaps, [0] * len(ok), ok) == list(names)
 
 
 def test_outcomes_against_a_loop_over_random_overlaps():
     # On a coarse grid, where ties and values at a threshold are common.
-    overlaps = RANDOM.integers(-10, 11, (3000, 3)) / 10 * RANDOM.choice([0.3, 1.0], (3000, 3))
+    overlaps = RANDOM.integers(-10, 11, (3000, 3)) / 10
+    overlaps *= RANDOM.choice([0.3, 1.0], (3000, 3))
     targets = RANDOM.integers(0, 3, 3000)
-    criterion = hj.Criterion(0.8, mixed=0.3)
-    codes = jax.jit(jax.vmap(lambda m, j: criterion.outcome(m, j, jnp.array(True))))(
-        overlaps, targets
-    )
-    names = [outcome_of(m, j, 0.8, 0.3) for m, j in zip(overlaps, targets, strict=True)]
-    assert [hj.Ensemble.OUTCOMES[code] for code in np.asarray(codes)] == names
+    names = [outcome_of(m, j, 0.9, 0.3) for m, j in zip(overlaps, targets, strict=True)]
+    assert outcomes(overlaps, targets, [True] * 3000) == names
     assert len(set(names)) == 5
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(("t1", "dt"), [(20.0, 0.01), (100.0, 0.05), (30.0, 0.1)])
+@pytest.mark.parametrize(("t1", "dt"), [(20.0, 0.01), (100.0, 0.05)])
 def test_the_samples_that_decide_are_those_of_the_last_interval(t1, dt, dtype):
     # In float32 20 − 0.5 < 19.5: of the overlaps 0, 1, 2, ... the last 50, not 51, are averaged.
     ts = np.arange(round(t1 / dt) + 1)
@@ -635,9 +687,8 @@ def test_float32_memories_make_all_float32_and_times_on_the_grid_keep_their_step
     trial = hj.Trial(hj.IDPHopfield(memories), 3 * MEMORIES[0], 3 * MEMORIES[0], noise)
     changes: dict[str, Any] = {"dt": 0.01, "t1": 0.5, "save_every": 0.01, "reductions": {}}
     ensemble = run(trial, trials=4, criterion=hj.Criterion(0.5, since=0.18), **changes)
-    assert ensemble.trajectories is not None
-    assert ensemble.trajectories.dtype == np.float32
-    assert (ensemble.trajectories[:, :, 0] > 0.5).all()
+    assert trajectories(ensemble).dtype == np.float32
+    assert (trajectories(ensemble)[:, :, 0] > 0.5).all()
     np.testing.assert_array_equal(ensemble.passage_time, 0)
     assert np.isfinite(ensemble.final_energy).all()
 
@@ -761,8 +812,7 @@ def test_a_key_in_the_trial_is_the_noise_of_all():
         noise=hj.AdditiveNoise(1.0),
         key=KEY,
     )
-    assert ensemble.trajectories is not None
-    for overlaps in ensemble.trajectories:
+    for overlaps in trajectories(ensemble):
         np.testing.assert_allclose(overlaps, alone.overlaps, atol=1e-10)
 
 
@@ -800,10 +850,10 @@ class Noiseless(eqx.Module):
 def test_a_bad_value_of_one_trial_is_one_line():
     bad = Setting(negative=0.02)
     bad(KEY)  # not what is looked at before
-    with pytest.raises(ValueError, match="`strength` must be zero or positive") as caught:
+    with pytest.raises(ValueError, match="`strength`") as caught:
         run(bad, trials=320)
-    assert "\n" not in str(caught.value)
-    assert caught.value.__cause__ is None
+    message = "Argument `strength` must be zero or positive, which it is not in trial 59."
+    assert str(caught.value) == message
     run()  # and all goes on
 
 

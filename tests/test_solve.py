@@ -405,6 +405,122 @@ def test_implicit_solvers_work_with_fixed_steps_and_tolerances():
     np.testing.assert_allclose(solve(SMOOTH, solver=solver).final_state, fine, atol=1e-5)
 
 
+# --- first passages ------------------------------------------------------------------------------
+
+
+class Above(eqx.Module):
+    """Whether the overlap with the first memory is above a threshold, from a time on."""
+
+    threshold: Float[Array, ""]
+    since: Float[Array, ""]
+
+    def __call__(self, t, overlaps):
+        return (overlaps[0] > self.threshold) & (t >= self.since)
+
+
+def passage(trajectory: hj.Trajectory) -> float:
+    assert trajectory.passage_time is not None
+    return float(trajectory.passage_time)
+
+
+def rotating(t):
+    return jnp.cos(3 * t) * VALUES[0]
+
+
+PASSAGES = [
+    (SCHEDULE, hj.AdditiveNoise(1.0), None),
+    (rotating, None, dfx.Heun()),
+    pytest.param(SCHEDULE, hj.AdditiveNoise(1.0), dfx.ShARK(), marks=pytest.mark.slow),
+    pytest.param(SCHEDULE, None, dfx.ReversibleHeun(), marks=pytest.mark.slow),
+    pytest.param(rotating, hj.AdditiveNoise(1.0, "tree"), None, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("inputs", "noise", "solver"), PASSAGES)
+def test_first_passage_is_that_of_every_step(inputs, noise, solver):
+    model = hj.IDPHopfield(MEMORIES)
+
+    def run(threshold, since, **saving):
+        condition = Above(jnp.asarray(threshold), jnp.asarray(since))
+        options: dict[str, Any] = dict(inputs=inputs, noise=noise, key=KEY, solver=solver)
+        return solve(model, **options, t1=1.7, passage_fn=condition, **saving)
+
+    full = run(2.0, 0.0, save_every=0.01)
+    assert passage(full) == np.inf
+    overlap, steps = np.asarray(full.overlaps[:, 0]), np.arange(171)
+    found, coarse = set(), full
+    for threshold in np.append(
+        np.quantile(overlap, [0.052, 0.523, 0.914, 0.999]), overlap[0] - 0.1
+    ):
+        for since in (0.0, 0.5, 1.7):
+            hits = [s for s in steps if overlap[s] > threshold and s >= round(since / 0.01)]
+            coarse = run(threshold, since, save_every=0.5)
+            expected = hits[0] * 0.01 if hits else np.inf
+            assert passage(coarse) == pytest.approx(expected, abs=1e-12)
+            found.add(expected)
+    assert {0.0, 0.5} <= found
+    assert len(found) > 4
+    # Looking changes nothing.
+    np.testing.assert_allclose(coarse.final_state, full.final_state, atol=1e-9)
+
+
+def test_a_state_that_blew_up_passes_nothing():
+    class Since(eqx.Module):
+        when: Float[Array, ""]
+
+        def __call__(self, t, overlaps):
+            return t >= self.when
+
+    model = Probe(lambda t, x, drive: x**3)
+    for when, expected in [(0.3, 0.3), (0.0, 0.0), (0.7, np.inf), (5.0, np.inf)]:
+        trajectory = solve(
+            model,
+            jnp.zeros(2),
+            jnp.ones(2),
+            save_every=0.1,
+            throw=False,
+            passage_fn=Since(jnp.asarray(when)),
+        )
+        assert trajectory.diverged_at == pytest.approx(0.6)
+        assert passage(trajectory) == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_first_passages_under_transformations():
+    condition = Above(jnp.asarray(0.3), jnp.asarray(0.2))
+
+    def run(sigma, key, passage_fn=condition, **options):
+        noise = hj.AdditiveNoise(sigma)
+        return solve(SMOOTH, noise=noise, key=key, passage_fn=passage_fn, **options)
+
+    keys = jax.random.split(KEY, 4)
+    together = jax.jit(jax.vmap(run, (None, 0)))(0.8, keys)
+    alone = [passage(run(0.8, key)) for key in keys]
+    np.testing.assert_allclose(together.passage_time, alone, atol=1e-12)
+
+    def loss(sigma, passage_fn, **options):
+        return jnp.mean(run(sigma, KEY, passage_fn, **options).overlaps)
+
+    for differentiate in (
+        jax.grad,
+        lambda f: lambda s: jax.jvp(lambda s: f(s, adjoint=dfx.ForwardMode()), (s,), (1.0,))[1],
+    ):
+        with_it = differentiate(lambda s, **options: loss(s, condition, **options))(0.8)
+        without = differentiate(lambda s, **options: loss(s, None, **options))(0.8)
+        np.testing.assert_allclose(with_it, without, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_first_passages_of_adaptive_steps():
+    controller = dfx.PIDController(rtol=1e-6, atol=1e-6)
+    options: dict[str, Any] = dict(x0=-X0, passage_fn=Above(jnp.asarray(0.2), jnp.asarray(0.2)))
+    adaptive = solve(SMOOTH, stepsize_controller=controller, **options)
+    fine = solve(SMOOTH, dt=0.001, solver=dfx.Heun(), **options)
+    # Noted at the end of the step in which it happened.
+    assert np.isfinite(passage(fine))
+    assert -0.002 < passage(adaptive) - passage(fine) < 0.3
+
+
 # --- transformations -----------------------------------------------------------------------------
 
 

@@ -77,6 +77,76 @@ def short(t, x):
     return x[:3]
 
 
+def trial(**changes: Any) -> hj.Trial:
+    """A correct trial, but for the changes."""
+    right: dict[str, Any] = {
+        "model": hj.IDPHopfield(MEMORIES),
+        "inputs": MEMORIES[0],
+        "x0": np.ones(8),
+        "noise": hj.AdditiveNoise(0.5),
+    }
+    return hj.Trial(**(right | changes))
+
+
+def ensemble(shown: Any = None, **changes: Any) -> hj.Ensemble:
+    """A correct call, but for the changes."""
+    right: dict[str, Any] = {"trials": 4, "key": KEY, "t1": 0.2, "dt": 0.1}
+    return hj.solve_ensemble(trial() if shown is None else shown, **(right | changes))
+
+
+def measured(reduction: hj.AbstractReduction) -> Any:
+    """What a reduction makes of one trial."""
+    end, ok = jnp.ones(8), jnp.array(True)
+    return reduction.measure(
+        trial(), hj.Trajectory(jnp.zeros(1), jnp.ones((1, 2)), end, ok, jnp.array(INF))
+    )
+
+
+def histogram(**changes: Any) -> hj.Histogram:
+    right: dict[str, Any] = {"function": is_fine, "low": 0.0, "high": 1.0, "bin_width": 0.1}
+    return hj.Histogram(**(right | changes))
+
+
+def is_fine(trial, trajectory):
+    return trajectory.ok
+
+
+def pair(trial, trajectory):
+    return trajectory.ok, trajectory.ok
+
+
+def named(trial, trajectory):
+    return {"ok": trajectory.ok}
+
+
+def no_value(trial, trajectory):
+    return None
+
+
+def model_of_key(key):
+    return hj.IDPHopfield(MEMORIES)
+
+
+def no_key():
+    return trial()
+
+
+def overlap_itself(t, overlaps):
+    return overlaps[0]
+
+
+def each_memory(t, overlaps):
+    return overlaps > 0
+
+
+def broken_condition(t, overlaps):
+    raise KeyError("threshold")
+
+
+def two_conditions(t, overlaps):
+    return overlaps[0] > 0, overlaps[1] > 0
+
+
 def found() -> theory.Equilibrium:
     return theory.find_memory(hj.IDPHopfield(MEMORIES), MEMORIES[0], 0)
 
@@ -215,6 +285,22 @@ CASES = {
     "save_every 0": Case(lambda: solve(save_every=0), ValueError, "save_every", "0.0"),
     "save_every beyond t1": Case(lambda: solve(save_every=2.0), ValueError, "save_every", "2"),
     "save_fn not callable": Case(lambda: solve(save_fn="state"), TypeError, "save_fn", "'state'"),
+    "passage_fn not callable": Case(lambda: solve(passage_fn=0.9), TypeError, "passage_fn", "0.9"),
+    "passage_fn a number": Case(
+        lambda: solve(passage_fn=overlap_itself), TypeError, "passage_fn", "float64"
+    ),
+    "passage_fn per memory": Case(
+        lambda: solve(passage_fn=each_memory), TypeError, "passage_fn", "(2,)"
+    ),
+    "passage_fn of two": Case(
+        lambda: solve(passage_fn=two_conditions), TypeError, "passage_fn", "bool"
+    ),
+    "passage_fn that fails": Case(
+        lambda: solve(passage_fn=broken_condition), TypeError, "passage_fn", "KeyError: 'threshold'"
+    ),
+    "passage_fn of no time": Case(
+        lambda: solve(passage_fn=forgetful_input), TypeError, "passage_fn", "forgetful_input"
+    ),
     # inputs
     "inputs too short": Case(lambda: solve(inputs=np.ones(7)), ValueError, "inputs", "(7,)"),
     "inputs batched": Case(lambda: solve(inputs=np.ones((3, 8))), ValueError, "inputs", "(3, 8)"),
@@ -373,6 +459,193 @@ CASES = {
         "adjoint",
         "RecursiveCheckpointAdjoint",
     ),
+    # Trial
+    "model of a trial": Case(lambda: trial(model=MEMORIES), TypeError, "model", "(2, 8)"),
+    "model of a trial a class": Case(
+        lambda: trial(model=hj.IDPHopfield), TypeError, "model", "the class IDPHopfield"
+    ),
+    "model of a trial batched": Case(
+        lambda: trial(model=jax.vmap(hj.IDPHopfield)(np.stack(3 * [MEMORIES]))),
+        ValueError,
+        "model.memories",
+        "(3, 2, 8)",
+    ),
+    "inputs of a trial a string": Case(lambda: trial(inputs="u"), TypeError, "inputs", "'u'"),
+    "inputs of a trial None": Case(lambda: trial(inputs=None), TypeError, "inputs", "None"),
+    "inputs of a trial NaN": Case(
+        lambda: trial(inputs=np.full(8, NAN)), ValueError, "inputs", "nan"
+    ),
+    "inputs of a trial batched": Case(
+        lambda: trial(inputs=np.ones((3, 8))), ValueError, "inputs", "(3, 8)"
+    ),
+    "inputs of a trial too short": Case(
+        lambda: ensemble(trial(inputs=np.ones(7))), ValueError, "inputs", "(7,)"
+    ),
+    "inputs of a trial for other neurons": Case(
+        lambda: ensemble(trial(inputs=schedule([0.0], np.ones((1, 9))))),
+        ValueError,
+        "inputs",
+        "(1, 9)",
+    ),
+    "onsets of a trial off the grid": Case(
+        lambda: ensemble(trial(inputs=schedule([0.0, 0.15]))), ValueError, "onsets", "0.15"
+    ),
+    "x0 of a trial too short": Case(lambda: trial(x0=np.ones(7)), ValueError, "x0", "(7,)"),
+    "x0 of a trial batched": Case(lambda: trial(x0=np.ones((3, 8))), ValueError, "x0", "(3, 8)"),
+    "x0 of a trial a string": Case(lambda: trial(x0="random"), TypeError, "x0", "'random'"),
+    "noise of a trial a number": Case(lambda: trial(noise=8.0), TypeError, "noise", "8.0"),
+    "noise of a trial a class": Case(
+        lambda: trial(noise=hj.AdditiveNoise), TypeError, "noise", "the class AdditiveNoise"
+    ),
+    "target beyond the memories": Case(lambda: trial(target=2), ValueError, "target", "got 2"),
+    "target negative": Case(lambda: trial(target=-1), ValueError, "target", "-1"),
+    "target not whole": Case(lambda: trial(target=0.0), TypeError, "target", "0.0"),
+    "target a flag": Case(lambda: trial(target=True), TypeError, "target", "True"),
+    "target a pattern": Case(lambda: trial(target=MEMORIES[0]), TypeError, "target", "(8,)"),
+    "key of a trial an integer": Case(lambda: trial(key=0), TypeError, "key", "0 (int)"),
+    "key of a trial batched": Case(
+        lambda: trial(key=jax.random.split(KEY, 3)), ValueError, "key", "(3,)"
+    ),
+    # Criterion
+    "threshold 0": Case(lambda: hj.Criterion(0.0), ValueError, "threshold", "0.0"),
+    "threshold a string": Case(lambda: hj.Criterion("high"), TypeError, "threshold", "'high'"),
+    "threshold NaN": Case(lambda: hj.Criterion(NAN), ValueError, "threshold", "nan"),
+    "mixed negative": Case(lambda: hj.Criterion(mixed=-0.3), ValueError, "mixed", "-0.3"),
+    "mixed above the threshold": Case(
+        lambda: hj.Criterion(0.5, mixed=0.6), ValueError, "mixed", "0.6"
+    ),
+    "settle negative": Case(lambda: hj.Criterion(settle=-1), ValueError, "settle", "-1"),
+    "settle a list": Case(lambda: hj.Criterion(settle=[1.0]), TypeError, "settle", "[1.0]"),
+    "settle traced": Case(
+        lambda: jax.jit(lambda s: hj.Criterion(settle=s).settle)(1.0),
+        TypeError,
+        "settle",
+        "traced",
+    ),
+    "settle beyond the end": Case(
+        lambda: ensemble(criterion=hj.Criterion(settle=0.3)), ValueError, "settle", "0.3"
+    ),
+    "since negative": Case(lambda: hj.Criterion(since=-0.1), ValueError, "since", "-0.1"),
+    "since infinite": Case(lambda: hj.Criterion(since=INF), ValueError, "since", "inf"),
+    "since the end": Case(
+        lambda: ensemble(criterion=hj.Criterion(since=0.2)), ValueError, "since", "0.2"
+    ),
+    "mirror an integer": Case(lambda: hj.Criterion(mirror=1), TypeError, "mirror", "1 (int)"),
+    # solve_ensemble
+    "trial a model": Case(
+        lambda: ensemble(hj.IDPHopfield(MEMORIES)), TypeError, "trial", "IDPHopfield"
+    ),
+    "trial a function that makes something else": Case(
+        lambda: ensemble(model_of_key), TypeError, "trial", "IDPHopfield"
+    ),
+    "trial a function of nothing": Case(lambda: ensemble(no_key), TypeError, "trial", "no_key"),
+    "trial a class": Case(lambda: ensemble(hj.Trial), TypeError, "trial", "the class Trial"),
+    "trials 0": Case(lambda: ensemble(trials=0), ValueError, "trials", "0"),
+    "trials not whole": Case(lambda: ensemble(trials=1e3), TypeError, "trials", "1000.0"),
+    "trials a flag": Case(lambda: ensemble(trials=True), TypeError, "trials", "True"),
+    "key of an ensemble": Case(lambda: ensemble(key=0), TypeError, "key", "0 (int)"),
+    "key of an ensemble, many": Case(
+        lambda: ensemble(key=jax.random.split(KEY, 4)), ValueError, "key", "(4,)"
+    ),
+    "key of an ensemble, another generator": Case(
+        lambda: ensemble(key=jax.random.key(0, impl="rbg")), ValueError, "key", "rbg"
+    ),
+    "t1 of an ensemble": Case(lambda: ensemble(t1=0.25), ValueError, "t1", "0.25"),
+    "dt of an ensemble": Case(lambda: ensemble(dt=0.0), ValueError, "dt", "0.0"),
+    "save_every of an ensemble": Case(
+        lambda: ensemble(save_every=0.15), ValueError, "save_every", "0.15"
+    ),
+    "save_every of an ensemble 0": Case(
+        lambda: ensemble(save_every=0), ValueError, "save_every", "0.0"
+    ),
+    "criterion a threshold": Case(lambda: ensemble(criterion=0.9), TypeError, "criterion", "0.9"),
+    "criterion a class": Case(
+        lambda: ensemble(criterion=hj.Criterion), TypeError, "criterion", "the class Criterion"
+    ),
+    "reductions a list": Case(
+        lambda: ensemble(reductions=[hj.Moments(is_fine)]), TypeError, "reductions", "Moments"
+    ),
+    "reductions without a name": Case(
+        lambda: ensemble(reductions=hj.Moments(is_fine)), TypeError, "reductions", "Moments"
+    ),
+    "reductions a function": Case(
+        lambda: ensemble(reductions={"mine": is_fine}), TypeError, "reductions['mine']", "is_fine"
+    ),
+    "reductions a class": Case(
+        lambda: ensemble(reductions={"mine": hj.Moments}),
+        TypeError,
+        "reductions['mine']",
+        "the class Moments",
+    ),
+    "reductions of an own name": Case(
+        lambda: ensemble(reductions={"overlap": hj.Moments(is_fine)}),
+        ValueError,
+        "reductions",
+        "'overlap'",
+    ),
+    "reductions of no identifier": Case(
+        lambda: ensemble(reductions={"my own": hj.Moments(is_fine)}),
+        ValueError,
+        "reductions",
+        "'my own'",
+    ),
+    "trajectories an integer": Case(
+        lambda: ensemble(trajectories=1), TypeError, "trajectories", "1 (int)"
+    ),
+    "trajectories beyond max_bytes": Case(
+        lambda: ensemble(trajectories=True, max_bytes=100), ValueError, "trajectories", "(4, 3, 2)"
+    ),
+    "max_bytes a string": Case(
+        lambda: ensemble(max_bytes="1 GB"), TypeError, "max_bytes", "'1 GB'"
+    ),
+    "max_bytes 0": Case(lambda: ensemble(max_bytes=0), ValueError, "max_bytes", "0"),
+    "chunk 0": Case(lambda: ensemble(chunk=0), ValueError, "chunk", "0"),
+    "chunk not whole": Case(lambda: ensemble(chunk=2.5), TypeError, "chunk", "2.5"),
+    "devices none": Case(lambda: ensemble(devices=[]), ValueError, "devices", "[]"),
+    "devices a number": Case(lambda: ensemble(devices=2), TypeError, "devices", "2"),
+    "devices one": Case(
+        lambda: ensemble(devices=jax.devices()[0]), TypeError, "devices", "CpuDevice"
+    ),
+    "devices names": Case(lambda: ensemble(devices=["cpu"]), ValueError, "devices", "'cpu'"),
+    "devices one twice": Case(
+        lambda: ensemble(devices=2 * jax.devices()[:1]), ValueError, "devices", "CpuDevice"
+    ),
+    "solver of an ensemble": Case(lambda: ensemble(solver="euler"), TypeError, "solver", "'euler'"),
+    "steps of an ensemble": Case(
+        lambda: ensemble(stepsize_controller=PID),
+        ValueError,
+        "stepsize_controller",
+        "PIDController",
+    ),
+    "progress an integer": Case(lambda: ensemble(progress=1), TypeError, "progress", "1 (int)"),
+    # reductions
+    "function of moments": Case(lambda: hj.Moments("mean"), TypeError, "function", "'mean'"),
+    "function of a histogram": Case(
+        lambda: histogram(function=None), TypeError, "function", "None"
+    ),
+    "function per trial": Case(lambda: hj.PerTrial(0.5), TypeError, "function", "0.5"),
+    "function of moments, a dict": Case(
+        lambda: measured(hj.Moments(named)), TypeError, "function", "dict"
+    ),
+    "function of a histogram, a dict": Case(
+        lambda: measured(histogram(function=named)), TypeError, "function", "dict"
+    ),
+    "function per trial, a tuple": Case(
+        lambda: measured(hj.PerTrial(pair)), TypeError, "function", "tuple"
+    ),
+    "function per trial, nothing": Case(
+        lambda: measured(hj.PerTrial(no_value)), TypeError, "function", "None"
+    ),
+    "low a string": Case(lambda: histogram(low="0"), TypeError, "low", "'0'"),
+    "low infinite": Case(lambda: histogram(low=-INF), ValueError, "low", "-inf"),
+    "high below low": Case(lambda: histogram(high=-1.0), ValueError, "high", "-1"),
+    "high NaN": Case(lambda: histogram(high=NAN), ValueError, "high", "nan"),
+    "bin_width 0": Case(lambda: histogram(bin_width=0), ValueError, "bin_width", "0.0"),
+    "bin_width beyond the range": Case(
+        lambda: histogram(bin_width=1.5), ValueError, "bin_width", "1.5"
+    ),
+    "bin_width too fine": Case(lambda: histogram(bin_width=1e-9), ValueError, "bin_width", "1e-09"),
+    "bin_width a list": Case(lambda: histogram(bin_width=[0.1]), TypeError, "bin_width", "[0.1]"),
     # theory: the closed forms
     "activation of an amplitude": Case(
         lambda: theory.equilibrium_amplitude(3.0, jnp.tanh), TypeError, "activation", "tanh"
@@ -781,6 +1054,13 @@ def test_wrong_shapes_are_refused_while_tracing():
 
 
 TRACED = {
+    "target beyond the memories": (
+        lambda target: trial(target=target).target,
+        1,
+        2,
+        "`target` must be",
+    ),
+    "target negative": (lambda target: trial(target=target).target, 0, -1, "`target` must be"),
     "memories with 0": (
         lambda memories: hj.IDPHopfield(memories).memories,
         MEMORIES,
