@@ -53,7 +53,7 @@ class Experiment:
     compute: Callable[[bool], dict[str, Any]]
     draw: dict[str, Callable[[dict[str, Any]], Figure]]  # by file name
     claims: Callable[[dict[str, Any]], list[Claim]]
-    source: str = "paper"  # whose claims they are: of the paper, or of the noise theory here
+    source: str = "paper"  # whose claims they are: of the paper, the noise theory or studies here
     animate: dict[str, Callable[[dict[str, Any]], FuncAnimation]] = field(default_factory=dict)
 
     @property
@@ -74,7 +74,7 @@ class Experiment:
             start = time.perf_counter()
             numbers = {"full": full} | self.compute(full)
             numbers["seconds"] = round(time.perf_counter() - start, 1)
-            numbers["versions"] = _versions()
+            numbers["versions"] = versions()
             write_json(path, numbers)
         with plotting.style():
             for name, draw in self.draw.items():
@@ -206,7 +206,8 @@ def number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what the numbers were made with."""
     packages = {name: version(name) for name in ("jax", "jaxlib", "diffrax", "equinox", "numpy")}
     return {
         "hopjax": hj.__version__,

@@ -9,14 +9,19 @@ import sys
 import time
 
 from experiments import (
+    capacity,
     escape,
     glitch,
+    glitch_duration,
     hierarchy,
     landscape,
     mixture_weights,
     noise_window,
     phase_diagram,
+    retrieval_time,
+    robustness,
     sequence,
+    unscaled,
 )
 from experiments.common import FIGURES, QUICK, print_claims, use_all_cores
 
@@ -29,6 +34,11 @@ EXPERIMENTS = (
     phase_diagram.EXPERIMENT,
     noise_window.EXPERIMENT,
     escape.EXPERIMENT,
+    robustness.EXPERIMENT,
+    retrieval_time.EXPERIMENT,
+    unscaled.EXPERIMENT,
+    glitch_duration.EXPERIMENT,
+    capacity.EXPERIMENT,
 )
 
 

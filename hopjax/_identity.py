@@ -117,8 +117,15 @@ def _source(value: Any) -> str:
         text = textwrap.dedent(inspect.getsource(value))
     except (OSError, TypeError):  # typed into a prompt
         code = getattr(value, "__code__", None)
-        text = f"{code.co_code.hex()} {code.co_names}" if code else value.__qualname__
+        text = _code(code) if code else value.__qualname__
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _code(code: types.CodeType) -> str:
+    constants = [
+        _code(item) if isinstance(item, types.CodeType) else repr(item) for item in code.co_consts
+    ]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 def environment() -> dict[str, Any]:

@@ -522,6 +522,7 @@ class Ensemble:
         final_energy: E(x; u) at t1; NaN for trials that diverged.
         diverged_at: the first saved time without a finite state, infinite for all that went well.
         reduced: the results of your own reductions, by name.
+        per_trial: the names of those that are of every trial.
         trajectories: overlaps (trials, T, P), if they were asked for.
         criterion: what counted as retrieved.
     """
@@ -537,6 +538,7 @@ class Ensemble:
     final_energy: Float[np.ndarray, " trials"]
     diverged_at: Float[np.ndarray, " trials"]
     reduced: dict[str, dict[str, np.ndarray]]
+    per_trial: tuple[str, ...]
     trajectories: Float[np.ndarray, "trials T P"] | None
     criterion: Criterion
 
@@ -647,6 +649,8 @@ class Ensemble:
         for name, results in self.reduced.items():
             for field, values in results.items():
                 dims = tuple(f"{name}_{field}_{axis}" for axis in range(values.ndim))
+                if name in self.per_trial:
+                    dims = ("trial", *dims[1:])
                 variables[f"{name}_{field}"] = Variable(dims, values, f"{field} of {name}")
         return variables
 
@@ -707,6 +711,7 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
         final_energy=ending["final_energy"].astype(float),
         diverged_at=times["diverged_at"],
         reduced=results,
+        per_trial=tuple(name for name in results if isinstance(reductions[name], PerTrial)),
         trajectories=None if kept is None else kept["values"],
         criterion=plan.criterion,
     )

@@ -117,6 +117,7 @@ def plot_proportions(
         elinewidth=0.7,
         marker=MARKERS[place % len(MARKERS)],
         markersize=3,
+        markerfacecolor=None if place == 0 else "none",  # points on top of each other stay visible
         label=label,
     )
     ax.set_ylim(-0.04, 1.04)

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from scipy import special
 
-from hopjax._checks import check_array, check_values, is_bad
+from hopjax._checks import check_array, check_values, is_bad, is_traced
 
 
 class Interval(NamedTuple):
@@ -50,18 +51,21 @@ def wilson_interval(
     level = check_values(
         level, is_bad(level, lambda c: (c > 0) & (c < 1)), "confidence", "between 0 and 1"
     )
-    return _wilson_interval(counts, trials, level)
+    if is_traced((counts, trials, level)):
+        return _wilson_interval(jnp, jax.scipy.special.ndtri, counts, trials, level)
+    # On the host in float64, whatever JAX's default float is.
+    on_host = (np.asarray(value, float) for value in (counts, trials, confidence))
+    return _wilson_interval(np, special.ndtri, *on_host)
 
 
-@jax.jit
-def _wilson_interval(counts, trials, level) -> Interval:
-    z = jax.scipy.stats.norm.ppf((1 + level) / 2)
+def _wilson_interval(xp, ndtri, counts, trials, level) -> Interval:
+    z = ndtri((1 + level) / 2)
     estimate = counts / trials
     centre = estimate + z**2 / (2 * trials)
-    spread = z * jnp.sqrt((estimate * (1 - estimate) + z**2 / (4 * trials)) / trials)
+    spread = z * xp.sqrt((estimate * (1 - estimate) + z**2 / (4 * trials)) / trials)
     scale = 1 + z**2 / trials
-    low = jnp.where(counts == 0, 0, (centre - spread) / scale)
-    high = jnp.where(counts == trials, 1, (centre + spread) / scale)
+    low = xp.where(counts == 0, 0, (centre - spread) / scale)
+    high = xp.where(counts == trials, 1, (centre + spread) / scale)
     return Interval(estimate, low, high)
 
 

@@ -5,6 +5,8 @@ ends with the same numbers. Every cell's key is made from its parameters, so nei
 the cells nor others beside it change its numbers.
 """
 
+import copy
+import dataclasses
 import itertools
 import math
 import time
@@ -21,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from hopjax._checks import check_count, check_flag, check_key, check_takes
+from hopjax._dataset import load, make_dataset
 from hopjax._identity import (
     canonical,
     cell_key,
@@ -37,7 +40,6 @@ from hopjax._sweep import (
     check_sweep,
     float_names,
     is_traced_kind,
-    labels,
     text,
 )
 from hopjax.ensemble import (
@@ -45,7 +47,6 @@ from hopjax.ensemble import (
     Ensemble,
     Job,
     Plan,
-    Variable,
     check_devices,
     make_ensemble,
     make_plan,
@@ -54,7 +55,7 @@ from hopjax.ensemble import (
 )
 from hopjax.reductions import AbstractReduction, Merger, Partial
 from hopjax.solve import Problem
-from hopjax.trials import OUTCOMES, Criterion, Trial
+from hopjax.trials import Criterion, Trial
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -193,8 +194,8 @@ class Study:
             "t1": t1,
             "dt": dt,
             "save_every": save_every,
-            "criterion": criterion,
-            "reductions": reductions,
+            "criterion": Criterion() if criterion is None else criterion,
+            "reductions": {} if reductions is None else reductions,
             "solver": solver,
             "stepsize_controller": stepsize_controller,
         }
@@ -208,8 +209,8 @@ class Study:
         right = f"a key and the swept parameters {', '.join(given)}"
         check_takes(trial, "trial", right, None, **dict.fromkeys(given))
         self._points, self._static = points, static
-        self._chunk = chunk
-        self._cells = self._make_cells(chunk)
+        self._chosen_chunk = chunk
+        self._cells = self._make_cells()
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -221,7 +222,7 @@ class Study:
         """Trials that are solved together."""
         return self._cells[0].plan.chunk
 
-    def _make_cells(self, chunk: int | None) -> list[Cell]:
+    def _make_cells(self) -> list[Cell]:
         cells = []
         for parameters in self._points:
             of_solve = {name: parameters[name] for name in OF_THE_SOLVE if name in parameters}
@@ -232,7 +233,9 @@ class Study:
                 if name not in self._static and is_traced_kind(value)
             }
             try:
-                plan = make_plan(trials=self.trials, chunk=chunk, **(self._settings | of_solve))
+                plan = make_plan(
+                    trials=self.trials, chunk=self._chosen_chunk, **(self._settings | of_solve)
+                )
                 problem = plan.check(self.trial(self.key, **own))
             except (TypeError, ValueError) as error:
                 cell = ", ".join(f"{name} = {text(value)}" for name, value in parameters.items())
@@ -293,9 +296,9 @@ class Study:
         store = Store(Path(folder))
         if jax.process_count() == 1:
             with store.locked():
-                about = self._open(store, resume, elsewhere)
-                self._solve_missing(store, devices, progress, 0, 1)
-                return self._merge(store, about)
+                study, about = self._open(store, resume, elsewhere)
+                study._solve_missing(store, devices, progress, 0, 1)
+                return study._merge(store, about)
         return self._run_in_processes(store, resume, elsewhere, devices, progress)
 
     def _run_in_memory(self, devices: list[Device], progress: bool) -> "xr.Dataset":
@@ -315,7 +318,7 @@ class Study:
             make_ensemble(cell.plan, cell.problem, {name: m.total() for name, m in merger.items()})
             for cell, merger in zip(self._cells, mergers, strict=True)
         ]
-        return self._dataset(ensembles, self._attributes(provenance() | environment()))
+        return self._dataset(ensembles, provenance() | environment())
 
     def _run_in_processes(self, store, resume, elsewhere, devices, progress) -> "xr.Dataset":
         """My share, as one of several processes; the first opens the folder and merges.
@@ -329,23 +332,23 @@ class Study:
         if me == 0:
             with store.locked() as token:
                 try:
-                    about = self._open(store, resume, elsewhere)
+                    study, about = self._open(store, resume, elsewhere)
                 except StudyError:
                     multihost_utils.broadcast_one_to_all(np.uint32(0))
                     raise
                 multihost_utils.broadcast_one_to_all(np.uint32(token))
-                self._solve_missing(store, devices, progress, me, all_of_us)
-                missing = {self._path(store, *item) for item in self._work()}
+                study._solve_missing(store, devices, progress, me, all_of_us)
+                missing = {study._path(store, *item) for item in study._work()}
                 while missing := {path for path in missing if not path.exists()}:
                     store.raise_failure(token)
                     time.sleep(_LOOK_EVERY)
-                return self._merge(store, about)
+                return study._merge(store, about)
         token = int(multihost_utils.broadcast_one_to_all(np.uint32(0)))
         if token == 0:
             raise StudyError(f"The first process cannot use the folder {store.folder}.")
         try:
-            self._open(store, True, elsewhere, write=False)
-            self._solve_missing(store, devices, False, me, all_of_us)
+            study, _ = self._open(store, True, elsewhere, write=False)
+            study._solve_missing(store, devices, False, me, all_of_us)
         except Exception as error:
             store.write_failure(token, me, error)
             raise
@@ -414,21 +417,25 @@ class Study:
             "float": str(jnp.result_type(float)),
         }
 
-    def _open(self, store: Store, resume: bool, elsewhere: bool, write: bool = True) -> dict:
-        """The manifest of this study, written if it is new; refuses that of another one."""
-        manifest = store.read_manifest()
-        here = environment()
+    def _open(
+        self, store: Store, resume: bool, elsewhere: bool, write: bool = True
+    ) -> tuple["Study", dict[str, Any]]:
+        """This study with the chunk size of the folder's, and the manifest, which may grow.
+
+        Refuses a folder that holds another study.
+        """
+        manifest, study = store.read_manifest(), self
         if manifest is None:
             if write and any((store.folder / "chunks").iterdir()):
                 raise StudyError(
                     f"The folder {store.folder} has chunks but no manifest.json: take another "
                     "folder, or put the manifest back."
                 )
-            self._cells = self._make_cells(self._chunk)
             manifest = {
-                "definition": self._definition(),
+                "definition": study._definition(),
                 "cells": [],
-                "environment": here,
+                "environment": environment(),
+                "elsewhere": [],
                 "provenance": provenance(),
             }
         else:
@@ -437,17 +444,34 @@ class Study:
                     f"The folder {store.folder} holds a study already, and resume is off: take "
                     "another folder."
                 )
-            if self._chunk is None and self.chunk != manifest["definition"]["chunk"]:
-                self._cells = self._make_cells(manifest["definition"]["chunk"])
-            self._refuse_another(store, manifest, here, elsewhere)
+            if self._chosen_chunk is None:
+                study = self._with_chunk(manifest["definition"]["chunk"])
+            study._refuse_another(store, manifest)
+        here = environment()
+        moved = differences(manifest["environment"], here)
+        if moved and not elsewhere:
+            raise StudyError(
+                f"The study in {store.folder} was begun elsewhere: it differs in "
+                f"{'; '.join(moved[:4])}. Allow it by elsewhere=True (--elsewhere): the last "
+                "digits of its numbers will then not be those of one machine."
+            )
         store.use(digest(manifest["definition"]))
         if write:
-            self._set_damaged_aside(store)
-        cells = {canonical(cell): cell for cell in [*manifest["cells"], *self.cells]}
-        grown = manifest | {"cells": list(cells.values()), "trials": self.trials}
+            study._set_damaged_aside(store)
+        cells = {canonical(cell): cell for cell in [*manifest["cells"], *study.cells]}
+        grown = manifest | {"cells": list(cells.values()), "trials": study.trials}
+        if moved and here not in manifest["elsewhere"]:
+            grown["elsewhere"] = [*manifest["elsewhere"], here]
         if write and grown != manifest:
             store.write_manifest(grown)
-        return grown
+        return study, grown
+
+    def _with_chunk(self, chunk: int) -> "Study":
+        study = copy.copy(self)
+        study._cells = [
+            cell._replace(plan=dataclasses.replace(cell.plan, chunk=chunk)) for cell in self._cells
+        ]
+        return study
 
     def _set_damaged_aside(self, store: Store) -> None:
         for place, index in self._work():
@@ -464,7 +488,7 @@ class Study:
                     stacklevel=4,
                 )
 
-    def _refuse_another(self, store: Store, manifest: dict, here: dict, elsewhere: bool) -> None:
+    def _refuse_another(self, store: Store, manifest: dict[str, Any]) -> None:
         found = differences(manifest["definition"], self._definition())
         mine = {canonical(cell) for cell in self.cells}
         lost = [cell for cell in manifest["cells"] if canonical(cell) not in mine]
@@ -474,13 +498,6 @@ class Study:
             raise StudyError(
                 f"The folder {store.folder} holds another study, which differs in "
                 f"{'; '.join(found[:4])}: take another folder."
-            )
-        moved = differences(manifest["environment"], here)
-        if moved and not elsewhere:
-            raise StudyError(
-                f"The study in {store.folder} was begun elsewhere: it differs in "
-                f"{'; '.join(moved[:4])}. Allow it by elsewhere=True (--elsewhere): the last "
-                "digits of its numbers will then not be those of one machine."
             )
 
     def _path(self, store: Store, place: int, index: int) -> Path:
@@ -519,73 +536,16 @@ class Study:
                     mergers[name].add(parts[name])
             totals = {name: merger.total() for name, merger in mergers.items()}
             ensembles.append(make_ensemble(cell.plan, cell.problem, totals))
-        dataset = self._dataset(
-            ensembles, self._attributes(about["provenance"] | about["environment"])
-        )
+        elsewhere = {"elsewhere": canonical(about["elsewhere"])} if about["elsewhere"] else {}
+        origin = about["provenance"] | about["environment"] | elsewhere
+        dataset = self._dataset(ensembles, origin)
         store.write_result(
             lambda path: dataset.to_netcdf(path, engine="h5netcdf", format="NETCDF4")
         )
         return dataset
 
-    # The dataset.
-
-    def _attributes(self, origin: dict[str, Any]) -> dict[str, Any]:
-        criterion = self._cells[0].plan.criterion
-        return {
-            "title": "hopjax study",
-            "trials": self.trials,
-            "chunk": self.chunk,
-            "threshold": criterion.threshold,
-            "settle": criterion.settle,
-            "since": criterion.since,
-            "mirror": int(criterion.mirror),
-            "paired": ", ".join(self.paired),
-            "random numbers": "threefry2x32",
-            "key": canonical(describe(self.key, "key")),
-            "definition": canonical(self._definition() if _describable(self) else "not saved"),
-            **{name: str(value) for name, value in origin.items()},
-        }
-
-    def _dataset(self, ensembles: list[Ensemble], attributes: dict[str, Any]) -> "xr.Dataset":
-        import xarray as xr  # here, so that importing hopjax stays light
-
-        shape = tuple(map(len, self._grid.values())) if self._grid else (len(self._cells),)
-        dims = tuple(self._grid) if self._grid else ("cell",)
-        lengths = {len(ensemble.ts) for ensemble in ensembles}
-        ts = np.full((len(ensembles), max(lengths)), np.nan)
-        for row, ensemble in zip(ts, ensembles, strict=True):
-            row[: len(ensemble.ts)] = ensemble.ts
-        same_times = len(lengths) == 1 and bool(np.all(ts == ts[0]))
-        time_dim = "time" if same_times else "saved"
-
-        def stack(variables: list[Variable]) -> xr.Variable:
-            first = variables[0]
-            inner = tuple(time_dim if dim == "time" else dim for dim in first.dims)
-            largest = np.max([variable.values.shape for variable in variables], axis=0).astype(int)
-            values = np.stack([_filled(variable.values, largest) for variable in variables])
-            return xr.Variable(
-                dims + inner, values.reshape(*shape, *values.shape[1:]), {"long_name": first.about}
-            )
-
-        tables = [ensemble.variables(self.quantiles) for ensemble in ensembles]
-        variables = {name: stack([table[name] for table in tables]) for name in tables[0]}
-        coordinates: dict[str, Any] = {"outcome_name": list(OUTCOMES)}
-        if self.quantiles:
-            coordinates["quantile"] = list(self.quantiles)
-        if same_times:
-            coordinates["time"] = xr.Variable(
-                "time", ts[0], {"long_name": "time", "units": "time constants of a neuron"}
-            )
-        else:
-            coordinates["time"] = ((*dims, "saved"), ts.reshape(*shape, -1))
-        if self._grid:
-            coordinates |= {name: labels(values) for name, values in self._grid.items()}
-        else:
-            for name in self._points[0]:
-                coordinates[name] = (
-                    "cell",
-                    labels([cell.parameters[name] for cell in self._cells]),
-                )
+    def _dataset(self, ensembles: list[Ensemble], origin: dict[str, Any]) -> "xr.Dataset":
+        """The results with their labels and where they come from; warns of divergence."""
         diverged = [
             f"{cell.label}: {len(ensemble.diverged)} of {self.trials}, the first is trial "
             f"{ensemble.diverged[0]}"
@@ -598,8 +558,27 @@ class Study:
                 f"Trials diverged, and means leave them out: {'; '.join(diverged[:5])}{more}.",
                 stacklevel=4,
             )
-        attributes = attributes | {"diverged": "; ".join(diverged) or "none"}
-        return xr.Dataset(variables, coordinates, attributes)
+        try:
+            definition = self._definition()
+        except TypeError:  # in memory anything goes
+            definition = "a function without a description"
+        criterion = self._cells[0].plan.criterion
+        attributes = {
+            "title": "hopjax study",
+            "trials": self.trials,
+            "chunk": self.chunk,
+            "threshold": criterion.threshold,
+            "settle": criterion.settle,
+            "since": criterion.since,
+            "mirror": int(criterion.mirror),
+            "paired": ", ".join(self.paired),
+            "random numbers": "threefry2x32",
+            "key": canonical(describe(self.key, "key")),
+            "definition": canonical(definition),
+            **{name: str(value) for name, value in origin.items()},
+            "diverged": "; ".join(diverged) or "none",
+        }
+        return make_dataset(self._grid, self._points, ensembles, self.quantiles, attributes)
 
     def estimate(self, devices: Sequence[Device] | None = None) -> Estimate:
         """What a run will cost here, from short runs of one chunk of each program.
@@ -615,8 +594,12 @@ class Study:
             short = max(stride, stride * math.ceil(50 / stride))
             rates = []
             for steps in (short, 3 * short):
-                plan = eqx.tree_at(lambda p: p.criterion, cell.plan, Criterion(0.9))
-                plan = _with_times(plan, steps * grid.dt, grid.stride * grid.dt)
+                plan = dataclasses.replace(
+                    cell.plan,
+                    t1=steps * grid.dt,
+                    save_every=grid.stride * grid.dt,
+                    criterion=Criterion(0.9),
+                )
                 jobs = [Job(cell.key, cell.traced, 0)] * len(devices)
                 make = _OfCell(self.trial, cell.static)
                 start = time.perf_counter()
@@ -647,46 +630,6 @@ class Study:
         )
 
 
-def load(folder: str | Path) -> "xr.Dataset":
-    """The merged dataset of a study's folder.
-
-    Raises:
-        StudyError: if there is none, or it cannot be read.
-    """
-    import xarray as xr
-
-    path = Path(folder) / "result.nc"
-    try:
-        return xr.load_dataset(path, engine="h5netcdf")
-    except FileNotFoundError:
-        raise StudyError(
-            f"{path} does not exist: run the study in this folder to its end first."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise StudyError(f"Cannot read {path}: {' '.join(str(error).split())[:200]}.") from error
-
-
-def _with_times(plan: Plan, t1: float, save_every: float) -> Plan:
-    return Plan(
-        t1=t1,
-        dt=plan.dt,
-        save_every=save_every,
-        chunk=plan.chunk,
-        solver=plan.solver,
-        stepsize_controller=plan.stepsize_controller,
-        criterion=plan.criterion,
-        reductions=plan.reductions,
-    )
-
-
-def _describable(study: Study) -> bool:
-    try:
-        study._definition()
-    except TypeError:
-        return False
-    return True
-
-
 def _check_quantiles(quantiles: Any) -> tuple[float, ...]:
     try:
         levels = tuple(float(level) for level in quantiles)
@@ -697,12 +640,3 @@ def _check_quantiles(quantiles: Any) -> tuple[float, ...]:
             f"Argument `quantiles` must be increasing numbers from 0 to 1, got {quantiles!r}."
         )
     return levels
-
-
-def _filled(values: np.ndarray, shape: Any) -> np.ndarray:
-    """An array with NaN after its end."""
-    if values.shape == tuple(shape):
-        return values
-    filled = np.full(shape, np.nan)
-    filled[tuple(map(slice, values.shape))] = values
-    return filled

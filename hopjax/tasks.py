@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from hopjax._checks import check_array, check_count, check_flag, check_number, is_traced
+from hopjax._checks import check_count, check_flag, check_number, is_traced
 from hopjax.activations import AbstractActivation, Erf, Tanh
 from hopjax.inputs import Schedule
 from hopjax.memories import corrupt, mixture, orthogonal_memories, random_memories
@@ -124,17 +125,8 @@ class Retrieval:
             _check(getattr(self, name), name, "zero or positive", lambda value: value >= 0)
         _check(self.corruption, "corruption", "from 0 to 1", lambda value: 0 <= value <= 1)
         for name in ("dominant", "background", "previous"):
-            weight = getattr(self, name)
-            if isinstance(weight, bool):
-                raise TypeError(
-                    f"Argument `{name}` must be a number or a pair (low, high), got {weight}."
-                )
-            if weight is not None:
-                array = check_array(weight, name, (), (2,), hint="a number or a pair (low, high)")
-                if not is_traced(array) and array.shape == (2,) and array[0] > array[1]:
-                    raise ValueError(
-                        f"Argument `{name}` must have its lower end first, got {weight}."
-                    )
+            if name != "previous" or self.previous is not None:
+                _check_weight(getattr(self, name), name)
         total = self.total_weight
         if isinstance(total, str):
             if total != "balanced":
@@ -232,7 +224,19 @@ class Retrieval:
         return scale * corrupt(key, patterns[self.start_memory], self.corruption)
 
 
-def _check(value: Any, name: str, right: str, good: Any) -> None:
-    array = check_array(value, name, ())
-    if not is_traced(array) and not good(float(array)):
+# These look at plain numbers and leave JAX alone, which may still have to be told of devices.
+
+
+def _check(value: Any, name: str, right: str, good: Callable[[float], bool]) -> None:
+    if not is_traced(value) and not good(check_number(value, name)):
         raise ValueError(f"Argument `{name}` must be {right}, got {value}.")
+
+
+def _check_weight(weight: Any, name: str) -> None:
+    if is_traced(weight):
+        return
+    ends = np.asarray(weight, object).ravel()
+    if np.shape(weight) not in ((), (2,)):
+        raise ValueError(f"Argument `{name}` must be a number or a pair (low, high), got {weight}.")
+    if check_number(ends[0], name) > check_number(ends[-1], name):
+        raise ValueError(f"Argument `{name}` must have its lower end first, got {weight}.")

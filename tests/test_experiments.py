@@ -12,16 +12,21 @@ from conftest import ROOT
 from PIL import Image
 
 from experiments import (
+    capacity,
     common,
     escape,
     glitch,
+    glitch_duration,
     hierarchy,
     landscape,
     mixture_weights,
     noise_window,
     phase_diagram,
     protocols,
+    retrieval_time,
+    robustness,
     sequence,
+    unscaled,
 )
 from experiments.common import Claim, print_claims, proportion, rounded, run_trials
 from experiments.reproduce import EXPERIMENTS
@@ -52,7 +57,10 @@ def as_users_run():
         jax.config.update(name, here)
 
 
-SLOW = (sequence, glitch, hierarchy, landscape, phase_diagram, noise_window, escape)
+SLOW = (
+    *(sequence, glitch, hierarchy, landscape, phase_diagram, noise_window, escape),
+    *(robustness, retrieval_time, unscaled, glitch_duration, capacity),
+)
 
 
 @pytest.mark.parametrize(

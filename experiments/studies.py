@@ -1,0 +1,161 @@
+"""What the studies share: the standard retrieval, a sweep as a list, windows, the three models.
+
+A study is a sweep by `hj.Study` over fields of the standard retrieval. Its memories, weights,
+starting states and noise are the same in cells that differ in paired parameters only.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from matplotlib.axes import Axes
+
+import hopjax as hj
+from experiments.common import proportion
+from experiments.protocols import DT, PULSE, RETRIEVED, SAVE_EVERY, SEED
+from hopjax import plotting
+from hopjax.statistics import first_passage_time
+
+WINDOW = 10.0  # time constants for which each input is shown
+CHUNK = 40  # trials at a time on each device: their memories fit into its cache
+MODELS = {"idp": "IDP", "classic": "classic, constant", "classic_pulsed": "classic, pulsed"}
+QUICK_MODELS = ("idp", "classic_pulsed")  # compiling the third takes longer than solving it
+DOMINANT, BACKGROUND = (2.0, 3.5), (0.8, 1.5)
+MEAN_BACKGROUND = sum(BACKGROUND) / 2
+
+Cell = dict[str, Any]
+Cells = list[Cell]
+Measure = Callable[[hj.Trial, hj.Trajectory], dict[str, Array]]
+
+
+def paper(**changes: Any) -> hj.Retrieval:
+    """The paper's inputs, two in a row: N = 1024 neurons, P = 10 random memories."""
+    task = hj.Retrieval(
+        law="two_point",
+        onsets=(0.0, WINDOW),
+        shown=(0, 1),
+        dominant=DOMINANT,
+        background=BACKGROUND,
+        previous=(0.2, 0.6),
+        total_weight="balanced",
+        pulse=PULSE,
+    )
+    return replace(task, **changes)
+
+
+def grid(**values: Sequence[Any]) -> Cells:
+    """Every combination of the values."""
+    return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+
+
+def by_window(trial: hj.Trial, trajectory: hj.Trajectory) -> dict[str, Float[Array, " W"]]:
+    """For window j, which shows memory j: |m_j| at its end, and when it first was above 0.9."""
+    each = round(WINDOW / SAVE_EVERY)
+    ts, strength = trajectory.ts[: each + 1], jnp.abs(trajectory.overlaps)
+    windows = range((len(trajectory.ts) - 1) // each)
+    shown = jnp.stack([strength[j * each : (j + 1) * each + 1, j] for j in windows])
+    return {"overlap": shown[:, -1], "passage": first_passage_time(ts, shown > RETRIEVED)}
+
+
+BY_WINDOW: dict[str, Measure] = {"window": by_window}
+
+
+def run(
+    task: hj.Retrieval,
+    cells: Cells,
+    *,
+    trials: int,
+    t1: float,
+    paired: Sequence[str],
+    measures: dict[str, Measure] | None = None,
+    dt: float = DT,
+    chunk: int = CHUNK,
+) -> Iterator[tuple[Cell, Any]]:
+    """Each cell with its part of the study's dataset; measures become variables there."""
+    study = hj.Study(
+        task,
+        cells,
+        trials=trials,
+        key=jax.random.key(SEED),
+        t1=t1,
+        dt=dt,
+        save_every=SAVE_EVERY,
+        reductions={name: hj.PerTrial(measure) for name, measure in (measures or {}).items()},
+        paired=paired,
+        chunk=min(chunk, trials),
+    )
+    dataset = study.run()
+    for place, cell in enumerate(study.cells):
+        yield cell, dataset.isel(cell=place)
+
+
+def retrieved(overlaps: Any) -> dict[str, float | int]:
+    """How many of the trials' overlaps are above 0.9 in magnitude."""
+    return proportion(np.abs(overlaps) > RETRIEVED)
+
+
+def settings(task: hj.Retrieval, **more: Any) -> dict[str, Any]:
+    """What defines a study, but for its cells."""
+    return {
+        "task": asdict(task),
+        "seed": SEED,
+        "dt": DT,
+        "retrieved": RETRIEVED,
+        **more,
+    }
+
+
+def select(results: Cells, **parameters: Any) -> Cells:
+    """The cells with these parameters."""
+    return [
+        cell for cell in results if all(cell[name] == value for name, value in parameters.items())
+    ]
+
+
+def only(results: Cells, **parameters: Any) -> Cell:
+    """The one cell with these parameters."""
+    (cell,) = select(results, **parameters)
+    return cell
+
+
+def curve(ax: Axes, xs: Any, proportions: Sequence[Cell], place: int, label: str) -> None:
+    """Proportions, such as `proportion` makes, with their intervals."""
+    p, low, high = (np.array([cell[end] for cell in proportions]) for end in ("p", "low", "high"))
+    plotting.plot_proportions(np.array(xs), p, low, high, place=place, label=label, ax=ax)
+
+
+def models(numbers: dict[str, Any]) -> Iterator[tuple[int, str, str]]:
+    """Place, name and label of every model that was solved; a place is a colour."""
+    solved = {cell["model"] for cell in numbers["results"]}
+    for place, (model, label) in enumerate(MODELS.items()):
+        if model in solved:
+            yield place, model, label
+
+
+def classic(results: Cells) -> Cells:
+    """The cells of the classic network."""
+    return [cell for cell in results if cell["model"] != "idp"]
+
+
+def highest(proportions: Sequence[Cell]) -> Cell:
+    """The one with the highest upper end."""
+    return max(proportions, key=lambda each: each["high"])
+
+
+def lowest(proportions: Sequence[Cell]) -> Cell:
+    """The one with the lowest lower end."""
+    return min(proportions, key=lambda each: each["low"])
+
+
+def crossing(xs: Sequence[float], ps: Sequence[float], level: float = 0.5) -> float:
+    """Where a falling curve passes the level, between points; NaN if it never does."""
+    below = np.flatnonzero(np.asarray(ps) < level)
+    if len(below) == 0 or below[0] == 0:
+        return np.nan
+    after = int(below[0])
+    return float(np.interp(level, [ps[after], ps[after - 1]], [xs[after], xs[after - 1]]))
