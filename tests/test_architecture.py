@@ -46,6 +46,16 @@ LAYERS: dict[str, set[str]] = {
     "theory.report": {"_checks", "models"} | THEORY,
     "theory": THEORY | {"theory.report"},
     "plotting": {"_checks"},
+    # Studies, in files and on the command line, which nothing imports.
+    "_identity": set(),
+    "_store": set(),
+    "_sweep": {"_identity"},
+    "_dataset": {"_store", "_sweep", "ensemble", "trials"},
+    "study": {"_checks", "_dataset", "_identity", "_store", "_sweep"}
+    | {"ensemble", "reductions", "solve", "trials"},
+    "tasks": DATA | {"models", "noise", "trials"},
+    "_study_file": {"_checks", "study", "tasks", "trials"},
+    "cli": {"_identity", "_store", "_study_file", "_sweep", "plotting", "statistics", "study"},
 }
 
 EVERYWHERE = {"equinox", "jax", "jaxtyping", "numpy"}
@@ -55,8 +65,12 @@ THIRD_PARTY: dict[str, set[str]] = {
     "solve": {"diffrax", "lineax"},
     "ensemble": {"diffrax", "tqdm"},
     "theory._common": {"optimistix"},
+    "statistics": {"scipy"},
     "theory.numerical": {"lineax", "optimistix", "scipy"},
     "plotting": {"matplotlib"},
+    "_dataset": {"xarray"},
+    "study": {"diffrax", "xarray"},
+    "cli": {"click", "matplotlib", "xarray"},
 }
 
 
@@ -123,7 +137,8 @@ def python(script: str, *options: str) -> str:
 def test_import_is_light():
     loaded = python("import hopjax, sys; print(*sys.modules)").split()
     assert "hopjax.solve" in loaded
-    assert not {"matplotlib", "optax", "xarray", "pandas", "tqdm"} & set(loaded)
+    heavy = {"matplotlib", "optax", "xarray", "pandas", "tqdm", "click", "h5netcdf", "h5py"}
+    assert not heavy & set(loaded)
 
 
 @functools.cache
@@ -174,6 +189,9 @@ def test_concrete_methods_are_never_overridden():
 
 # The annotations hold while everything runs: beartype checks each call, with the array shapes.
 TYPE_CHECKED = """
+    import tempfile
+    from pathlib import Path
+
     from jaxtyping import TypeCheckError, install_import_hook
 
     with install_import_hook("hopjax", "beartype.beartype"):
@@ -241,6 +259,31 @@ TYPE_CHECKED = """
     )
     assert jnp.isfinite(gradients).all()
     assert "3 trials (3 of 3 ok)" in repr(solutions)
+
+    # Many trials, and sweeps of them in a folder.
+    def setting(key, noise=0.5, weights=(1.0, 0.2), kind="idp"):
+        weights = jnp.concatenate([jnp.asarray(weights), jnp.zeros(1)])
+        model = idp if kind == "idp" else hj.ClassicHopfield(memories)
+        shown = hj.mixture(memories, weights.astype(memories.dtype))
+        return hj.Trial(model, shown, x0, hj.AdditiveNoise(noise), target=1)
+
+    def final(trial, trajectory):
+        return trajectory.final_state
+
+    settings = dict(trials=3, key=keys[2], t1=0.2, dt=0.1, chunk=2)
+    judged = dict(criterion=hj.Criterion(0.8, settle=0.1, mirror=False))
+    kept = dict(reductions={"state": hj.Moments(final), "each": hj.PerTrial(final)})
+    ensemble = hj.solve_ensemble(setting, **settings, **judged, **kept, trajectories=True)
+    assert "3 trials" in repr(ensemble)
+    sweep = {"noise": [0.1, 0.2], "weights": [(1.0, 0.2)], "kind": ["classic"]}
+    study = hj.Study(setting, sweep, **settings, **judged, **kept, paired=["noise"])
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = study.run(folder)
+        assert dataset.identical(hj.load(folder))
+        assert dataset.identical(study.run(Path(folder)))
+    task = hj.Retrieval(num_neurons=8, load=0.5, shown=(0, 1), onsets=(0.0, 0.1), start="memory")
+    standard = hj.Study(task, [{"noise": 0.0}, {"noise": 1}], **settings)
+    assert standard.run().sizes["cell"] == 2
 
     # And the checks were on.
     try:

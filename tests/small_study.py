@@ -1,0 +1,144 @@
+"""A study that compiles and runs fast, for the tests here and in processes of their own."""
+
+import atexit
+import os
+import random
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray  # noqa: F401  # so that processes forked from here have it
+
+import hopjax as hj
+import hopjax.cli
+from hopjax._store import Store
+
+NUM_NEURONS = 8
+MEMORIES = np.array([[1.0] * 8, [1.0] * 4 + [-1.0] * 4])
+CRITERION = hj.Criterion(0.6, mixed=0.2, settle=0.2, since=0.3, mirror=False)
+CHUNK = 4
+
+
+def trial(key, noise, weights, lost):
+    """Two memories shown at once; a share of the trials starts from infinity."""
+    numbers = jax.random.uniform(key, (1 + NUM_NEURONS,))
+    start = 4 * numbers[1:] - 2
+    memories = jnp.asarray(MEMORIES)
+    return hj.Trial(
+        hj.IDPHopfield(memories),
+        hj.mixture(memories, jnp.asarray(weights)),
+        jnp.where(numbers[0] < lost, jnp.inf, start),
+        hj.AdditiveNoise(noise, "two_point"),
+    )
+
+
+def first_entries(number):
+    def measure(trial, trajectory):
+        return trajectory.final_state[:number]
+
+    return measure
+
+
+def raw(trial, trajectory):
+    """What the dataset's statistics are made of."""
+    return {
+        "overlaps": trajectory.overlaps,
+        "start": trial.x0,
+        "ok": trajectory.ok,
+        "strength": trial.noise.strength,
+    }
+
+
+REDUCTIONS = {"state": hj.Moments(first_entries(NUM_NEURONS)), "raw": hj.PerTrial(raw)}
+GRID: dict[str, Any] = {
+    "noise": [0.5, 1.0, 2.0],
+    "weights": [(6.0, 0.5), (0.5, 1.5)],
+    "lost": [0.0],
+}
+
+
+def study(sweep: Any = None, **changes: Any) -> hj.Study:
+    settings: dict[str, Any] = {
+        "trial": trial,
+        "trials": 10,  # not a whole number of chunks
+        "key": jax.random.key(5),
+        "t1": 1.0,
+        "dt": 0.1,
+        "criterion": CRITERION,
+        "reductions": REDUCTIONS,
+        "chunk": CHUNK,
+    }
+    settings |= changes
+    return hj.Study(settings.pop("trial"), GRID if sweep is None else sweep, **settings)
+
+
+# What follows runs in processes of its own.
+
+
+def begin(devices: int, output: Path) -> None:
+    """As in these tests, but for the number of devices; what is printed goes to a file."""
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)
+    if devices:  # or else the command decides
+        jax.config.update("jax_num_cpu_devices", devices)
+
+
+def run(
+    folder: Path,
+    trials: int,
+    devices: int,
+    output: Path,
+    together: tuple[str, int, int] | None = None,
+    pause: float = 0.0,
+    limit: int = 0,
+) -> None:
+    """Run the study; `together` names a coordinator, the number of processes and this one's.
+
+    A pause before each file is in place, up to `pause` seconds, is when it can be killed. No file
+    may grow beyond `limit` bytes.
+    """
+    begin(devices, output)
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if pause:
+        fsync, luck = os.fsync, random.Random(1)
+
+        def slow(file: int) -> None:
+            time.sleep(pause * luck.random())
+            fsync(file)
+
+        os.fsync = slow
+    if together:
+        jax.distributed.initialize(*together)
+    try:
+        study(trials=trials).run(folder)
+    except hj.StudyError as error:
+        print(error, flush=True)
+        sys.exit(2)
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing skips them; jax.distributed ends in one
+
+
+def hold(folder: Path, ready: Path) -> None:
+    """Hold the lock of a folder until killed."""
+    with Store(folder).locked():
+        ready.touch()
+        time.sleep(600)
+
+
+def command(words: list[str], devices: int, output: Path) -> None:
+    """Run the hopjax command."""
+    begin(devices, output)
+    sys.argv = ["hopjax", *words]
+    try:
+        hopjax.cli.main()
+    finally:
+        atexit._run_exitfuncs()

@@ -1,0 +1,446 @@
+"""The `hopjax` command, in this process where JAX allows it."""
+
+import importlib.resources
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import matplotlib.image
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import ROOT
+
+import hopjax as hj
+from hopjax import cli
+from hopjax._study_file import read_study
+from hopjax.study import Estimate
+
+TEXT = """
+trials = 4
+seed = 3
+t1 = 0.4
+dt = 0.1
+chunk = 2
+
+[criterion]
+threshold = 0.5
+
+[trial]
+num_neurons = 8
+num_memories = 2
+law = "two_point"
+
+[sweep]
+noise = [0.5, 2.0]
+slope = [5.0, 10.0]
+"""
+
+
+class Call:
+    """Runs the command and keeps what it said."""
+
+    def __init__(self, monkeypatch, capsys):
+        self._patch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *words: Any) -> tuple[int, str, list[str]]:
+        """Exit code, standard output, and the lines of standard error."""
+        self._patch.setattr(sys, "argv", ["hopjax", *map(str, words)])
+        # The number of devices is settled here: the command leaves it alone.
+        self._patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+        self._capsys.readouterr()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")  # as for users, who call it once
+            with pytest.raises(SystemExit) as exit:
+                cli.main()
+        said, code = self._capsys.readouterr(), exit.value.code or 0
+        assert isinstance(code, int)
+        return code, said.out, said.err.splitlines()
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    return Call(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("command") / "study.toml"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def saved(file):
+    """A folder that the file's study was saved in; not to be changed."""
+    folder = file.with_name("saved")
+    read_study(file).run(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return Path(shutil.copytree(saved, tmp_path / "study"))
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
+    code, text, errors = call("example")
+    assert (code, errors) == (0, [])
+    packaged = importlib.resources.files("hopjax").joinpath("examples", "noise.toml")
+    assert text.encode() == packaged.read_bytes()
+    text = text.replace("num_neurons = 1024", "num_neurons = 32")  # which is faster
+    (tmp_path / "noise.toml").write_text(text)
+    study = read_study(tmp_path / "noise.toml")
+    assert study.trials == 128
+    assert [cell["noise"] for cell in study.cells][:2] == [0.8, 1.0]
+    # What is commented out is right as well.
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("# ") and line[2:].split(" ")[0] in {
+            *("chunk", "quantiles", "since", "mixed", "total_weight", "target")
+        }:
+            lines[number] = line[2:]
+    (tmp_path / "noise.toml").write_text("\n".join(lines))
+    assert read_study(tmp_path / "noise.toml").quantiles == (0.1, 0.5, 0.9)
+    # The other ways to sweep, too: a range, and what follows "Or, instead of".
+    head, tail = re.split(r"(?m)^\[sweep\]", text)
+    (line,) = re.findall("# (noise = {.*)", tail)
+    ways = {"[sweep]\n" + line: 11, re.sub("(?m)^# ?", "", tail[tail.index("# [[") :]): 1}
+    for way, cells in ways.items():
+        (tmp_path / "noise.toml").write_text(head + way)
+        assert len(read_study(tmp_path / "noise.toml").cells) == cells
+
+
+def test_info_names_versions_and_devices(call):
+    code, text, errors = call("info")
+    assert (code, errors) == (0, [])
+    assert f"jax {jax.__version__}" in text.splitlines()
+    assert f"hopjax {hj.__version__}" in text.splitlines()
+    assert text.splitlines()[-1] == "2 x cpu cpu"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["study", "--help"], ["show", "-h"], []])
+def test_help(call, words):
+    code, text, errors = call(*words)
+    said = text.splitlines() if words else [*text.splitlines(), *errors]
+    assert code == 0 or not words
+    assert any(line.startswith("Usage: hopjax") for line in said)
+    assert len(said) > 5
+    if words[:1] == ["study"]:
+        assert "--dry-run" in text
+        assert "\b" not in text
+
+
+def test_version(call):
+    code, text, _ = call("--version")
+    assert code == 0
+    assert hj.__version__ in text
+
+
+def test_a_study_is_run_saved_and_printed(call, file, saved, tmp_path):
+    folder = tmp_path / "deep" / "study"
+    code, text, errors = call("study", file, "--out", folder)
+    assert code == 0
+    assert errors == [f"4 cells of 4 trials, into {folder}", f"saved {folder / 'result.nc'}"]
+    expected = read_study(file).run()
+    xr.testing.assert_identical(hj.load(folder), expected)
+    assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
+    lines = text.splitlines()
+    assert len(lines) == 6
+    assert lines[0].split("  ")[0] == "noise"
+    for line, noise, slope in zip(lines[1:5], (0.5, 0.5, 2, 2), (5, 10, 5, 10), strict=True):
+        cell = expected.sel(noise=noise, slope=slope)
+        assert line.split()[:3] == [f"{noise:g}", f"{slope:g}", f"{cell.retrieved.item():.3f}"]
+        assert f"[{cell.retrieved_low.item():.3f}, {cell.retrieved_high.item():.3f}]" in line
+        middle = np.sort(cell.passage_time.values)[1]  # of four: half have passed by the second
+        assert line.split()[-2:] == [f"{middle:g}", "0"]
+    assert lines[5] == "4 trials in each cell; retrieved: |m| > 0.5 at the end"
+
+
+def test_show_prints_the_table_and_draws_it(call, folder, file):
+    code, text, errors = call("show", folder)
+    assert (code, errors) == (0, [f"drawn {folder / 'result.png'}"])
+    assert text == cli.table(hj.load(folder)) + "\n"
+    image = matplotlib.image.imread(folder / "result.png")
+    assert min(image.shape[:2]) > 100
+    colours = np.unique((255 * image[..., :3]).astype(int).reshape(-1, 3), axis=0)
+    assert (np.ptp(colours, axis=1) > 50).any()  # more than black on white
+    drawn = (image[..., :3].min(axis=-1) < 0.9).mean(axis=1)
+    assert 0.005 < drawn.mean() < 0.5
+
+
+def test_a_list_of_cells_and_words_can_be_shown(call, tmp_path, file):
+    # The program is that of the grid, whose two parameters are here in the cells.
+    cells = "".join(f"[[cells]]\nnoise = {n}\nslope = {10 - 5 * (n < 1)}\n" for n in (0.5, 2.0))
+    path = tmp_path / "cells.toml"
+    path.write_text(TEXT[: TEXT.index("[sweep]")] + cells)
+    code, text, _ = call("study", path, "--out", tmp_path / "study")
+    assert code == 0
+    assert [line.split()[:2] for line in text.splitlines()[1:3]] == [["0.5", "5"], ["2", "10"]]
+    assert call("show", tmp_path / "study")[0] == 0
+    # Words and lists in the place of numbers.
+    worded = hj.load(tmp_path / "study").assign_coords(
+        noise=("cell", ["[1,2]", "null"]), slope=("cell", ["a", "b"])
+    )
+    assert cli.table(worded).splitlines()[1].split()[:2] == ["[1,2]", "a"]
+    cli.draw(worded, tmp_path / "worded.png")
+    assert (tmp_path / "worded.png").stat().st_size > 1000
+
+
+def test_the_number_of_trials_can_be_raised_on_the_command_line(call, file, folder):
+    before = {path: path.stat().st_ino for path in folder.rglob("*.npz")}
+    code, text, errors = call("study", file, "--out", folder, "--trials", "6")
+    assert code == 0
+    assert errors[0] == f"4 cells of 6 trials, into {folder}"
+    assert "6 trials in each cell" in text
+    assert hj.load(folder).sizes["trial"] == 6
+    assert all(path.stat().st_ino == inode for path, inode in before.items())
+
+
+def test_a_dry_run_writes_nothing(call, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        hj.Study, "estimate", lambda self, devices: Estimate(4, 16, 8, 7200, 2**21, 3000)
+    )
+    before = names(tmp_path)
+    for words in ([], ["--out", tmp_path / "study"]):
+        code, text, _ = call("study", file, "--dry-run", *words)
+        assert code == 0
+        lines = text.splitlines()
+        assert lines[0] == "noise = 0.5, slope = 5.0"
+        assert lines[4] == "4 cells x 4 trials = 16 trials in 8 chunks of up to 2, on 2 devices"
+        assert lines[5:] == ["about 2.0 hours, 2 MiB at work", "about 3 KiB of results"]
+    assert names(tmp_path) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("onsets", ["[0.0]", "[0.0, 10.0]"])
+def test_an_estimate_is_about_right(call, tmp_path, onsets):
+    shown = "[0, 1]" if "10" in onsets else "[0]"
+    text = TEXT.replace("t1 = 0.4", "t1 = 40.0").replace("trials = 4", "trials = 200")
+    text = text.replace("[trial]", f"[trial]\nonsets = {onsets}\nshown = {shown}")
+    (tmp_path / "study.toml").write_text(text)
+    study = read_study(tmp_path / "study.toml")
+    estimate = study.estimate()
+    assert estimate[:3] == (4, 800, 400)
+    assert 0.1 < estimate.seconds < 60
+    study.run(tmp_path / "study")
+    assert estimate.bytes_of_result > 0.1 * (tmp_path / "study" / "result.nc").stat().st_size
+
+
+def test_diverged_trials_are_told(call, tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(TEXT.replace("noise = [0.5, 2.0]", "noise = [0.5, 1.79e308]"))
+    code, text, errors = call("study", path, "--out", tmp_path / "study")
+    assert code == 0
+    assert len(errors) == 3
+    counts = [int(line.split()[-1]) for line in text.splitlines()[1:5]]
+    assert counts[:2] == [0, 0]
+    assert min(counts[2:]) > 0
+    said = f"noise = 1.79e+308, slope = 5: {counts[2]} of 4, the first is trial "
+    assert errors[1].startswith(f"hopjax: Trials diverged, and means leave them out: {said}")
+    assert text.splitlines()[-1].startswith(f"diverged, and left out of means: {said}")
+
+
+def test_a_sweep_in_a_file_may_grow_at_either_end(call, folder, tmp_path):
+    before = {path: path.stat().st_ino for path in folder.rglob("*.npz")}
+    path = tmp_path / "study.toml"
+    path.write_text(TEXT.replace("noise = [0.5, 2.0]", "noise = [0.25, 0.5, 2.0, 4.0]"))
+    code, _, errors = call("study", path, "--out", folder)
+    assert code == 0, errors
+    assert hj.load(folder).noise.values.tolist() == [0.25, 0.5, 2.0, 4.0]
+    assert all(path.stat().st_ino == inode for path, inode in before.items())
+
+
+def test_an_interruption_is_one_line(call, file, tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hj.Study, "run", interrupted)
+    code, _, errors = call("study", file, "--out", tmp_path / "study")
+    assert code == 130
+    assert errors[-1] == "hopjax: interrupted; the same command goes on with the study."
+    assert len(list(filter(None, errors))) == 2
+
+
+# Every failure is one line and exit code 2.
+
+FAILURES: dict[str, tuple[list[str], str]] = {
+    "unknown command": (["stdy"], "No such command 'stdy'"),
+    "unknown option": (["study", "{file}", "--output", "x"], "No such option.*--output"),
+    "no file": (["study"], "Missing argument 'FILE'"),
+    "file that is not there": (
+        ["study", "none.toml", "--out", "{new}"],
+        "none.toml: cannot be rea",
+    ),
+    "folder for a file": (["study", "{folder}", "--out", "{new}"], "cannot be read: Is a direct"),
+    "bad file": (["study", "{bad}", "--out", "{new}"], r"bad.toml:1: trials: must be an integer"),
+    "bad file, dry": (["study", "{bad}", "--dry-run"], r"bad.toml:1: trials: must be an integer"),
+    "no folder": (["study", "{file}"], "Option --out must be given"),
+    "no trials": (["study", "{file}", "--out", "{new}", "--trials", "0"], "--trials.*0 is not in"),
+    "trials text": (["study", "{file}", "--out", "{new}", "--trials", "many"], "--trials.*'many'"),
+    "too many devices": (
+        ["study", "{file}", "--out", "{new}", "--devices", "99"],
+        "at most 2 here",
+    ),
+    "no devices": (["study", "{file}", "--out", "{new}", "--devices", "0"], "--devices.*0 is not"),
+    "coordinator alone": (
+        ["study", "{file}", "--out", "{new}", "--coordinator", "a:1"],
+        "together",
+    ),
+    "process beyond": (
+        [
+            "study",
+            "{file}",
+            "--out",
+            "{new}",
+            "--coordinator",
+            "a:1",
+            "--processes",
+            "2",
+            "--process",
+            "2",
+        ],
+        "--process must be below --processes 2, got 2",
+    ),
+    "file for a folder": (["study", "{file}", "--out", "{file}"], "Cannot make the folder"),
+    "no resume": (["study", "{file}", "--out", "{folder}", "--no-resume"], "resume is off"),
+    "another study": (["study", "{other}", "--out", "{folder}"], "differs in trial.num_neurons"),
+    "fewer cells": (["study", "{fewer}", "--out", "{folder}"], "is not in this sweep"),
+    "nothing to show": (["show", "{new}"], r"new/result\.nc does not exist: run the study"),
+    "show a file": (["show", "{file}"], r"result\.nc"),
+    "show a foreign file": (["show", "{foreign}"], r"result\.nc"),
+    "show a damaged file": (["show", "{damaged}"], r"result\.nc"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_is_one_line(call, file, folder, tmp_path, name):
+    places = {"file": file, "folder": folder, "new": tmp_path / "new"}
+    for place, text in {
+        "bad": "trials = 1.5\n" + TEXT.replace("trials = 4", ""),
+        "other": TEXT.replace("num_neurons = 8", "num_neurons = 9"),
+        "fewer": TEXT.replace("[5.0, 10.0]", "[5.0]"),
+    }.items():
+        places[place] = tmp_path / f"{place}.toml"
+        places[place].write_text(text)
+    for place in ("foreign", "damaged"):
+        places[place] = tmp_path / place
+        places[place].mkdir()
+    xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "foreign" / "result.nc", engine="h5netcdf")
+    (tmp_path / "damaged" / "result.nc").write_bytes((folder / "result.nc").read_bytes()[:9000])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    words, match = FAILURES[name]
+    code, text, errors = call(*(word.format(**places) for word in words))
+    assert code == 2
+    assert text == ""
+    assert [line for line in errors if not re.match(r"\d cells of 4 trials, into ", line)] == [
+        errors[-1]
+    ]
+    assert errors[-1].startswith("hopjax: ")
+    assert re.search(match, errors[-1]), errors[-1]
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path for path in after if path.name != "lock"} == {
+        path for path in before if path.name != "lock"
+    }
+    assert all(after[path] == before[path] for path in before if path.name != "lock")
+
+
+# In processes of their own.
+
+
+def start(*words: Any, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from hopjax.cli import main; main()", *map(str, words)],
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_ENABLE_X64": "1"}
+        | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, list[str]]]:
+    said = [process.communicate(timeout=120) for process in processes]
+    return [
+        (process.returncode, output, errors.splitlines())
+        for process, (output, errors) in zip(processes, said, strict=True)
+    ]
+
+
+def coordinator() -> list[str]:
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        return ["--coordinator", f"localhost:{server.getsockname()[1]}", "--processes", "2"]
+
+
+@pytest.mark.slow
+def test_the_command_on_its_own(file, saved, tmp_path):
+    for devices in ("1", "3"):
+        folder = tmp_path / devices
+        ((code, text, errors),) = finish(
+            start("study", file, "--out", folder, "--devices", devices)
+        )
+        assert code == 0
+        assert text.startswith("noise  slope  retrieved")
+        assert errors == [f"4 cells of 4 trials, into {folder}", f"saved {folder / 'result.nc'}"]
+        assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_command(file, saved, tmp_path):
+    folder = tmp_path / "study"
+    words = ["study", file, "--out", folder, *coordinator(), "--process"]
+    (first, second) = finish(start(*words, "0"), start(*words, "1"))
+    assert first[0] == second[0] == 0
+    assert "4 trials in each cell" in first[1]
+    assert "4 trials in each cell" not in second[1]
+    assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_command_refuse_the_folder_of_another_study(folder, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text(TEXT.replace("num_neurons = 8", "num_neurons = 9"))
+    words = ["study", other, "--out", folder, *coordinator(), "--process"]
+    (first, second) = finish(start(*words, "0"), start(*words, "1"))
+    assert first[0] == second[0] == 2
+    for (_, _, errors), match in (
+        (first, "differs in trial.num_neurons"),
+        (second, "The first process cannot use the folder"),
+    ):
+        (line,) = [line for line in errors if line.startswith("hopjax: ")]
+        assert match in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["nowhere", "localhost", "localhost:text"])
+def test_a_bad_coordinator_is_one_line(file, tmp_path, place):
+    words = ["study", file, "--out", tmp_path / "study", "--processes", "1", "--process", "0"]
+    ((code, text, errors),) = finish(start(*words, "--coordinator", place))
+    assert (code, text) == (2, "")
+    (line,) = errors
+    assert line.startswith("hopjax: ")
+    assert "coordinator" in line
+
+
+@pytest.mark.slow
+def test_a_pipe_may_close_early():
+    with start("example") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) in (0, 1)
