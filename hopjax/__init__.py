@@ -46,7 +46,7 @@ from hopjax.solve import (
 from hopjax.study import (
     Study as Study,
     StudyError as StudyError,
-    load as load,
+    load_study as load_study,
 )
 from hopjax.tasks import Retrieval as Retrieval
 from hopjax.trials import (

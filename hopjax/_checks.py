@@ -111,7 +111,7 @@ def check_instance(value: Any, kinds: type | tuple[type, ...], name: str, right:
         raise TypeError(f"Argument `{name}` must be {right}, got {got}.")
 
 
-def check_takes(function: Callable, name: str, right: str, *args: Any, **kwargs: Any) -> None:
+def check_takes(function: Callable, name: str, right: str, /, *args: Any, **kwargs: Any) -> None:
     """A function that can be called so; what it does is not looked at."""
     try:
         signature = inspect.signature(function)

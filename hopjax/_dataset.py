@@ -1,5 +1,7 @@
 """A study's results as a labelled dataset."""
 
+import hashlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +69,7 @@ def _stack(arrays: list[np.ndarray]) -> np.ndarray:
     return stacked
 
 
-def load(folder: str | Path) -> "xr.Dataset":
+def load_study(folder: str | Path) -> "xr.Dataset":
     """The merged dataset of a study's folder.
 
     Raises:
@@ -77,7 +79,10 @@ def load(folder: str | Path) -> "xr.Dataset":
 
     path = Path(folder) / "result.nc"
     try:
-        return xr.load_dataset(path, engine="h5netcdf")
+        content, sha = path.read_bytes(), path.with_suffix(".sha256").read_text()
+        if sha.split()[:1] != [hashlib.sha256(content).hexdigest()]:
+            raise ValueError("it is not what was written: run the study again")
+        return xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
     except FileNotFoundError:
         raise StudyError(
             f"{path} does not exist: run the study in this folder to its end first."

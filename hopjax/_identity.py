@@ -89,6 +89,7 @@ def describe(value: Any, name: str) -> Any:
             "function": value.__qualname__,  # not its module: a script's is __main__
             "source": _source(value),
             "defaults": describe([value.__defaults__, value.__kwdefaults__], name),
+            "knows": _constants(code.globals, name),
             "encloses": {
                 key: describe(item, f"{name}.{key}") for key, item in sorted(code.nonlocals.items())
             },
@@ -110,6 +111,16 @@ def describe(value: Any, name: str) -> Any:
         f"Argument `{name}` must be made of functions, numbers, strings, arrays and dataclasses, "
         f"so that a saved study can tell it from another, got {type(value).__name__}."
     )
+
+
+def _constants(names: Any, name: str) -> dict[str, Any]:
+    """The data that a function finds in its module; not the functions that it calls."""
+    plain = (bool, int, float, str, list, tuple, dict, np.ndarray, np.generic, jax.Array)
+    return {
+        key: describe(value, f"{name}.{key}")
+        for key, value in sorted(names.items())
+        if isinstance(value, plain)
+    }
 
 
 def _source(value: Any) -> str:
@@ -139,6 +150,8 @@ def environment() -> dict[str, Any]:
         **{package: importlib.metadata.version(package) for package in PACKAGES},
         "device": jax.local_devices()[0].device_kind,
         "XLA_FLAGS": " ".join(flags),
+        "matmul precision": str(jax.config.read("jax_default_matmul_precision")),
+        "optimised": not jax.config.read("jax_disable_most_optimizations"),
     }
 
 

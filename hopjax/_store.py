@@ -3,7 +3,7 @@
     DIR/manifest.json            what defines the numbers, and where they were computed
     DIR/chunks/CELL/000007.npz   one chunk of one cell; 000007-of-40.npz if it has 40 trials only
     DIR/damaged/                 chunk files that could not be read, kept aside
-    DIR/result.nc                the merged dataset
+    DIR/result.nc                the merged dataset, with its checksum in result.sha256
     DIR/lock                     held, by the operating system, while a study runs
 
 Every file is written aside and moved into place, so that it is whole or absent.
@@ -11,6 +11,7 @@ Every file is written aside and moved into place, so that it is whole or absent.
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -24,6 +25,10 @@ from typing import Any
 import numpy as np
 
 FORMAT = 1  # of the folder
+_MANIFEST = {
+    **{"definition": dict, "cells": list, "environment": dict, "elsewhere": list},
+    "provenance": dict,
+}
 
 
 class StudyError(RuntimeError):
@@ -42,6 +47,16 @@ def _plainly(doing: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StudyError(f"Cannot {doing}: {reason}.") from error
+
+
+@contextlib.contextmanager
+def _closing(file: Any) -> Iterator[None]:
+    """Close a file whatever is still to be written to it."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 class Store:
@@ -72,8 +87,8 @@ class Store:
         with _plainly(f"make the folder {self.folder}"):
             (self.folder / "chunks").mkdir(parents=True, exist_ok=True)
         with _plainly(f"write into the folder {self.folder}"):
-            lock = (self.folder / "lock").open("a+")
-        with lock:
+            lock = (self.folder / "lock").open("a+", buffering=1)
+        with _closing(lock):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -88,8 +103,9 @@ class Store:
                 lock.truncate(0)
                 lock.write(f"process {os.getpid()} on {socket.gethostname()}, run {token}\n")
                 lock.flush()
-                for stale in self.folder.glob("**/.*.tmp"):  # of a run that was killed
-                    stale.unlink()
+                for pattern in (".*.tmp", "chunks/*/.*.npz.*.tmp"):  # of a run that was killed
+                    for stale in self.folder.glob(pattern):
+                        stale.unlink()
             yield token
             lock.truncate(0)  # says that all went well; closing the file gives the lock back
 
@@ -122,6 +138,9 @@ class Store:
             manifest = json.loads(text)
             if not isinstance(manifest, dict) or manifest["format"] != FORMAT:
                 raise ValueError
+            for name, kind in _MANIFEST.items():
+                if not isinstance(manifest[name], kind):
+                    raise ValueError
             return manifest
         except (ValueError, KeyError):
             raise StudyError(
@@ -175,7 +194,9 @@ class Store:
                     if name != "about":
                         reduction, field = name.split("/")
                         parts.setdefault(reduction, {})[field] = arrays[name]
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError):
+        except Damaged:
+            raise
+        except Exception:  # zlib, zipfile and NumPy fail in many ways on changed bytes
             raise Damaged("it is incomplete or overwritten") from None
         return parts
 
@@ -190,15 +211,11 @@ class Store:
             path.rename(aside)
         return aside
 
-    def write_result(self, write: Callable[[Path], Any]) -> None:
-        """Put the merged dataset into place; `write` writes it to the path it is given."""
-        aside = self.folder / f".result.{os.getpid()}.tmp"
-        with _plainly(f"write {self.result_path}"):
-            try:
-                write(aside)
-                aside.replace(self.result_path)
-            finally:
-                aside.unlink(missing_ok=True)
+    def write_result(self, content: bytes) -> None:
+        """Put the merged dataset and its checksum into place."""
+        self._write(self.result_path, lambda file: file.write(content))
+        line = f"{hashlib.sha256(content).hexdigest()}  {self.result_path.name}\n"  # as sha256sum
+        self._write(self.folder / "result.sha256", lambda file: file.write(line.encode()))
 
     def _write(self, path: Path, write: Callable[[Any], Any]) -> None:
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Callable
@@ -54,6 +55,8 @@ class _Source:
         if not found:
             return StudyFileError(f"{self.path}: {message}")
         key, rest = found[1] or found[2], found[3]
+        if key == "sweep" and ("cells", "") in self.lines:
+            key = "cells"
         for table in tables:
             if (table, key) in self.lines:
                 return self.wrong(table, key, rest)
@@ -74,7 +77,7 @@ def read_study(path: Path, *, trials: int | None = None) -> Study:
         raise StudyFileError(f"{path}: is no text in UTF-8.") from None
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # a TOMLDecodeError, or a number with thousands of digits
         found = re.search(r"\(at line (\d+)", str(error))
         place = f"{path}:{found[1]}" if found else f"{path}"
         raise StudyFileError(f"{place}: is no TOML: {error}.") from None
@@ -166,6 +169,8 @@ def _values(source: _Source, name: str, values: Any) -> list[Any]:
         if not isinstance(number, int) or isinstance(number, bool) or number < 2:
             raise source.wrong("sweep", name, f"must have num of at least 2, got {number!r}.")
         # Twelve digits: 0.3 rather than 0.30000000000000004, as one would write it.
+        if not math.isfinite(start or 0) or not math.isfinite(stop or 0):
+            raise source.wrong("sweep", name, f"must be {right}, got {values}.")
         spaced = np.linspace(np.float64(start or 0), np.float64(stop or 0), number)
         return [float(f"{value:.12g}") for value in spaced]
     if not isinstance(values, list) or not values:
@@ -185,6 +190,8 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
         if header := re.match(r"\s*\[{1,2}\s*([\w.-]+)\s*\]{1,2}", line):
             table = header[1]
             lines.setdefault((table, ""), number)
+            if "." in table:
+                lines.setdefault((table.rpartition(".")[0], table.rpartition(".")[2]), number)
         elif key := re.match(r"\s*\"?([\w-]+)\"?\s*=", line):
             lines.setdefault((table, key[1]), number)
     return lines

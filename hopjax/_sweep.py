@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 from hopjax._identity import canonical
+from hopjax.ensemble import VARIABLES
 
 OF_THE_SOLVE = ("t1", "dt", "save_every")  # parameters that `solve` takes, not the trial
-OF_THE_RESULT = ("time", "trial", "quantile", "outcome_name", "cell", "key")  # not to be swept
+OF_THE_RESULT = ("key", *VARIABLES)  # not to be swept
 
 
 def check_names(names: Any, argument: str, known: list[str]) -> tuple[str, ...]:
@@ -30,7 +31,9 @@ def check_names(names: Any, argument: str, known: list[str]) -> tuple[str, ...]:
 def _as_floats(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_as_floats, value))
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 2**1023 else math.inf
+    return value
 
 
 def float_names(trial: Callable) -> tuple[str, ...]:
@@ -107,7 +110,7 @@ def _check_values(
     if not repeated and len({canonical(value) for value in values}) < len(values):
         raise ValueError(f"{where} must have no value twice, got {values}.")
     if name in floats or any(isinstance(value, float) for value in values):
-        values = [_as_floats(value) for value in values]
+        values = [_plain(_as_floats(value), where) for value in values]
     return values
 
 

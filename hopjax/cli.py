@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.resources
 import math
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -17,7 +18,7 @@ from hopjax._store import StudyError
 from hopjax._study_file import StudyFileError, read_study
 from hopjax._sweep import text as _show
 from hopjax.statistics import censored_quantiles
-from hopjax.study import Study, load
+from hopjax.study import Study, load_study
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,10 +83,8 @@ def study(
             )
     here = coordinator is not None and coordinator.split(":")[0] in ("localhost", "127.0.0.1")
     _use_cores(devices, processes if here and processes else 1)
-    if coordinator is not None:
-        jax.distributed.initialize(coordinator, processes, process)
-    elif distributed:
-        jax.distributed.initialize()
+    if distributed or coordinator is not None:
+        _join(coordinator, processes, process)
     mine = _devices(devices)
     plan = read_study(file, trials=trials)
     if dry_run:
@@ -105,7 +104,9 @@ def study(
 @click.argument("folder", type=click.Path(path_type=Path))
 def show(folder: Path) -> None:
     """Print the table of a finished study and draw its picture, FOLDER/result.png."""
-    dataset = load(folder)
+    dataset = load_study(folder)
+    if not {"retrieved", "count", "passage_time"} <= set(dataset.data_vars):
+        raise StudyError(f"{folder / 'result.nc'} is not the result of a study.")
     click.echo(table(dataset))
     path = folder / "result.png"
     try:
@@ -141,6 +142,9 @@ def main() -> None:
     )
     try:
         sys.exit(commands.main(prog_name="hopjax", standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message())
     except (StudyError, StudyFileError, ValueError, TypeError) as error:
@@ -148,9 +152,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("hopjax: interrupted; the same command goes on with the study.", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _warn(message: Any, *_: Any, **__: Any) -> None:
@@ -160,6 +161,20 @@ def _warn(message: Any, *_: Any, **__: Any) -> None:
 def _fail(message: str) -> None:
     click.echo(f"hopjax: {' '.join(message.split())}", err=True)
     sys.exit(2)
+
+
+def _join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Become one of several processes."""
+    if coordinator is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}", coordinator):
+        raise click.UsageError(
+            f"Option --coordinator must be HOST:PORT, such as localhost:7777, got {coordinator}."
+        )
+    try:
+        jax.distributed.initialize(coordinator, processes, process)
+    except (RuntimeError, ValueError) as error:
+        what = f"at {coordinator}" if coordinator else "that the environment should describe"
+        reason = " ".join(str(error).split())[:200]
+        raise click.UsageError(f"Cannot join the processes {what}: {reason}") from error
 
 
 def _use_cores(devices: int | None, processes: int) -> None:

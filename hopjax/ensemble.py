@@ -365,7 +365,7 @@ def solve_ensemble(
         TypeError, ValueError: for a wrong argument, a trial that cannot be solved, or trajectories
             beyond `max_bytes`.
     """
-    trials, key = check_count(trials, "trials"), check_key(key)
+    trials, key = check_trials(trials), check_key(key)
     trajectories = check_flag(trajectories, "trajectories")
     max_bytes = check_count(max_bytes, "max_bytes")
     check_flag(progress, "progress")
@@ -470,6 +470,13 @@ VARIABLES = (
     *("final_overlap", "final_energy", "diverged_at", "outcome_name", "quantile", "time"),
     *("trial", "saved", "cell"),
 )
+
+
+def check_trials(trials: Any) -> int:
+    """A number of trials; their numbers enter the keys as 32 bits."""
+    if check_count(trials, "trials") >= 2**31:
+        raise ValueError(f"Argument `trials` must be below 2^31, got {trials}.")
+    return int(trials)
 
 
 def check_devices(devices: Any) -> list[Device]:

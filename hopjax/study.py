@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from hopjax._checks import check_count, check_flag, check_key, check_takes
-from hopjax._dataset import load, make_dataset
+from hopjax._checks import check_flag, check_key, check_takes
+from hopjax._dataset import load_study, make_dataset
 from hopjax._identity import (
     canonical,
     cell_key,
@@ -48,6 +48,7 @@ from hopjax.ensemble import (
     Job,
     Plan,
     check_devices,
+    check_trials,
     make_ensemble,
     make_plan,
     progress_bar,
@@ -182,7 +183,7 @@ class Study:
                 f"{type(trial).__name__}."
             )
         self.trial = trial
-        self.trials = check_count(trials, "trials")
+        self.trials = check_trials(trials)
         self.key = check_key(key)
         self.quantiles = _check_quantiles(quantiles)
         self._grid, points = check_sweep(sweep, (*float_names(trial), *OF_THE_SOLVE))
@@ -354,7 +355,7 @@ class Study:
             raise
         while store.in_use(token):
             time.sleep(_LOOK_EVERY)
-        return load(store.folder)
+        return load_study(store.folder)
 
     # The work: (place of the cell, number of the chunk), cell by cell.
 
@@ -405,10 +406,18 @@ class Study:
 
     # The folder.
 
+    def _describe_trial(self) -> Any:
+        """The function; without those of its fields that the sweep sets."""
+        about = describe(self.trial, "trial")
+        if dataclasses.is_dataclass(self.trial):
+            for name in self._points[0]:
+                about.pop(name, None)
+        return about
+
     def _definition(self) -> dict[str, Any]:
         """Everything that defines the numbers of a cell of given parameters."""
         return {
-            "trial": describe(self.trial, "trial"),
+            "trial": self._describe_trial(),
             "key": describe(self.key, "key"),
             "parameters": sorted(self._points[0]),
             "paired": sorted(self.paired),
@@ -462,7 +471,7 @@ class Study:
         grown = manifest | {"cells": list(cells.values()), "trials": study.trials}
         if moved and here not in manifest["elsewhere"]:
             grown["elsewhere"] = [*manifest["elsewhere"], here]
-        if write and grown != manifest:
+        if write and canonical(grown) != canonical(manifest):
             store.write_manifest(grown)
         return study, grown
 
@@ -539,9 +548,7 @@ class Study:
         elsewhere = {"elsewhere": canonical(about["elsewhere"])} if about["elsewhere"] else {}
         origin = about["provenance"] | about["environment"] | elsewhere
         dataset = self._dataset(ensembles, origin)
-        store.write_result(
-            lambda path: dataset.to_netcdf(path, engine="h5netcdf", format="NETCDF4")
-        )
+        store.write_result(bytes(dataset.to_netcdf(engine="h5netcdf", format="NETCDF4")))
         return dataset
 
     def _dataset(self, ensembles: list[Ensemble], origin: dict[str, Any]) -> "xr.Dataset":

@@ -25,7 +25,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "law": ("gaussian", "two_point", "tree"),
     "start": ("normal", "memory"),
 }
-_Weight = float | tuple[float, float]  # a number, or the ends of a uniform law
+# As given, or as a study traces it.
+_Number = float | Float[Array, ""]
+_Weight = _Number | tuple[float, float] | Float[Array, "2"]  # or the ends of a uniform law
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,22 +78,22 @@ class Retrieval:
     load: float | None = None
     memories: str = "random"
     activation: str = "tanh"
-    slope: float = 10.0
+    slope: _Number = 10.0
     self_coupling: bool = False
-    noise: float = 0.0
+    noise: _Number = 0.0
     law: str = "gaussian"
-    onsets: tuple[float, ...] = (0.0,)
+    onsets: tuple[float, ...] | Float[Array, " S"] = (0.0,)
     shown: tuple[int, ...] = (0,)
     dominant: _Weight = 3.0
     background: _Weight = 1.0
     previous: _Weight | None = None
     total_weight: float | str | None = None
-    strength: float = 1.0
-    pulse: float = 1.0
+    strength: _Number = 1.0
+    pulse: _Number = 1.0
     start: str = "normal"
     start_memory: int = 0
-    start_scale: float = 1.0
-    corruption: float = 0.0
+    start_scale: _Number = 1.0
+    corruption: _Number = 0.0
     target: int | None = None
 
     # For studies: which fields fix shapes or choices though they are numbers, and which are
@@ -115,7 +117,10 @@ class Retrieval:
                     f"Argument `{name}` must be one of {right}, got {getattr(self, name)!r}."
                 )
         for name in ("num_neurons", "num_memories"):
-            check_count(getattr(self, name), name)
+            if check_count(getattr(self, name), name) >= 2**31:
+                raise ValueError(
+                    f"Argument `{name}` must be below 2^31, got {getattr(self, name)}."
+                )
         check_flag(self.self_coupling, "self_coupling")
         if self.load is not None and check_number(self.load, "load", positive=True) > 1:
             raise ValueError(f"Argument `load` must be at most 1, got {self.load}.")

@@ -49,7 +49,7 @@ LAYERS: dict[str, set[str]] = {
     # Studies, in files and on the command line, which nothing imports.
     "_identity": set(),
     "_store": set(),
-    "_sweep": {"_identity"},
+    "_sweep": {"_identity", "ensemble"},
     "_dataset": {"_store", "_sweep", "ensemble", "trials"},
     "study": {"_checks", "_dataset", "_identity", "_store", "_sweep"}
     | {"ensemble", "reductions", "solve", "trials"},
@@ -279,7 +279,7 @@ TYPE_CHECKED = """
     study = hj.Study(setting, sweep, **settings, **judged, **kept, paired=["noise"])
     with tempfile.TemporaryDirectory() as folder:
         dataset = study.run(folder)
-        assert dataset.identical(hj.load(folder))
+        assert dataset.identical(hj.load_study(folder))
         assert dataset.identical(study.run(Path(folder)))
     task = hj.Retrieval(num_neurons=8, load=0.5, shown=(0, 1), onsets=(0.0, 0.1), start="memory")
     standard = hj.Study(task, [{"noise": 0.0}, {"noise": 1}], **settings)

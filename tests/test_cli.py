@@ -154,7 +154,7 @@ def test_a_study_is_run_saved_and_printed(call, file, saved, tmp_path):
     assert code == 0
     assert errors == [f"4 cells of 4 trials, into {folder}", f"saved {folder / 'result.nc'}"]
     expected = read_study(file).run()
-    xr.testing.assert_identical(hj.load(folder), expected)
+    xr.testing.assert_identical(hj.load_study(folder), expected)
     assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
     lines = text.splitlines()
     assert len(lines) == 6
@@ -171,7 +171,7 @@ def test_a_study_is_run_saved_and_printed(call, file, saved, tmp_path):
 def test_show_prints_the_table_and_draws_it(call, folder, file):
     code, text, errors = call("show", folder)
     assert (code, errors) == (0, [f"drawn {folder / 'result.png'}"])
-    assert text == cli.table(hj.load(folder)) + "\n"
+    assert text == cli.table(hj.load_study(folder)) + "\n"
     image = matplotlib.image.imread(folder / "result.png")
     assert min(image.shape[:2]) > 100
     colours = np.unique((255 * image[..., :3]).astype(int).reshape(-1, 3), axis=0)
@@ -190,7 +190,7 @@ def test_a_list_of_cells_and_words_can_be_shown(call, tmp_path, file):
     assert [line.split()[:2] for line in text.splitlines()[1:3]] == [["0.5", "5"], ["2", "10"]]
     assert call("show", tmp_path / "study")[0] == 0
     # Words and lists in the place of numbers.
-    worded = hj.load(tmp_path / "study").assign_coords(
+    worded = hj.load_study(tmp_path / "study").assign_coords(
         noise=("cell", ["[1,2]", "null"]), slope=("cell", ["a", "b"])
     )
     assert cli.table(worded).splitlines()[1].split()[:2] == ["[1,2]", "a"]
@@ -204,7 +204,7 @@ def test_the_number_of_trials_can_be_raised_on_the_command_line(call, file, fold
     assert code == 0
     assert errors[0] == f"4 cells of 6 trials, into {folder}"
     assert "6 trials in each cell" in text
-    assert hj.load(folder).sizes["trial"] == 6
+    assert hj.load_study(folder).sizes["trial"] == 6
     assert all(path.stat().st_ino == inode for path, inode in before.items())
 
 
@@ -258,7 +258,7 @@ def test_a_sweep_in_a_file_may_grow_at_either_end(call, folder, tmp_path):
     path.write_text(TEXT.replace("noise = [0.5, 2.0]", "noise = [0.25, 0.5, 2.0, 4.0]"))
     code, _, errors = call("study", path, "--out", folder)
     assert code == 0, errors
-    assert hj.load(folder).noise.values.tolist() == [0.25, 0.5, 2.0, 4.0]
+    assert hj.load_study(folder).noise.values.tolist() == [0.25, 0.5, 2.0, 4.0]
     assert all(path.stat().st_ino == inode for path, inode in before.items())
 
 

@@ -36,7 +36,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(saved):
-    return hj.load(saved)
+    return hj.load_study(saved)
 
 
 @pytest.fixture
@@ -205,9 +205,9 @@ def test_a_lost_result_is_merged_anew(folder, dataset):
     before = files(folder, "chunks/**/*")
     (folder / "result.nc").unlink()
     with pytest.raises(hj.StudyError, match=r"result\.nc does not exist: run the study"):
-        hj.load(folder)
+        hj.load_study(folder)
     study().run(folder)
-    xr.testing.assert_identical(hj.load(folder), dataset)
+    xr.testing.assert_identical(hj.load_study(folder), dataset)
     assert files(folder, "chunks/**/*") == before
 
 
@@ -218,7 +218,7 @@ def test_a_truncated_result_is_refused(folder, damage):
     path = folder / "result.nc"
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with pytest.raises(hj.StudyError, match=r"Cannot read .*result\.nc") as error:
-        hj.load(folder)
+        hj.load_study(folder)
     assert "\n" not in str(error.value)
 
 
@@ -230,7 +230,7 @@ def test_a_result_with_a_changed_byte_is_refused_or_the_same(folder, dataset):
     for place in random.Random(0).sample(range(len(content)), 25):
         path.write_bytes(flip(content, place))
         try:
-            found = hj.load(folder)
+            found = hj.load_study(folder)
         except hj.StudyError:
             refused += 1
         else:
@@ -402,7 +402,7 @@ def kill_and_go_on(start: Any, folder: Path, numbers: list[int]) -> None:
     assert len(chunks(folder)) == 60
     # Here two devices, there one; and one that was never interrupted.
     xr.testing.assert_identical(found, study(trials=40).run())
-    xr.testing.assert_identical(hj.load(folder), found)
+    xr.testing.assert_identical(hj.load_study(folder), found)
 
 
 def test_a_study_that_is_killed_goes_on_to_the_same_numbers(start, tmp_path):

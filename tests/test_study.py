@@ -305,7 +305,7 @@ def mixed(tmp_path_factory):
     settings: dict[str, Any] = {"trial": kinds, "t1": None, "dt": None, "paired": list(cells[0])}
     mixed = study(cells, **settings).run(folder)
     alone = study(cells[1:], **settings).run()
-    xr.testing.assert_identical(hj.load(folder), mixed)
+    xr.testing.assert_identical(hj.load_study(folder), mixed)
     return mixed, alone
 
 
@@ -403,7 +403,7 @@ def test_diverging_trials_are_counted_and_named_and_the_others_stand():
 
 
 def test_in_memory_in_a_folder_and_from_the_file_it_is_the_same_dataset(dataset, saved):
-    loaded = hj.load(saved)
+    loaded = hj.load_study(saved)
     again = study().run(saved)  # nothing is left to do
     for other in (loaded, again):
         xr.testing.assert_identical(other, dataset)
@@ -522,7 +522,7 @@ def test_quantiles_are_for_the_reader(folder, dataset):
     assert found["quantile"].values.tolist() == [0.25]
     none = study(quantiles=[]).run(folder)
     assert none.sizes.get("quantile", 0) == 0
-    xr.testing.assert_identical(hj.load(folder), none)
+    xr.testing.assert_identical(hj.load_study(folder), none)
     xr.testing.assert_equal(none.overlap_mean, dataset.overlap_mean)
 
 
