@@ -84,6 +84,10 @@ def load_study(folder: str | Path) -> "xr.Dataset":
             raise ValueError("it is not what was written: run the study again")
         return xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
     except FileNotFoundError:
+        if path.exists():
+            raise StudyError(
+                f"{path} has no checksum beside it, result.sha256: run the study again."
+            ) from None
         raise StudyError(
             f"{path} does not exist: run the study in this folder to its end first."
         ) from None

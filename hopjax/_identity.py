@@ -150,7 +150,7 @@ def environment() -> dict[str, Any]:
         **{package: importlib.metadata.version(package) for package in PACKAGES},
         "device": jax.local_devices()[0].device_kind,
         "XLA_FLAGS": " ".join(flags),
-        "matmul precision": str(jax.config.read("jax_default_matmul_precision")),
+        "matmul precision": str(getattr(jax.config, "jax_default_matmul_precision", None)),
         "optimised": not jax.config.read("jax_disable_most_optimizations"),
     }
 

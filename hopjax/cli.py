@@ -165,7 +165,8 @@ def _fail(message: str) -> None:
 
 def _join(coordinator: str | None, processes: int | None, process: int | None) -> None:
     """Become one of several processes."""
-    if coordinator is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}", coordinator):
+    port = re.fullmatch(r"[^\s:]+:(\d{1,5})", coordinator or "localhost:1")
+    if port is None or not 0 < int(port[1]) < 2**16:
         raise click.UsageError(
             f"Option --coordinator must be HOST:PORT, such as localhost:7777, got {coordinator}."
         )
