@@ -72,6 +72,25 @@ class _TargetOverlap(eqx.Module):
         return self.criterion.strength(trajectory.overlaps[:, trial.target])
 
 
+class _Distribution(AbstractReduction):
+    """Moments and histogram of one measure, which the device hands over once."""
+
+    moments: Moments
+    histogram: Histogram
+
+    def measure(self, trial: Trial, trajectory: Trajectory) -> Array:
+        return self.moments.measure(trial, trajectory)
+
+    def summarise(self, measured: np.ndarray, ok: Bool[np.ndarray, " n"]) -> Partial:
+        return self.moments.summarise(measured, ok) | self.histogram.summarise(measured, ok)
+
+    def merge(self, first: Partial, second: Partial) -> Partial:
+        return self.moments.merge(first, second) | self.histogram.merge(first, second)
+
+    def finish(self, total: Partial) -> Partial:
+        return self.moments.finish(total) | self.histogram.finish(total)
+
+
 class _Ending(eqx.Module):
     """How a trial ended, in a few numbers."""
 
@@ -119,8 +138,9 @@ class Plan(eqx.Module):
         overlap = _TargetOverlap(self.criterion)
         low = 0.0 if self.criterion.mirror else -1.0
         return {
-            "overlap": Moments(overlap),
-            "histogram": Histogram(overlap, low=low, high=1.0, bin_width=BIN_WIDTH),
+            "overlap": _Distribution(
+                Moments(overlap), Histogram(overlap, low=low, high=1.0, bin_width=BIN_WIDTH)
+            ),
             "ending": PerTrial(_Ending(self.criterion, self.t1)),
             **self.reductions,
         }
@@ -163,6 +183,14 @@ class Job(NamedTuple):
     label: str = ""  # to say where a trial is
 
 
+class _Measured(NamedTuple):
+    """What the device hands to the host of a trial."""
+
+    ok: Bool[Array, ""]
+    bad: Bool[Array, " checks"]  # which runtime checks failed
+    measures: dict[str, Any]  # by each reduction
+
+
 def run_chunks(
     make: Callable[[Key[Array, ""], Any], Trial],
     plan: Plan,
@@ -181,15 +209,14 @@ def run_chunks(
     reductions = plan.all_reductions
     messages: tuple[str, ...] = ()
 
-    def summarise(job: Job, measured: dict[str, Any]) -> Any:
+    def summarise(job: Job, measured: _Measured) -> Any:
         size = min(plan.chunk, trials - job.start)
-        measured = jax.tree.map(lambda leaf: leaf[:size], measured)
-        ok, bad = measured.pop("ok"), measured.pop("bad")
+        ok, bad, measures = jax.tree.map(lambda leaf: leaf[:size], measured)
         for place, check in np.argwhere(bad)[:1]:
             raise ValueError(
                 f"{messages[check][:-1]}, which it is not in trial {job.start + place}{job.label}."
             )
-        parts = {name: reductions[name].summarise(measured[name], ok) for name in reductions}
+        parts = {name: reductions[name].summarise(measures[name], ok) for name in reductions}
         return sink(job, parts)
 
     jobs = iter(jobs)
@@ -207,8 +234,9 @@ def run_chunks(
             )
             yield from (future.result() for future in waiting)
             waiting = []
+            on_host = jax.tree.map(np.asarray, measured)
             for place, job in enumerate(batch):
-                mine = jax.tree.map(lambda leaf, place=place: np.asarray(leaf[place]), measured)
+                mine = jax.tree.map(lambda leaf, place=place: leaf[place], on_host)
                 waiting.append(pool.submit(summarise, job, mine))
         yield from (future.result() for future in waiting)
 
@@ -216,7 +244,7 @@ def run_chunks(
 @eqx.filter_jit
 def _run_chunks(
     make, parameters, keys, starts, plan: Plan, mesh: Mesh
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+) -> tuple[_Measured, tuple[str, ...]]:
     """A chunk on each device: what the reductions measure, of shape (devices, chunk, ...).
 
     And what is wrong where `bad` says so, one message for each check.
@@ -243,9 +271,7 @@ def _run_chunks(
     return measured, tuple(messages)
 
 
-def _measure(
-    make, parameters, key: Key[Array, ""], plan: Plan, messages: list[str]
-) -> dict[str, Any]:
+def _measure(make, parameters, key: Key[Array, ""], plan: Plan, messages: list[str]) -> _Measured:
     """One trial; `messages` gets what the checks in `bad` say."""
     setting_key, noise_key = jax.random.split(key)
     with collect_bad_values() as values:
@@ -254,14 +280,13 @@ def _measure(
         trial = cast_floats(trial, trial.model.memories.dtype)
         well = jnp.all(jnp.isfinite(trial.x0))
         trajectory = _solve_trial(trial, well, noise_key, plan)
-    measured: dict[str, Any] = {
-        "ok": trajectory.ok,
-        "bad": jnp.array(values.bad, bool).reshape(len(values.bad)),
-    }
+        measured = {
+            name: reduction.measure(trial, trajectory)
+            for name, reduction in plan.all_reductions.items()
+        }
     messages[:] = values.messages
-    for name, reduction in plan.all_reductions.items():
-        measured[name] = reduction.measure(trial, trajectory)
-    return measured
+    bad = jnp.array(values.bad, bool).reshape(len(values.bad))
+    return _Measured(trajectory.ok, bad, measured)
 
 
 def _solve_trial(
@@ -462,7 +487,7 @@ def make_plan(
     )
 
 
-_OWN_NAMES = ("overlap", "histogram", "ending")
+_OWN_NAMES = ("overlap", "ending")
 # What `Ensemble.variables` names, and axes and attributes of a dataset.
 VARIABLES = (
     *("retrieved", "retrieved_low", "retrieved_high", "count", "passed", "passage_quantile"),
@@ -700,7 +725,7 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
     """Results from the merged summaries."""
     reductions = plan.all_reductions
     results = {name: reductions[name].finish(total) for name, total in totals.items()}
-    overlap, histogram, ending = (results.pop(name) for name in _OWN_NAMES)
+    overlap, ending = (results.pop(name) for name in _OWN_NAMES)
     kept = results.pop(_TRAJECTORIES, None)
     # The device's clock may be in float32.
     times = {name: ending[name].astype(float) for name in ("passage_time", "diverged_at")}
@@ -710,8 +735,8 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
         ts=problem.grid.save_times,
         overlap_mean=overlap["mean"],
         overlap_variance=overlap["variance"],
-        histogram=histogram["counts"],
-        edges=histogram["edges"],
+        histogram=overlap["counts"],
+        edges=overlap["edges"],
         outcome=ending["outcome"],
         passage_time=times["passage_time"] - plan.criterion.since,
         final_overlap=ending["final_overlap"].astype(float),

@@ -46,9 +46,10 @@ def test_functions_make_axes_of_their_own():
         lambda: plotting.plot_band(TS, TS, TS - 1, TS + 1),
         lambda: plotting.plot_shown([0.0, 1.0], [0, 1], 3.0),
         lambda: plotting.plot_weights(np.array([1.0, 2.0])),
+        lambda: plotting.plot_proportions([0.0], [0.5], [0.4], [0.6]),
     ):
         assert isinstance(draw(), Axes)
-    assert len(plt.get_fignums()) == 4
+    assert len(plt.get_fignums()) == 5
 
 
 def test_plot_band_spans_low_to_high(ax):
@@ -57,6 +58,18 @@ def test_plot_band_spans_low_to_high(ax):
     assert vertices[:, 1].min() == -4
     assert vertices[:, 1].max() == 7
     assert ax.get_lines()[0].get_color() == plotting.COLOURS[1]
+
+
+def test_plot_proportions_draws_estimates_and_their_intervals(ax):
+    x, p = np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.4, 1.0])
+    low, high = np.array([0.0, 0.3, 0.8]), np.array([0.2, 0.6, 1.0])
+    assert plotting.plot_proportions(x, p, low, high, place=2, label="IDP", ax=ax) is ax
+    (drawn,) = ax.containers
+    np.testing.assert_array_equal(drawn.lines[0].get_xydata(), np.stack([x, p], axis=1))
+    ends = np.array(drawn.lines[2][0].get_segments())[:, :, 1]
+    np.testing.assert_allclose(ends, np.stack([low, high], axis=1))
+    assert drawn.lines[0].get_color() == plotting.COLOURS[2]
+    assert ax.get_legend_handles_labels()[1] == ["IDP"]
 
 
 def test_plot_shown_marks_each_window(ax):
