@@ -46,7 +46,7 @@ def test_functions_make_axes_of_their_own():
         lambda: plotting.plot_band(TS, TS, TS - 1, TS + 1),
         lambda: plotting.plot_shown([0.0, 1.0], [0, 1], 3.0),
         lambda: plotting.plot_weights(np.array([1.0, 2.0])),
-        lambda: plotting.plot_proportions([0.0], [0.5], [0.4], [0.6]),
+        lambda: plotting.plot_proportions(TS, TS / 3, TS / 4, TS / 2),
     ):
         assert isinstance(draw(), Axes)
     assert len(plt.get_fignums()) == 5
