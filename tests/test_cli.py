@@ -102,7 +102,7 @@ def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
     text = text.replace("num_neurons = 1024", "num_neurons = 32")  # which is faster
     (tmp_path / "noise.toml").write_text(text)
     study = read_study(tmp_path / "noise.toml")
-    assert study.trials == 128
+    assert study.trials == 400
     assert [cell["noise"] for cell in study.cells][:2] == [0.8, 1.0]
     # What is commented out is right as well.
     lines = text.splitlines()
