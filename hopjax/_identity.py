@@ -45,8 +45,9 @@ def digest(value: Any) -> str:
 
 def cell_key(key: Key[Array, ""], parameters: dict[str, Any]) -> Key[Array, ""]:
     """The base key with 128 bits of the hash of a cell's parameters folded in."""
+    text = digest(parameters)
     for start in range(0, 32, 8):
-        key = jax.random.fold_in(key, np.uint32(int(digest(parameters)[start : start + 8], 16)))
+        key = jax.random.fold_in(key, np.uint32(int(text[start : start + 8], 16)))
     return key
 
 

@@ -60,12 +60,11 @@ def _closing(file: Any) -> Iterator[None]:
 
 
 class Store:
-    """The folder of one study; `open` it before anything else."""
+    """The folder of one study."""
 
     def __init__(self, folder: Path):
         """Name the folder; nothing is touched."""
         self.folder = folder
-        self._lock: Any = None
         self._study = ""
 
     @property

@@ -17,7 +17,7 @@ from hopjax.study import Study
 from hopjax.tasks import Retrieval
 from hopjax.trials import Criterion
 
-_TOP = {"trials": int, "seed": int, "t1": float, "dt": float, "save_every": float}
+_TOP = ("trials", "seed", "t1", "dt", "save_every", "paired", "chunk", "quantiles")
 _TABLES = ("criterion", "trial", "sweep", "cells")
 _CRITERION = ("threshold", "mixed", "settle", "since", "mirror")
 _FIELDS = tuple(field.name for field in dataclasses.fields(Retrieval))
@@ -82,7 +82,7 @@ def read_study(path: Path, *, trials: int | None = None) -> Study:
         place = f"{path}:{found[1]}" if found else f"{path}"
         raise StudyFileError(f"{place}: is no TOML: {error}.") from None
     source = _Source(path, _lines(text))
-    source.known("", content, (*_TOP, "paired", "chunk", "quantiles", *_TABLES))
+    source.known("", content, (*_TOP, *_TABLES))
     for table in ("criterion", "trial", "sweep"):
         if not isinstance(content.get(table, {}), dict):
             raise source.wrong("", table, f"must be a table, [{table}], got {content[table]!r}.")

@@ -154,10 +154,6 @@ def main() -> None:
         sys.exit(130)
 
 
-def _warn(message: Any, *_: Any, **__: Any) -> None:
-    click.echo(f"hopjax: {message}", err=True)
-
-
 def _fail(message: str) -> None:
     click.echo(f"hopjax: {' '.join(message.split())}", err=True)
     sys.exit(2)

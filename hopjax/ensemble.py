@@ -32,10 +32,10 @@ from hopjax._checks import (
 from hopjax.reductions import (
     AbstractReduction,
     Histogram,
-    Merger,
     Moments,
     Partial,
     PerTrial,
+    Totals,
 )
 from hopjax.solve import Problem, Trajectory, check_problem, solve
 from hopjax.statistics import (
@@ -429,16 +429,14 @@ def solve_ensemble(
             {**plan.reductions, _TRAJECTORIES: PerTrial(_overlaps)},
         )
     jobs = [Job(key, {}, start) for start in range(0, trials, plan.chunk)]
-    mergers = {name: Merger(reduction) for name, reduction in plan.all_reductions.items()}
+    totals = Totals(plan.all_reductions)
     with progress_bar(trials, "trials", progress) as bar:
         for job, parts in zip(
             jobs, run_chunks(make, plan, jobs, trials, check_devices(devices)), strict=True
         ):
-            for name, part in parts.items():
-                mergers[name].add(part)
+            totals.add(parts)
             bar.update(min(plan.chunk, trials - job.start))
-    totals = {name: merger.total() for name, merger in mergers.items()}
-    return make_ensemble(plan, problem, totals)
+    return make_ensemble(plan, problem, totals.all())
 
 
 _TRAJECTORIES = "all overlaps"  # no name of the user's

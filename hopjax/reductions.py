@@ -5,7 +5,7 @@ that memory grows with the number of trials by what it keeps of them only.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -238,3 +238,19 @@ class Merger:
         for _, before in reversed(self._stack[:-1]):
             total = self._reduction.merge(before, total)
         return total
+
+
+class Totals:
+    """A merger for each of several reductions."""
+
+    def __init__(self, reductions: Mapping[str, AbstractReduction]):
+        self._mergers = {name: Merger(reduction) for name, reduction in reductions.items()}
+
+    def add(self, parts: Mapping[str, Partial]) -> None:
+        """Take the next chunk: a summary by each reduction."""
+        for name, merger in self._mergers.items():
+            merger.add(parts[name])
+
+    def all(self) -> dict[str, Partial]:
+        """What there is of all chunks so far."""
+        return {name: merger.total() for name, merger in self._mergers.items()}

@@ -54,7 +54,7 @@ from hopjax.ensemble import (
     progress_bar,
     run_chunks,
 )
-from hopjax.reductions import AbstractReduction, Merger, Partial
+from hopjax.reductions import AbstractReduction, Partial, Totals
 from hopjax.solve import Problem
 from hopjax.trials import Criterion, Trial
 
@@ -303,21 +303,17 @@ class Study:
         return self._run_in_processes(store, resume, elsewhere, devices, progress)
 
     def _run_in_memory(self, devices: list[Device], progress: bool) -> "xr.Dataset":
-        mergers = [
-            {name: Merger(reduction) for name, reduction in cell.plan.all_reductions.items()}
-            for cell in self._cells
-        ]
+        totals = [Totals(cell.plan.all_reductions) for cell in self._cells]
         with progress_bar(self.trials * len(self._cells), "study", progress) as bar:
             for group in self._groups(self._work()):
                 for (place, _), (size, parts) in zip(
                     group, self._solve(group, devices), strict=True
                 ):
-                    for name, part in parts.items():
-                        mergers[place][name].add(part)
+                    totals[place].add(parts)
                     bar.update(size)
         ensembles = [
-            make_ensemble(cell.plan, cell.problem, {name: m.total() for name, m in merger.items()})
-            for cell, merger in zip(self._cells, mergers, strict=True)
+            make_ensemble(cell.plan, cell.problem, total.all())
+            for cell, total in zip(self._cells, totals, strict=True)
         ]
         return self._dataset(ensembles, provenance() | environment())
 
@@ -531,8 +527,7 @@ class Study:
     def _merge(self, store: Store, about: dict[str, Any]) -> "xr.Dataset":
         ensembles = []
         for place, cell in enumerate(self._cells):
-            reductions = cell.plan.all_reductions
-            mergers = {name: Merger(reduction) for name, reduction in reductions.items()}
+            totals = Totals(cell.plan.all_reductions)
             for index in range(-(-self.trials // self.chunk)):
                 path = self._path(store, place, index)
                 try:
@@ -541,10 +536,8 @@ class Study:
                     raise StudyError(
                         f"The chunk {path} was lost while the study ran ({damage}): run it again."
                     ) from None
-                for name in reductions:
-                    mergers[name].add(parts[name])
-            totals = {name: merger.total() for name, merger in mergers.items()}
-            ensembles.append(make_ensemble(cell.plan, cell.problem, totals))
+                totals.add(parts)
+            ensembles.append(make_ensemble(cell.plan, cell.problem, totals.all()))
         elsewhere = {"elsewhere": canonical(about["elsewhere"])} if about["elsewhere"] else {}
         origin = about["provenance"] | about["environment"] | elsewhere
         dataset = self._dataset(ensembles, origin)
