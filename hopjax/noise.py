@@ -24,6 +24,7 @@ from hopjax._checks import (
     check_values,
     is_bad,
 )
+from hopjax._draws import normals, signs
 
 
 class AbstractGridPath(dfx.AbstractBrownianPath):
@@ -33,7 +34,6 @@ class AbstractGridPath(dfx.AbstractBrownianPath):
     any number of devices, in float32 and float64, and the same again in a reverse pass.
     """
 
-    key: eqx.AbstractVar[Key[Array, ""]]
     size: eqx.AbstractVar[int]
     dtype: eqx.AbstractVar[Any]
 
@@ -76,19 +76,26 @@ class AbstractGridPath(dfx.AbstractBrownianPath):
         return dfx.SpaceTimeLevyArea(dt=whole, W=increment * whole, H=area * whole)
 
 
+def _streams(key: Key[Array, ""], purposes: int) -> Key[Array, " purposes"]:
+    """A key for each purpose; none is `key` itself, which the user may draw from as well."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(purposes, dtype=jnp.uint32))
+
+
 class GaussianPath(AbstractGridPath):
     """Normal increments; `refinement` k bridges each increment of a coarser grid k times."""
 
-    key: Key[Array, ""]
+    streams: Key[Array, " purposes"]
     size: int = eqx.field(static=True)
     dtype: Any = eqx.field(static=True)
     levy_area: type = eqx.field(static=True)
     refinement: int = eqx.field(static=True)
-    draw_dtype: Any = eqx.field(static=True)
+    full_precision: bool = eqx.field(static=True)
 
     def _normal(self, index: Int[Array, ""], purpose: int) -> Float[Array, " size"]:
-        key = jax.random.fold_in(jax.random.fold_in(self.key, index), purpose)
-        return jax.random.normal(key, (self.size,), self.draw_dtype).astype(self.dtype)
+        stream = self.streams[purpose]
+        if self.full_precision:
+            return jax.random.normal(jax.random.fold_in(stream, index), (self.size,), self.dtype)
+        return normals(stream, index, self.size).astype(self.dtype)
 
     def increment(self, step: Int[Array, ""]) -> Float[Array, " size"]:
         """W(step + 1) − W(step) ~ N(0, 1)."""
@@ -124,17 +131,14 @@ class GaussianPath(AbstractGridPath):
 class TwoPointPath(AbstractGridPath):
     """Increments ±1, the signs of 32 neurons packed in one random word."""
 
-    key: Key[Array, ""]
+    stream: Key[Array, ""]
     size: int = eqx.field(static=True)
     dtype: Any = eqx.field(static=True)
     levy_area: type = eqx.field(static=True)
 
     def increment(self, step: Int[Array, ""]) -> Float[Array, " size"]:
         """±1, each with probability one half."""
-        words = jax.random.bits(jax.random.fold_in(self.key, step), (-(-self.size // 32),))
-        bits = (words[:, None] >> jnp.arange(32, dtype=words.dtype)[None]) & 1
-        sign = 2 * bits.astype(jnp.int32) - 1
-        return sign.reshape(-1)[: self.size].astype(self.dtype)
+        return signs(self.stream, step, self.size).astype(self.dtype)
 
     def increment_and_area(self, step: Int[Array, ""]):
         """Refused: the law has no Lévy area."""
@@ -192,14 +196,13 @@ class Gaussian(AbstractLaw):
     ) -> GaussianPath:
         """The grid path; see `AbstractLaw.path`."""
         del end, step
-        draw_dtype = dtype if self.full_precision else jnp.float32
         return GaussianPath(
-            key=key,
+            streams=_streams(key, 2 + 2 * self.refinement),
             size=size,
             dtype=dtype,
             levy_area=levy_area,
             refinement=self.refinement,
-            draw_dtype=draw_dtype,
+            full_precision=self.full_precision,
         )
 
 
@@ -222,7 +225,7 @@ class TwoPoint(AbstractLaw):
     ) -> TwoPointPath:
         """The grid path; see `AbstractLaw.path`."""
         del end, step
-        return TwoPointPath(key=key, size=size, dtype=dtype, levy_area=levy_area)
+        return TwoPointPath(stream=_streams(key, 1)[0], size=size, dtype=dtype, levy_area=levy_area)
 
 
 class BrownianTree(AbstractLaw):

@@ -62,7 +62,7 @@ class Moments(AbstractReduction):
     def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
         """Count, mean and the sum of squares about the mean."""
         values = np.asarray(measured)[ok].astype(float)
-        with np.errstate(invalid="ignore"):  # infinite values have no variance
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite values have no variance
             mean = np.asarray(values.sum(axis=0) / max(len(values), 1))
             squares = np.asarray(((values - mean) ** 2).sum(axis=0))
         return {"count": np.array(len(values)), "mean": mean, "squares": squares}
@@ -71,7 +71,7 @@ class Moments(AbstractReduction):
         """Chan, Golub and LeVeque's update: nothing cancels."""
         count = first["count"] + second["count"]
         share = second["count"] / max(int(count), 1)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             shift = second["mean"] - first["mean"]
             between = first["count"] * share * shift**2
             mean = first["mean"] + share * shift
@@ -137,10 +137,10 @@ class Histogram(AbstractReduction):
 
     def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
         """Counts of each entry in each bin."""
-        values = np.asarray(measured)[ok].astype(float)
-        values = np.nan_to_num(values, nan=np.nan, posinf=self.high, neginf=self.low)
+        # Clipped before anything is multiplied, which could overflow; NaN stays NaN.
+        values = np.clip(np.asarray(measured)[ok].astype(float), self.low, self.high)
         places = np.floor((values - self.low) * (self.num_bins / (self.high - self.low)))
-        places = np.clip(places, 0, self.num_bins - 1)
+        places = np.minimum(places, self.num_bins - 1)
         shape = values.shape[1:]
         size = int(np.prod(shape))
         flat = places.reshape(-1, size) + self.num_bins * np.arange(size)

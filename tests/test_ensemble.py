@@ -25,7 +25,7 @@ from hopjax.ensemble import VARIABLES
 
 KEY = jax.random.key(11)
 NUM_NEURONS, NUM_MEMORIES, DT, STEPS, CHUNK = 32, 3, 0.05, 40, 16
-OVERFLOWING = 1e308  # a noise strength that makes any state infinite within a few steps
+OVERFLOWING = 1.7e308  # a noise strength that makes any state infinite within some steps
 
 
 class Setting(eqx.Module):
