@@ -1,164 +1,535 @@
-"""How fast, and how large: measured side by side in one run, as ratios.
+"""How fast: hopjax, the same by other means, and what nothing can be faster than, side by side.
 
-`python -m experiments.benchmark [--json FILE]`. What is compared runs in turn, pair by pair, so
-that a machine whose speed wanders slows both; a bar is missed only if the whole 95% interval of
-the median ratio lies beyond it.
+`python -m experiments.benchmark [--full] [--json FILE]`
+
+What is compared runs in turn, round by round, so that a machine whose speed wanders slows all
+alike; a ratio is the median of the rounds with its bootstrap 95% interval, and a bar is missed
+only if the whole interval lies beyond it. Everything is compiled before it is timed (compile times
+are rows of their own) and must agree in distribution with hopjax.
+
+The floor is the same network without noise, as a `lax.scan`. On paper, per neuron and step of one
+trajectory with P memories: 8P operations in the two thin products and about 60 more (tanh 30,
+update 6; signs add 5, normals 130, of which Threefry 75); 12 bytes that must move if nothing stays
+in a cache (the state is read for its overlaps, read again for the update, and written). A CPU core
+keeps a chunk's state in its cache and is bound by operations; a GPU is bound by the bytes.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import diffrax as dfx
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+from tqdm import tqdm
 
 import hopjax as hj
-from experiments.common import FIGURES, versions, write_json
+from experiments import competitors
+from experiments.common import FIGURES, use_all_cores, versions, write_json
+from experiments.competitors import DT, Problem, on_all_devices
+from hopjax import plotting
 
-NUM_MEMORIES = 10
-DT = 0.01
-PAIRS = 9
-CHUNK = 128
-TRIALS = 10_000
-STEPS = {256: 1000, 1024: 300}  # for each N; a chunk's overhead does not grow with them
+ROUNDS = 9
+SIZES, BATCHES = (256, 1024, 4096), (64, 512, 4096)
+LAWS = ("two_point", "gaussian")
+WORK = 2**19  # neurons times trajectories that are timed over 1000 steps, and above it over 100
+FEW, SHORT = 16, 100  # trajectories and steps of what is much slower
+FALSE_ALARM = 1e-4  # of each test of agreement
+
+OVERHEAD_TRIALS = 4096
+OVERHEAD_STEPS = {256: 1000, 1024: 300}  # for each N
 MEMORY_TRIALS = (1_000, 10_000, 100_000)
+GRADIENT = Problem(1024, 64, "two_point")
+FIRST_SOLVES = 3  # processes in which the first solve is timed
+
+Row = dict[str, Any]
 
 
-def setting(num_neurons: int, law: str) -> hj.Trial:
-    """Protocol A's network with one input, the same memories in all trials."""
-    memories = hj.random_memories(
-        jax.random.key(0), num_memories=NUM_MEMORIES, num_neurons=num_neurons
-    )
-    weights = jnp.full(NUM_MEMORIES, 8.0).at[0].set(25.0)
-    x0 = jax.random.normal(jax.random.key(1), (num_neurons,))
-    noise = hj.AdditiveNoise(8.0, law)
-    return hj.Trial(hj.IDPHopfield(memories), hj.mixture(memories, weights), x0, noise)
+class Timed(NamedTuple):
+    """Something to run, and how often it holds 1000 steps of one trajectory."""
+
+    name: str
+    problem: Problem
+    solve: Callable[[], Any]
 
 
-def ensemble_and_bare(trial: hj.Trial, trials: int, steps: int) -> tuple[Callable, Callable]:
-    """The ensemble, and what a user would write: chunks of jit(vmap(solve)), results kept."""
-    key, t1 = jax.random.key(2), steps * DT
-
-    @jax.jit
-    @jax.vmap
-    def solve(number):
-        _, noise_key = jax.random.split(jax.random.fold_in(key, number))
-        trajectory = hj.solve(
-            trial.model,
-            trial.inputs,
-            trial.x0,
-            t1=t1,
-            dt=DT,
-            noise=trial.noise,
-            key=noise_key,
-            throw=False,
-        )
-        return trajectory.overlaps[:, 0], trajectory.final_state
-
-    def bare() -> np.ndarray:
-        starts = range(0, trials, CHUNK)
-        chunks = [np.asarray(solve(start + np.arange(CHUNK))[0]) for start in starts]
-        return np.abs(np.concatenate(chunks)[:trials]).mean(axis=0)
-
-    def ensemble() -> np.ndarray:
-        found = hj.solve_ensemble(
-            trial, trials=trials, key=key, t1=t1, dt=DT, chunk=CHUNK, progress=False
-        )
-        return found.overlap_mean
-
-    return ensemble, bare
-
-
-def compare(first: Callable, second: Callable, pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds of both, run in turn; compiled before."""
-    np.testing.assert_allclose(first(), second(), atol=1e-4)  # the same trials
-    seconds = np.empty((pairs, 2))
-    for pair in range(pairs):
-        for place, function in enumerate((first, second)):
+def in_turn(*timed: Timed, rounds: int = ROUNDS) -> dict[str, np.ndarray]:
+    """Milliseconds per 1000 steps of a trajectory, in each round; the order turns around."""
+    for one in timed:
+        one.solve()
+    found: dict[str, list[float]] = {one.name: [] for one in timed}
+    for number in range(rounds):
+        for one in timed[:: -1 if number % 2 else 1]:
             start = time.perf_counter()
-            function()
-            seconds[pair, place] = time.perf_counter() - start
-    return seconds[:, 0], seconds[:, 1]
+            one.solve()
+            found[one.name].append(1e3 * (time.perf_counter() - start) / one.problem.unit)
+    return {name: np.array(values) for name, values in found.items()}
 
 
-def bar(name: str, ratios: np.ndarray, most: float) -> dict[str, Any]:
-    """A median ratio with its bootstrap 95% interval, against the most it may be."""
-    draws = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
+def interval(values: np.ndarray) -> dict[str, float]:
+    """The median and its bootstrap 95% interval."""
+    draws = np.random.default_rng(0).choice(values, (2000, len(values)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    return {
-        "name": name,
-        "ratio": round(float(np.median(ratios)), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-        "bar": most,
-        "holds": bool(low <= most),
+    return {"ratio": significant(np.median(values)), "low": significant(low)} | {
+        "high": significant(high)
     }
 
 
-def measure_ensembles() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Time per trial of ensembles and of bare solves, and their ratios."""
-    rows, bars = [], []
-    law = "two_point"  # the cheapest solve, so the largest share of overhead
-    for num_neurons, steps in STEPS.items():
-        ensemble, bare = ensemble_and_bare(setting(num_neurons, law), TRIALS, steps)
-        seconds = compare(ensemble, bare, PAIRS)
-        for name, values in zip(("ensemble", "bare vmap"), seconds, strict=True):
-            ms = 1e3 * float(np.median(values)) / TRIALS * (1000 / steps)
-            rows.append(
-                {"name": name, "n": num_neurons, "batch": CHUNK, "law": law, "ms": round(ms, 4)}
+def significant(value: float, digits: int = 4) -> float:
+    return float(f"{value:.{digits}g}")
+
+
+def at_most(name: str, ratios: np.ndarray, most: float) -> Row:
+    found = interval(ratios)
+    return {"name": name} | found | {"bar": most, "sense": "≤", "holds": found["low"] <= most}
+
+
+def at_least(name: str, ratios: np.ndarray, least: float) -> Row:
+    found = interval(ratios)
+    return {"name": name} | found | {"bar": least, "sense": "≥", "holds": found["high"] >= least}
+
+
+def reported(name: str, ratios: np.ndarray) -> Row:
+    """A ratio without a bar."""
+    return {"name": name} | interval(ratios) | {"bar": None, "sense": "", "holds": None}
+
+
+def timed_row(name: str, problem: Problem, ms: np.ndarray, **more: Any) -> Row:
+    found = interval(ms)
+    row = {"name": name, "n": problem.num_neurons, "batch": problem.batch, "law": problem.law}
+    row |= {"ms": found["ratio"], "low": found["low"], "high": found["high"]}
+    return row | {"steps": problem.steps, "stride": problem.stride} | more
+
+
+def built(name: str, make: Callable[[Problem], Callable[[], Any]], problem: Problem) -> Timed:
+    return Timed(name, problem, make(problem))
+
+
+def agree(one: Timed, reference: np.ndarray) -> None:
+    """Refuse a result whose overlaps with the memory shown have another distribution.
+
+    A single trajectory is compared with the same one of hopjax, without noise.
+    """
+    found = one.solve()
+    last = one.problem.steps // one.problem.stride
+    sample, right = abs(found[:, -1, 0]), abs(reference[:, last, 0])
+    if one.problem.law is None:
+        np.testing.assert_allclose(sample, right[: len(sample)], atol=1e-3, err_msg=one.name)
+        return
+    p = stats.ks_2samp(sample, right).pvalue
+    if p < FALSE_ALARM:
+        raise SystemExit(f"{one.name} does not agree with hopjax: p = {p:.1g}. Nothing is timed.")
+
+
+class Report:
+    """What was measured so far."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.bars: list[Row] = []
+
+    def times(self, *timed: Timed, **more: Any) -> dict[str, np.ndarray]:
+        found = in_turn(*timed)
+        self.rows += [timed_row(one.name, one.problem, found[one.name], **more) for one in timed]
+        return found
+
+
+def measure_grid(report: Report, full: bool) -> None:
+    """hopjax, the loop by hand with the same noise, and the floor, at all sizes."""
+    cells = [(n, batch) for n in SIZES for batch in BATCHES]
+    for num_neurons, batch in tqdm(cells, desc="sizes", disable=None, leave=False):
+        steps = 1000 if full or num_neurons * batch <= WORK else SHORT
+        timed = [built("floor", competitors.scan, Problem(num_neurons, batch, None, steps))]
+        for law in LAWS:
+            problem = Problem(num_neurons, batch, law, steps)
+            mine = built(f"hopjax {law}", competitors.hopjax, problem)
+            by_hand = built(f"scan {law}", competitors.scan, problem)
+            agree(by_hand, mine.solve())
+            timed += [mine, by_hand]
+        found = report.times(*timed)
+        where = f"N = {num_neurons}, B = {batch}"
+        large = num_neurons >= 1024 and batch >= 512
+        smallest = (num_neurons, batch) == (SIZES[0], BATCHES[0])
+        for law in LAWS:
+            name = f"hopjax / scan with the same noise, {law}, {where}"
+            ratios = found[f"hopjax {law}"] / found[f"scan {law}"]
+            if large or smallest:
+                report.bars.append(at_most(name, ratios, 1.05 if large else 1.3))
+            else:
+                report.bars.append(reported(name, ratios))
+        ratios = found["hopjax two_point"] / found["floor"]
+        name = f"two-point / floor, {where}"
+        report.bars.append(at_most(name, ratios, 1.2) if large else reported(name, ratios))
+        ratios = found["hopjax gaussian"] / found["hopjax two_point"]
+        report.bars.append(reported(f"Gaussian / two-point, {where}", ratios))
+
+
+def measure_every_step(report: Report) -> None:
+    """Overlaps saved at every step: both sides evaluate them beside the drift."""
+    problem = Problem(1024, 512, "two_point", stride=1)
+    makers = {"hopjax": competitors.hopjax, "scan": competitors.scan}
+    found = report.times(*(built(name, make, problem) for name, make in makers.items()))
+    ratios = found["hopjax"] / found["scan"]
+    report.bars.append(reported("hopjax / scan, every step saved, N = 1024, B = 512", ratios))
+
+
+def measure_competitors(report: Report, full: bool) -> None:
+    """What a user would take instead, on what it can do in the time."""
+    for num_neurons in tqdm(
+        SIZES if full else (1024,), desc="competitors", disable=None, leave=False
+    ):
+        problem = partial(Problem, num_neurons)
+        where = f"N = {num_neurons}"
+        many, few = partial(problem, 512, steps=SHORT), partial(problem, FEW, steps=SHORT)
+        mine = {law: built(f"hopjax {law}", competitors.hopjax, many(law)) for law in LAWS}
+        reference = {law: one.solve() for law, one in mine.items()}
+        others = [built(f"NumPy {law}", competitors.numpy, many(law)) for law in LAWS]
+        if competitors.installed("numba"):
+            others += [built(f"numba {law}", competitors.numba, many(law)) for law in LAWS]
+        unsafe, tree = (partial(competitors.diffrax, tree=tree) for tree in (False, True))
+        others += [
+            built("Diffrax, UnsafeBrownianPath", unsafe, many("gaussian")),
+            built("Diffrax, VirtualBrownianTree", tree, few("gaussian")),
+        ]
+        if competitors.installed("torch", "torchsde"):
+            others.append(built("torchsde", competitors.torchsde, few("gaussian")))
+        for other in others:
+            assert other.problem.law is not None
+            agree(other, reference[other.problem.law])
+        quiet = Problem(num_neurons, 1, None, steps=10)
+        agree(built("dense", competitors.dense, quiet), competitors.scan(quiet)())
+        # Its noise has no share in its time.
+        others.append(built("dense", competitors.dense, Problem(num_neurons, 1, "gaussian", 2, 2)))
+
+        found = report.times(*mine.values(), *others)
+        for other in others:
+            assert other.problem.law is not None
+            laws = LAWS if other.name == "dense" else (other.problem.law,)
+            for law in laws:
+                name = f"{other.name.removesuffix(f' {law}')} / hopjax, {law}, {where}"
+                ratios = found[other.name] / found[f"hopjax {law}"]
+                least = {
+                    ("NumPy two_point", "two_point"): 10,
+                    ("NumPy gaussian", "gaussian"): 1.8,
+                    ("dense", "two_point"): 10_000,
+                    ("dense", "gaussian"): 2_000,
+                }.get((other.name, law))
+                if least is None or num_neurons != 1024:
+                    report.bars.append(reported(name, ratios))
+                else:
+                    report.bars.append(at_least(name, ratios, least))
+
+
+def gradient(
+    one: Callable[..., Any], problem: Problem, mode: str, **options: Any
+) -> Callable[..., Any]:
+    """One trajectory's squared final overlap as a function of the input's strength."""
+
+    def loss(strength, key, x0):
+        solved = one(
+            problem.model, strength * problem.u, problem.noise, key, x0, problem=problem, **options
+        )
+        return solved[-1, 0] ** 2
+
+    if mode == "reverse":
+        return lambda key, x0: jax.value_and_grad(loss)(jnp.float32(1), key, x0)
+    if mode == "forward":
+        one_way = jnp.float32(1)
+        return lambda key, x0: jax.jvp(lambda s: loss(s, key, x0), (one_way,), (one_way,))
+    return lambda key, x0: loss(jnp.float32(1), key, x0)
+
+
+def measure_gradients(report: Report) -> None:
+    """Gradients by one parameter against solving, and against the same through the scan."""
+    retrieve, by_hand = competitors.retrieve, competitors.by_hand
+    for law in tqdm(LAWS, desc="gradients", disable=None, leave=False):
+        problem = Problem(GRADIENT.num_neurons, GRADIENT.batch, law)
+        programs = {
+            "loss": gradient(retrieve, problem, "none"),
+            "reverse": gradient(retrieve, problem, "reverse"),
+            "forward": gradient(retrieve, problem, "forward", adjoint=dfx.ForwardMode()),
+            "scan reverse": gradient(by_hand, problem, "reverse"),
+            "scan forward": gradient(by_hand, problem, "forward"),
+        }
+        timed = [
+            Timed(name, problem, on_all_devices(program, problem))
+            for name, program in programs.items()
+        ]
+        slopes = {one.name: np.asarray(one.solve()[1]) for one in timed[1:]}
+        for name, slope in slopes.items():
+            np.testing.assert_allclose(slope, slopes["reverse"], rtol=1e-2, atol=1e-4, err_msg=name)
+        found = report.times(*timed)
+        where = f"{law}, N = {problem.num_neurons}, B = {problem.batch}"
+        bars = {
+            ("reverse", "loss"): 7.0 if law == "two_point" else 4.0,
+            ("reverse", "scan reverse"): 1.1,
+            ("forward", "loss"): 2.5,
+            ("forward", "scan forward"): None,
+        }
+        for (above, below), most in bars.items():
+            name, ratios = f"{above} / {below}, {where}", found[above] / found[below]
+            report.bars.append(
+                reported(name, ratios) if most is None else at_most(name, ratios, most)
             )
-        name = f"ensemble / bare vmap, {TRIALS} trials, N = {num_neurons}, {steps} steps"
-        bars.append(bar(name, seconds[0] / seconds[1], 1.05))
-    return rows, bars
 
 
-def measure_memory() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def measure_gradient_memory(report: Report) -> None:
+    """What a reverse pass keeps, by the number of steps; compiled, not run."""
+    for steps in (250, 1000, 4000):
+        problem = Problem(GRADIENT.num_neurons, 16, "two_point", steps)
+        for name, one in (("reverse", competitors.retrieve), ("scan reverse", competitors.by_hand)):
+            program = jax.jit(jax.vmap(gradient(one, problem, "reverse")))
+            keys = jax.random.split(jax.random.key(0), problem.batch)
+            sizes = program.lower(keys, jnp.asarray(problem.starts)).compile().memory_analysis()
+            assert sizes is not None
+            mib = sizes.temp_size_in_bytes / 2**20 / problem.batch
+            row = {"name": f"memory of {name}, per trajectory", "n": problem.num_neurons}
+            report.rows.append(row | {"steps": steps, "mib": round(mib, 3)})
+
+
+def shared_trial(num_neurons: int, law: str) -> hj.Trial:
+    """The benchmark's problem for ensembles."""
+    problem = Problem(num_neurons, 1, law)
+    assert problem.noise is not None
+    return hj.Trial(problem.model, problem.u, problem.starts[0], problem.noise)
+
+
+def ensemble(num_neurons: int, trials: int, steps: int, law: str = "two_point") -> Timed:
+    trial = shared_trial(num_neurons, law)
+
+    def solve() -> np.ndarray:
+        found = hj.solve_ensemble(
+            trial, trials=trials, key=jax.random.key(2), t1=steps * DT, dt=DT, progress=False
+        )
+        return found.overlap_mean
+
+    return Timed(f"ensemble of {trials}", Problem(num_neurons, trials, law, steps), solve)
+
+
+def bare(num_neurons: int, trials: int, steps: int, law: str = "two_point") -> Timed:
+    """What a user would write instead of an ensemble: chunks of jit(vmap(solve)), results kept."""
+    problem = Problem(num_neurons, trials, law, steps)
+
+    def one(model, u, x0, noise, key, _):
+        _, noise_key = jax.random.split(key)  # as an ensemble does, for the same trials
+        options: dict[str, Any] = {"t1": steps * DT, "dt": DT, "throw": False}
+        return hj.solve(model, u, x0, noise=noise, key=noise_key, **options).overlaps[:, 0]
+
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(2), jnp.arange(trials))
+    shared = (problem.model, problem.u, problem.starts[0], problem.noise)
+    return Timed("bare vmap", problem, on_all_devices(one, problem, *shared, keys=keys))
+
+
+def measure_ensembles(report: Report) -> None:
+    """What an ensemble adds to its solves, and how its time grows with trials and neurons."""
+    for num_neurons, steps in OVERHEAD_STEPS.items():
+        mine, by_hand = (make(num_neurons, OVERHEAD_TRIALS, steps) for make in (ensemble, bare))
+        mean = abs(by_hand.solve()).mean(axis=0)
+        np.testing.assert_allclose(mine.solve(), mean, atol=1e-3, err_msg="not the same trials")
+        found = report.times(mine, by_hand)
+        name = f"ensemble / bare vmap, {OVERHEAD_TRIALS} trials, N = {num_neurons}, {steps} steps"
+        report.bars.append(at_most(name, found[mine.name] / found[by_hand.name], 1.05))
+    many, some = ensemble(1024, 4096, 300), ensemble(1024, 512, 300)
+    found = report.times(many, some)
+    name = "time per trial, ensemble of 4096 / of 512, N = 1024"
+    report.bars.append(at_most(name, found[many.name] / found[some.name], 1.15))
+    small, large = (ensemble(size, 512, 1000)._replace(name=f"{size}") for size in (1024, 4096))
+    found = report.times(small, large)
+    name = "time per trial and neuron, N = 4096 / 1024, ensemble of 512"
+    report.bars.append(at_most(name, found["4096"] / found["1024"] / 4, 1.25))
+
+
+def printed_by(*arguments: str, **environment: str) -> list[float]:
+    """Numbers that a fresh process of this script prints."""
+    command = [sys.executable, "-m", "experiments.benchmark", *arguments]
+    env = {**os.environ, **environment}
+    run = subprocess.run(command, capture_output=True, text=True, env=env)
+    if run.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{run.stderr}")
+    return list(map(float, run.stdout.split()))
+
+
+def measure_first_solves(report: Report) -> None:
+    """Seconds of the first `solve` in a fresh process, and with a compilation cache on disk."""
+    first, again = np.transpose([printed_by("--first-solve") for _ in range(FIRST_SOLVES)])
+    report.bars.append(at_most("seconds of the first solve of a model, N = 1024", first, 3.0))
+    report.bars.append(reported("seconds of the same with new numbers", again))
+    with tempfile.TemporaryDirectory() as folder:
+        cached = [
+            printed_by(
+                "--first-solve",
+                JAX_COMPILATION_CACHE_DIR=folder,
+                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+            )[0]
+            for _ in range(FIRST_SOLVES + 1)
+        ]
+    report.bars.append(
+        reported("seconds of the first solve, compiled before", np.array(cached[1:]))
+    )
+
+
+def first_solve() -> list[float]:
+    """Seconds of two solves, the first of which compiles."""
+    problem = Problem(1024, 1, "gaussian")
+    seconds = []
+    for strength in (8.0, 7.0):
+        noise, key = hj.AdditiveNoise(strength), jax.random.key(0)
+        start = time.perf_counter()
+        found = hj.solve(
+            problem.model, problem.u, problem.starts[0], t1=10.0, dt=DT, noise=noise, key=key
+        )
+        jax.block_until_ready(found.overlaps)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def measure_memory(report: Report) -> None:
     """Peak memory of ensembles of more and more trials, each in a process of its own."""
-    rows = []
+    found = []
     for trials in MEMORY_TRIALS:
-        command = [sys.executable, "-m", "experiments.benchmark", "--memory-of", str(trials)]
-        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        rows.append({"name": "peak memory", "trials": trials, "mib": round(float(printed), 1)})
-    growth = rows[-1]["mib"] / rows[0]["mib"]
+        found += printed_by("--memory-of", str(trials))
+        report.rows.append({"name": "peak memory", "trials": trials, "mib": round(found[-1], 1)})
     name = f"peak memory, {MEMORY_TRIALS[-1]} trials / {MEMORY_TRIALS[0]}"
-    return rows, [bar(name, np.array([growth]), 1.1)]
+    report.bars.append(at_most(name, np.array([found[-1] / found[0]]), 1.1))
 
 
 def peak_memory(trials: int) -> float:
     """MiB that this process took at most while it solved an ensemble."""
-    hj.solve_ensemble(setting(64, "two_point"), trials=trials, key=jax.random.key(0), t1=1.0, dt=DT)
+    ensemble(64, trials, 100).solve()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 / (1024 if sys.platform == "darwin" else 1)  # there in bytes
 
 
+def measure_bandwidth(report: Report) -> None:
+    """On an accelerator: the bytes that must move, against a measured copy of them."""
+    if jax.default_backend() == "cpu":
+        return
+    values = jnp.ones(2**28, jnp.float32)  # 1 GiB
+    copy = jax.jit(lambda values, shift: values + shift)
+    seconds = []
+    for _ in range(ROUNDS + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(copy(values, jnp.float32(1)))
+        seconds.append(time.perf_counter() - start)
+    bandwidth = 2 * values.nbytes / np.median(seconds[1:])
+    report.rows.append({"name": "copy bandwidth", "gib_per_second": round(bandwidth / 2**30, 1)})
+    for row in report.rows:
+        if row["name"] in ("floor", "hopjax two_point", "hopjax gaussian") and "ms" in row:
+            must = 12 * row["n"] * 1000  # bytes per 1000 steps of a trajectory
+            row["share_of_bandwidth"] = round(must / (row["ms"] / 1e3) / bandwidth, 3)
+
+
+def draw(rows: list[Row]) -> Figure:
+    """Time per trajectory against neurons and against trajectories, with the floor."""
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8), sharey=True, layout="constrained")
+    grid = [row for row in rows if row.get("stride") == 10 and row["name"] in STYLES]
+    sides = (axes[0], "n", SIZES, "batch", 512), (axes[1], "batch", BATCHES, "n", 1024)
+    for ax, vary, places, fixed, value in sides:
+        for name, style in STYLES.items():
+            line = [row for row in grid if row["name"] == name and row[fixed] == value]
+            at = {row[vary]: row for row in line}
+            middle, low, high = ([at[x][key] for x in places] for key in ("ms", "low", "high"))
+            errors = np.abs(np.array([low, high]) - middle)
+            ax.errorbar(places, middle, errors, label=LABELS[name], capsize=2, **style)
+        ax.set(xscale="log", yscale="log", xticks=places)
+        ax.set_xticks([], minor=True)
+        ax.set_xticklabels([str(x) for x in places])
+    axes[0].set(xlabel="neurons N, 512 trajectories", ylabel="ms per 1000 steps of a trajectory")
+    axes[1].set(xlabel="trajectories, 1024 neurons")
+    others = [
+        row for row in rows if row["name"] in OTHERS and row["n"] == 1024 and row["steps"] <= SHORT
+    ]
+    for row in others:
+        axes[0].plot(row["n"], row["ms"], "k_", markersize=9)
+        axes[0].annotate(OTHERS[row["name"]], (row["n"], row["ms"]), (8, -3), **ANNOTATION)
+    axes[1].legend(loc="upper right")
+    return figure
+
+
+STYLES: dict[str, dict[str, Any]] = {
+    "floor": {"color": "0.5", "linestyle": ":", "marker": "."},
+    "scan two_point": {"color": "C0", "linestyle": "--", "marker": "o", "fillstyle": "none"},
+    "hopjax two_point": {"color": "C0", "marker": "o"},
+    "scan gaussian": {"color": "C1", "linestyle": "--", "marker": "s", "fillstyle": "none"},
+    "hopjax gaussian": {"color": "C1", "marker": "s"},
+}
+LABELS = {
+    "floor": "no noise, lax.scan (the floor)",
+    "scan two_point": "two-point, lax.scan",
+    "hopjax two_point": "two-point, hopjax",
+    "scan gaussian": "Gaussian, lax.scan",
+    "hopjax gaussian": "Gaussian, hopjax",
+}
+OTHERS = {
+    "NumPy two_point": "NumPy, two-point",
+    "NumPy gaussian": "NumPy, Gaussian",
+    "numba two_point": "numba, two-point",
+    "numba gaussian": "numba, Gaussian",
+    "Diffrax, UnsafeBrownianPath": "Diffrax, unsafe path",
+    "Diffrax, VirtualBrownianTree": "Diffrax, virtual tree",
+    "torchsde": "torchsde",
+    "dense": "dense matrix per step",
+}
+ANNOTATION: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7}
+
+
+def print_report(report: Report) -> None:
+    for row in report.rows:
+        print(json.dumps(row, ensure_ascii=False))
+    print()
+    width = max(len(entry["name"]) for entry in report.bars)
+    for entry in report.bars:
+        line = f"{entry['name']:{width}}  {entry['ratio']:g} [{entry['low']:g}, {entry['high']:g}]"
+        if entry["bar"] is not None:
+            line += f"  {entry['sense']} {entry['bar']:g}: {'yes' if entry['holds'] else 'NO'}"
+        print(line)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time hopjax against bare solves.")
+    parser = argparse.ArgumentParser(description="Time hopjax and what one could use instead.")
+    parser.add_argument("--full", action="store_true", help="all sizes over 1000 steps")
     parser.add_argument("--json", type=Path, default=FIGURES / "benchmark.json")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--first-solve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    use_all_cores()
     if arguments.memory_of:
         print(peak_memory(arguments.memory_of))
         return
-    rows, bars = measure_ensembles()
-    more_rows, more_bars = measure_memory()
-    rows, bars = rows + more_rows, bars + more_bars
-    for row in rows:
-        print(json.dumps(row))
-    print()
-    width = max(len(entry["name"]) for entry in bars)
-    for entry in bars:
-        print(
-            f"{entry['name']:{width}}  {entry['ratio']:.3f} [{entry['low']:.3f}, "
-            f"{entry['high']:.3f}]  at most {entry['bar']:g}: {'yes' if entry['holds'] else 'NO'}"
-        )
-    write_json(arguments.json, {"rows": rows, "bars": bars, "versions": versions()})
+    if arguments.first_solve:
+        print(*first_solve())
+        return
+    start = time.perf_counter()
+    report = Report()
+    measure_first_solves(report)  # while this process holds little memory
+    measure_memory(report)
+    measure_grid(report, arguments.full)
+    measure_every_step(report)
+    measure_competitors(report, arguments.full)
+    measure_gradients(report)
+    measure_gradient_memory(report)
+    measure_ensembles(report)
+    measure_bandwidth(report)
+    print_report(report)
+    numbers = {"full": arguments.full, "rows": report.rows, "bars": report.bars}
+    numbers |= {"cores": os.cpu_count(), "seconds": round(time.perf_counter() - start)}
+    write_json(arguments.json, numbers | {"versions": versions()})
+    with plotting.style():
+        figure = draw(report.rows)
+        figure.savefig(arguments.json.with_suffix(".png"), metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ def commands() -> None:
 @click.option("--trials", type=click.IntRange(1), help="Trials per cell, instead of the file's.")
 @click.option("--resume/--no-resume", default=True, help="Go on with what the folder holds.")
 @click.option("--devices", type=click.IntRange(1), help="How many devices (CPU: cores) to use.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False, writable=True),
+    help="Folder that keeps compiled programs for the next run.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what it would do and cost; save nothing.")
 @click.option(
     "--elsewhere", is_flag=True, help="Go on with a study begun on another machine or version."
@@ -57,6 +62,7 @@ def study(
     trials: int | None,
     resume: bool,
     devices: int | None,
+    cache: Path | None,
     dry_run: bool,
     elsewhere: bool,
     distributed: bool,
@@ -81,6 +87,9 @@ def study(
             raise click.UsageError(
                 f"Option --process must be below --processes {processes}, got {process}."
             )
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     here = coordinator is not None and coordinator.split(":")[0] in ("localhost", "127.0.0.1")
     _use_cores(devices, processes if here and processes else 1)
     if distributed or coordinator is not None:

@@ -441,7 +441,8 @@ class _System(eqx.Module):
         # The mean is finite just if every entry is, and a product is faster than `all`.
         finite = jnp.isfinite(state @ jnp.full_like(state, 1 / state.shape[0]))
         saved = None if self.save_fn is None else self.save_fn(self.unit * clock, state)
-        return overlaps, finite, saved
+        # One array: Diffrax goes through every buffer in every step, saved or not.
+        return jnp.append(overlaps, finite.astype(state.dtype)), saved
 
     def first_passage(self, clock, state, passage):
         """The clock of the first passage up to now, given that before (infinite for none)."""
@@ -610,11 +611,10 @@ def _solve(problem: Problem) -> Trajectory:
             max_steps=max_steps,
             throw=False,  # no callback in the loop; `ok` says it
         )
-    assert solution.ts is not None
     assert solution.ys is not None
-    (overlaps, finite, saved), (final_state,) = solution.ys
-    # An unused place of Diffrax's buffers keeps an infinite time.
-    finite = finite & jnp.isfinite(solution.ts[0])
+    (observed, saved), (final_state,) = solution.ys
+    # An unused place of Diffrax's buffers is infinite, so not 1 either.
+    overlaps, finite = observed[:, :-1], observed[:, -1] == 1
     final_ok = jnp.all(jnp.isfinite(final_state)) & (solution.result == success)
     times = jnp.append(save_times, jnp.asarray(grid.t1, dtype))
     passage_time = None

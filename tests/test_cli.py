@@ -294,6 +294,10 @@ FAILURES: dict[str, tuple[list[str], str]] = {
         "at most 2 here",
     ),
     "no devices": (["study", "{file}", "--out", "{new}", "--devices", "0"], "--devices.*0 is not"),
+    "file for a cache": (
+        ["study", "{file}", "--out", "{new}", "--cache", "{file}"],
+        "--cache.*is a file",
+    ),
     "coordinator alone": (
         ["study", "{file}", "--out", "{new}", "--coordinator", "a:1"],
         "together",
@@ -397,6 +401,19 @@ def test_the_command_on_its_own(file, saved, tmp_path):
         assert text.startswith("noise  slope  retrieved")
         assert errors == [f"4 cells of 4 trials, into {folder}", f"saved {folder / 'result.nc'}"]
         assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_cache_keeps_compiled_programs(file, saved, tmp_path):
+    kept = []
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        ((code, _, _),) = finish(
+            start("study", file, "--out", folder, "--cache", tmp_path / "cache", "--devices", "2")
+        )
+        assert code == 0
+        assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
+        kept.append({path.name for path in (tmp_path / "cache").glob("*-cache")})
+    assert kept[0] == kept[1] != set()
 
 
 @pytest.mark.slow
