@@ -186,6 +186,39 @@ def measure_every_step(report: Report) -> None:
     report.bars.append(reported("hopjax / scan, every step saved, N = 1024, B = 512", ratios))
 
 
+def measure_draws(report: Report) -> None:
+    """Adding random increments to a state, and nothing else: JAX's generators and hopjax's."""
+    problem = Problem(1024, 512, None, steps=SHORT)
+    size = (problem.num_neurons, jnp.float32, float(problem.steps), 1.0, dfx.BrownianIncrement)
+
+    def words(key, step):  # one for each increment, made uniform
+        bits = jax.random.bits(jax.random.fold_in(key, step), (problem.num_neurons,))
+        return (bits >> 8).astype(jnp.float32) * 2.0**-24
+
+    def normal(key, step):
+        return jax.random.normal(jax.random.fold_in(key, step), (problem.num_neurons,))
+
+    draws: dict[str, Callable[..., Any]] = {
+        "drawing jax.random.normal": normal,
+        "drawing jax.random.bits": words,
+        "drawing hopjax gaussian": lambda key, step: hj.Gaussian().path(key, *size).increment(step),
+        "drawing hopjax two_point": lambda key, step: (
+            hj.TwoPoint().path(key, *size).increment(step)
+        ),
+    }
+    timed = []
+    for name, draw in draws.items():
+
+        def walk(key, x0, draw=draw):
+            return jax.lax.fori_loop(0, problem.steps, lambda step, x: x + draw(key, step), x0)
+
+        timed.append(Timed(name, problem, on_all_devices(walk, problem)))
+    found = report.times(*timed)
+    name = "drawing, jax.random.normal / hopjax Gaussian, N = 1024"
+    ratios = found["drawing jax.random.normal"] / found["drawing hopjax gaussian"]
+    report.bars.append(reported(name, ratios))
+
+
 def measure_competitors(report: Report, full: bool) -> None:
     """What a user would take instead, on what it can do in the time."""
     for num_neurons in tqdm(
@@ -352,6 +385,23 @@ def measure_ensembles(report: Report) -> None:
     report.bars.append(at_most(name, found["4096"] / found["1024"] / 4, 1.25))
 
 
+def measure_devices(report: Report) -> None:
+    """On a CPU: an ensemble on one device, which all cores share, and on a device per core."""
+    if jax.default_backend() != "cpu" or jax.device_count() == 1:
+        return
+    counts = ("1", str(jax.device_count()))
+    one, each = np.transpose(
+        [[printed_by("--ensemble-on", count)[0] for count in counts] for _ in range(3)]
+    )
+    name = f"ensemble on one CPU device / on {counts[1]}, N = 1024"
+    report.bars.append(reported(name, one / each))
+
+
+def ensemble_ms() -> float:
+    timed = ensemble(1024, 1024, 300)
+    return float(np.median(in_turn(timed, rounds=3)[timed.name]))
+
+
 def printed_by(*arguments: str, **environment: str) -> list[float]:
     """Numbers that a fresh process of this script prints."""
     command = [sys.executable, "-m", "experiments.benchmark", *arguments]
@@ -504,7 +554,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=FIGURES / "benchmark.json")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--first-solve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--ensemble-on", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.ensemble_on:
+        jax.config.update("jax_num_cpu_devices", arguments.ensemble_on)
+        print(ensemble_ms())
+        return
     use_all_cores()
     if arguments.memory_of:
         print(peak_memory(arguments.memory_of))
@@ -518,10 +573,12 @@ def main() -> None:
     measure_memory(report)
     measure_grid(report, arguments.full)
     measure_every_step(report)
+    measure_draws(report)
     measure_competitors(report, arguments.full)
     measure_gradients(report)
     measure_gradient_memory(report)
     measure_ensembles(report)
+    measure_devices(report)
     measure_bandwidth(report)
     print_report(report)
     numbers = {"full": arguments.full, "rows": report.rows, "bars": report.bars}

