@@ -8,10 +8,17 @@ only if the whole interval lies beyond it. Everything is compiled before it is t
 are rows of their own) and must agree in distribution with hopjax.
 
 The floor is the same network without noise, as a `lax.scan`. On paper, per neuron and step of one
-trajectory with P memories: 8P operations in the two thin products and about 60 more (tanh 30,
+trajectory with P memories: 4P operations in the two thin products and about 60 more (tanh 30,
 update 6; signs add 5, normals 130, of which Threefry 75); 12 bytes that must move if nothing stays
 in a cache (the state is read for its overlaps, read again for the update, and written). A CPU core
 keeps a chunk's state in its cache and is bound by operations; a GPU is bound by the bytes.
+
+How hopjax came to draw normal numbers as it does. Its words are those of Threefry, written out, so
+that the compiler draws, transforms and adds them in one pass over the neurons; `jax.random.bits`
+loops over rounds and arrays. The inverse error function of the same words lost to pairs of numbers
+on a circle (Box-Muller) with polynomials for logarithm and sine; both numbers of a pair computed
+where they are used, which repeats the radius, beat keeping them. Words of 16 bits were 15%
+faster still, but end at 4.85 standard deviations. Signs cost next to nothing: 32 share a word.
 """
 
 import argparse
@@ -39,7 +46,7 @@ from tqdm import tqdm
 import hopjax as hj
 from experiments import competitors
 from experiments.common import FIGURES, use_all_cores, versions, write_json
-from experiments.competitors import DT, Problem, on_all_devices
+from experiments.competitors import DT, Problem, Solve, on_all_devices
 from hopjax import plotting
 
 ROUNDS = 9
@@ -59,11 +66,12 @@ Row = dict[str, Any]
 
 
 class Timed(NamedTuple):
-    """Something to run, and how often it holds 1000 steps of one trajectory."""
+    """Something to run."""
 
     name: str
     problem: Problem
     solve: Callable[[], Any]
+    first_call: float | None = None  # seconds: compiles, where something is compiled
 
 
 def in_turn(*timed: Timed, rounds: int = ROUNDS) -> dict[str, np.ndarray]:
@@ -107,15 +115,11 @@ def reported(name: str, ratios: np.ndarray) -> Row:
     return {"name": name} | interval(ratios) | {"bar": None, "sense": "", "holds": None}
 
 
-def timed_row(name: str, problem: Problem, ms: np.ndarray, **more: Any) -> Row:
-    found = interval(ms)
-    row = {"name": name, "n": problem.num_neurons, "batch": problem.batch, "law": problem.law}
-    row |= {"ms": found["ratio"], "low": found["low"], "high": found["high"]}
-    return row | {"steps": problem.steps, "stride": problem.stride} | more
-
-
 def built(name: str, make: Callable[[Problem], Callable[[], Any]], problem: Problem) -> Timed:
-    return Timed(name, problem, make(problem))
+    solve = make(problem)
+    start = time.perf_counter()
+    solve()
+    return Timed(name, problem, solve, round(time.perf_counter() - start, 3))
 
 
 def agree(one: Timed, reference: np.ndarray) -> None:
@@ -141,13 +145,19 @@ class Report:
         self.rows: list[Row] = []
         self.bars: list[Row] = []
 
-    def times(self, *timed: Timed, **more: Any) -> dict[str, np.ndarray]:
+    def times(self, *timed: Timed) -> dict[str, np.ndarray]:
         found = in_turn(*timed)
-        self.rows += [timed_row(one.name, one.problem, found[one.name], **more) for one in timed]
+        for one in timed:
+            problem, measured = one.problem, interval(found[one.name])
+            row = {"name": one.name, "n": problem.num_neurons, "batch": problem.batch}
+            row |= {"law": problem.law, "ms": measured["ratio"]}
+            row |= {"low": measured["low"], "high": measured["high"]}
+            row |= {"steps": problem.steps, "stride": problem.stride}
+            self.rows.append(row | {"first_call_seconds": one.first_call})
         return found
 
 
-def measure_grid(report: Report, full: bool) -> None:
+def measure_sizes(report: Report, full: bool) -> None:
     """hopjax, the loop by hand with the same noise, and the floor, at all sizes."""
     cells = [(n, batch) for n in SIZES for batch in BATCHES]
     for num_neurons, batch in tqdm(cells, desc="sizes", disable=None, leave=False):
@@ -177,7 +187,7 @@ def measure_grid(report: Report, full: bool) -> None:
         report.bars.append(reported(f"Gaussian / two-point, {where}", ratios))
 
 
-def measure_every_step(report: Report) -> None:
+def measure_every_step(report: Report, full: bool) -> None:
     """Overlaps saved at every step: both sides evaluate them beside the drift."""
     problem = Problem(1024, 512, "two_point", stride=1)
     makers = {"hopjax": competitors.hopjax, "scan": competitors.scan}
@@ -186,7 +196,7 @@ def measure_every_step(report: Report) -> None:
     report.bars.append(reported("hopjax / scan, every step saved, N = 1024, B = 512", ratios))
 
 
-def measure_draws(report: Report) -> None:
+def measure_draws(report: Report, full: bool) -> None:
     """Adding random increments to a state, and nothing else: JAX's generators and hopjax's."""
     problem = Problem(1024, 512, None, steps=SHORT)
     size = (problem.num_neurons, jnp.float32, float(problem.steps), 1.0, dfx.BrownianIncrement)
@@ -212,58 +222,79 @@ def measure_draws(report: Report) -> None:
         def walk(key, x0, draw=draw):
             return jax.lax.fori_loop(0, problem.steps, lambda step, x: x + draw(key, step), x0)
 
-        timed.append(Timed(name, problem, on_all_devices(walk, problem)))
+        timed.append(built(name, partial(on_all_devices, walk), problem))
     found = report.times(*timed)
     name = "drawing, jax.random.normal / hopjax Gaussian, N = 1024"
     ratios = found["drawing jax.random.normal"] / found["drawing hopjax gaussian"]
     report.bars.append(reported(name, ratios))
 
 
+def contestants(num_neurons: int) -> dict[str, tuple[Callable[[Problem], Solve], Problem]]:
+    """What a user could take, with what it can do in the time; the dense one has no batch."""
+    problem = partial(Problem, num_neurons)
+    many, few = partial(problem, 512, steps=SHORT), partial(problem, FEW, steps=SHORT)
+    batched = {"hopjax": competitors.hopjax, "NumPy": competitors.numpy}
+    if competitors.installed("numba"):
+        batched["numba"] = competitors.numba
+    found = {f"{name} {law}": (make, many(law)) for name, make in batched.items() for law in LAWS}
+    unsafe, tree = (partial(competitors.diffrax, tree=tree) for tree in (False, True))
+    found["Diffrax, UnsafeBrownianPath"] = unsafe, many("gaussian")
+    found["Diffrax, VirtualBrownianTree"] = tree, few("gaussian")
+    if competitors.installed("torch", "torchsde"):
+        found["torchsde"] = competitors.torchsde, few("gaussian")
+    found["dense"] = competitors.dense, problem(1, "gaussian", 2, 2)
+    return found
+
+
+# Ratios that are asked for. A user of NumPy draws normal numbers, whatever hopjax's law is; that
+# NumPy can draw packed signs as well is reported beside it.
+LEAST = {
+    ("NumPy gaussian", "hopjax two_point"): 10,
+    ("NumPy gaussian", "hopjax gaussian"): 1.8,
+    ("dense", "hopjax two_point"): 10_000,  # its noise has no share in its time
+    ("dense", "hopjax gaussian"): 2_000,
+}
+
+
 def measure_competitors(report: Report, full: bool) -> None:
-    """What a user would take instead, on what it can do in the time."""
+    """What a user would take instead."""
     for num_neurons in tqdm(
         SIZES if full else (1024,), desc="competitors", disable=None, leave=False
     ):
-        problem = partial(Problem, num_neurons)
-        where = f"N = {num_neurons}"
-        many, few = partial(problem, 512, steps=SHORT), partial(problem, FEW, steps=SHORT)
-        mine = {law: built(f"hopjax {law}", competitors.hopjax, many(law)) for law in LAWS}
-        reference = {law: one.solve() for law, one in mine.items()}
-        others = [built(f"NumPy {law}", competitors.numpy, many(law)) for law in LAWS]
-        if competitors.installed("numba"):
-            others += [built(f"numba {law}", competitors.numba, many(law)) for law in LAWS]
-        unsafe, tree = (partial(competitors.diffrax, tree=tree) for tree in (False, True))
-        others += [
-            built("Diffrax, UnsafeBrownianPath", unsafe, many("gaussian")),
-            built("Diffrax, VirtualBrownianTree", tree, few("gaussian")),
-        ]
-        if competitors.installed("torch", "torchsde"):
-            others.append(built("torchsde", competitors.torchsde, few("gaussian")))
-        for other in others:
-            assert other.problem.law is not None
-            agree(other, reference[other.problem.law])
-        quiet = Problem(num_neurons, 1, None, steps=10)
+        timed = {name: built(name, *entry) for name, entry in contestants(num_neurons).items()}
+        reference = {law: timed[f"hopjax {law}"].solve() for law in LAWS}
+        quiet = Problem(num_neurons, jax.device_count(), None, steps=10)
         agree(built("dense", competitors.dense, quiet), competitors.scan(quiet)())
-        # Its noise has no share in its time.
-        others.append(built("dense", competitors.dense, Problem(num_neurons, 1, "gaussian", 2, 2)))
+        for name, one in timed.items():
+            if name != "dense":
+                assert one.problem.law is not None
+                agree(one, reference[one.problem.law])
+        found = report.times(*timed.values())
+        for name, one in timed.items():
+            same = f"hopjax {one.problem.law}"
+            others = {below for above, below in LEAST if above == name} | {same}
+            for below in sorted(others - {name}, reverse=True):
+                what, ratios = f"{name} / {below}, N = {num_neurons}", found[name] / found[below]
+                least = LEAST.get((name, below))
+                report.bars.append(
+                    reported(what, ratios)
+                    if least is None or num_neurons != 1024
+                    else at_least(what, ratios, least)
+                )
 
-        found = report.times(*mine.values(), *others)
-        for other in others:
-            assert other.problem.law is not None
-            laws = LAWS if other.name == "dense" else (other.problem.law,)
-            for law in laws:
-                name = f"{other.name.removesuffix(f' {law}')} / hopjax, {law}, {where}"
-                ratios = found[other.name] / found[f"hopjax {law}"]
-                least = {
-                    ("NumPy two_point", "two_point"): 10,
-                    ("NumPy gaussian", "gaussian"): 1.8,
-                    ("dense", "two_point"): 10_000,
-                    ("dense", "gaussian"): 2_000,
-                }.get((other.name, law))
-                if least is None or num_neurons != 1024:
-                    report.bars.append(reported(name, ratios))
-                else:
-                    report.bars.append(at_least(name, ratios, least))
+
+def measure_peaks(report: Report, full: bool) -> None:
+    """How far solving raises the peak memory of a process, compilation included."""
+    for name, (_, problem) in contestants(1024).items():
+        row = {"name": f"memory added by {name}", "n": 1024, "batch": problem.batch}
+        report.rows.append(row | {"mib": round(printed_by("--peak-of", name)[0], 1)})
+
+
+def added_memory(name: str) -> float:
+    make, problem = contestants(1024)[name]
+    before = peak()
+    make(problem)()
+    return peak() - before
 
 
 def gradient(
@@ -271,11 +302,11 @@ def gradient(
 ) -> Callable[..., Any]:
     """One trajectory's squared final overlap as a function of the input's strength."""
 
+    model, u, noise = problem.model, problem.u, problem.noise
+
     def loss(strength, key, x0):
-        solved = one(
-            problem.model, strength * problem.u, problem.noise, key, x0, problem=problem, **options
-        )
-        return solved[-1, 0] ** 2
+        overlaps = one(model, strength * u, noise, key, x0, problem=problem, **options)
+        return overlaps[-1, 0] ** 2
 
     if mode == "reverse":
         return lambda key, x0: jax.value_and_grad(loss)(jnp.float32(1), key, x0)
@@ -285,32 +316,35 @@ def gradient(
     return lambda key, x0: loss(jnp.float32(1), key, x0)
 
 
-def measure_gradients(report: Report) -> None:
+def measure_gradients(report: Report, full: bool) -> None:
     """Gradients by one parameter against solving, and against the same through the scan."""
     retrieve, by_hand = competitors.retrieve, competitors.by_hand
     for law in tqdm(LAWS, desc="gradients", disable=None, leave=False):
         problem = Problem(GRADIENT.num_neurons, GRADIENT.batch, law)
         programs = {
-            "loss": gradient(retrieve, problem, "none"),
-            "reverse": gradient(retrieve, problem, "reverse"),
-            "forward": gradient(retrieve, problem, "forward", adjoint=dfx.ForwardMode()),
-            "scan reverse": gradient(by_hand, problem, "reverse"),
-            "scan forward": gradient(by_hand, problem, "forward"),
+            "hopjax loss": gradient(retrieve, problem, "none"),
+            "hopjax reverse mode": gradient(retrieve, problem, "reverse"),
+            "hopjax forward mode": gradient(
+                retrieve, problem, "forward", adjoint=dfx.ForwardMode()
+            ),
+            "scan reverse mode": gradient(by_hand, problem, "reverse"),
+            "scan forward mode": gradient(by_hand, problem, "forward"),
         }
         timed = [
-            Timed(name, problem, on_all_devices(program, problem))
-            for name, program in programs.items()
+            built(name, partial(on_all_devices, one, automatic=True), problem)
+            for name, one in programs.items()
         ]
         slopes = {one.name: np.asarray(one.solve()[1]) for one in timed[1:]}
         for name, slope in slopes.items():
-            np.testing.assert_allclose(slope, slopes["reverse"], rtol=1e-2, atol=1e-4, err_msg=name)
+            right = slopes["hopjax reverse mode"]
+            np.testing.assert_allclose(slope, right, rtol=1e-2, atol=1e-4, err_msg=name)
         found = report.times(*timed)
         where = f"{law}, N = {problem.num_neurons}, B = {problem.batch}"
         bars = {
-            ("reverse", "loss"): 7.0 if law == "two_point" else 4.0,
-            ("reverse", "scan reverse"): 1.1,
-            ("forward", "loss"): 2.5,
-            ("forward", "scan forward"): None,
+            ("hopjax reverse mode", "hopjax loss"): 7.0 if law == "two_point" else 4.0,
+            ("hopjax reverse mode", "scan reverse mode"): 1.1,
+            ("hopjax forward mode", "hopjax loss"): 2.5,
+            ("hopjax forward mode", "scan forward mode"): None,
         }
         for (above, below), most in bars.items():
             name, ratios = f"{above} / {below}, {where}", found[above] / found[below]
@@ -319,7 +353,7 @@ def measure_gradients(report: Report) -> None:
             )
 
 
-def measure_gradient_memory(report: Report) -> None:
+def measure_gradient_memory(report: Report, full: bool) -> None:
     """What a reverse pass keeps, by the number of steps; compiled, not run."""
     for steps in (250, 1000, 4000):
         problem = Problem(GRADIENT.num_neurons, 16, "two_point", steps)
@@ -366,7 +400,7 @@ def bare(num_neurons: int, trials: int, steps: int, law: str = "two_point") -> T
     return Timed("bare vmap", problem, on_all_devices(one, problem, *shared, keys=keys))
 
 
-def measure_ensembles(report: Report) -> None:
+def measure_ensembles(report: Report, full: bool) -> None:
     """What an ensemble adds to its solves, and how its time grows with trials and neurons."""
     for num_neurons, steps in OVERHEAD_STEPS.items():
         mine, by_hand = (make(num_neurons, OVERHEAD_TRIALS, steps) for make in (ensemble, bare))
@@ -385,7 +419,7 @@ def measure_ensembles(report: Report) -> None:
     report.bars.append(at_most(name, found["4096"] / found["1024"] / 4, 1.25))
 
 
-def measure_devices(report: Report) -> None:
+def measure_devices(report: Report, full: bool) -> None:
     """On a CPU: an ensemble on one device, which all cores share, and on a device per core."""
     if jax.default_backend() != "cpu" or jax.device_count() == 1:
         return
@@ -412,41 +446,51 @@ def printed_by(*arguments: str, **environment: str) -> list[float]:
     return list(map(float, run.stdout.split()))
 
 
-def measure_first_solves(report: Report) -> None:
-    """Seconds of the first `solve` in a fresh process, and with a compilation cache on disk."""
-    first, again = np.transpose([printed_by("--first-solve") for _ in range(FIRST_SOLVES)])
-    report.bars.append(at_most("seconds of the first solve of a model, N = 1024", first, 3.0))
-    report.bars.append(reported("seconds of the same with new numbers", again))
+def measure_first_solves(report: Report, full: bool) -> None:
+    """Seconds in fresh processes until a first result, and with a compilation cache on disk."""
     with tempfile.TemporaryDirectory() as folder:
-        cached = [
-            printed_by(
-                "--first-solve",
-                JAX_COMPILATION_CACHE_DIR=folder,
-                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
-            )[0]
-            for _ in range(FIRST_SOLVES + 1)
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": folder,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        printed_by("--first-solve", "1", **cache)  # fills it
+        rounds = [
+            printed_by("--first-solve", "1") + printed_by("--first-solve", "1", **cache)
+            for _ in range(FIRST_SOLVES)
         ]
-    report.bars.append(
-        reported("seconds of the first solve, compiled before", np.array(cached[1:]))
-    )
+    first, again, gradient, cached, _, cached_gradient = np.transpose(rounds)
+    report.bars += [
+        at_most("seconds of the first solve of a model, N = 1024", first, 3.0),
+        reported("seconds of the same with new numbers", again),
+        reported("seconds of the first solve, compiled before", cached),
+        reported("seconds of the first gradient, N = 1024", gradient),
+        reported("seconds of the first gradient, compiled before", cached_gradient),
+    ]
 
 
 def first_solve() -> list[float]:
-    """Seconds of two solves, the first of which compiles."""
+    """Seconds of two solves, the first of which compiles, and of a first gradient."""
     problem = Problem(1024, 1, "gaussian")
+
+    def final_overlap(strength, sigma):
+        u, x0 = strength * problem.u, problem.starts[0]
+        options: dict[str, Any] = {"t1": 10.0, "dt": DT, "key": jax.random.key(0)}
+        noise = hj.AdditiveNoise(sigma)
+        return hj.solve(problem.model, u, x0, noise=noise, **options).overlaps[-1, 0]
+
     seconds = []
-    for strength in (8.0, 7.0):
-        noise, key = hj.AdditiveNoise(strength), jax.random.key(0)
+    for program, sigma in (
+        (final_overlap, 8.0),
+        (final_overlap, 7.0),
+        (jax.value_and_grad(final_overlap), 8.0),
+    ):
         start = time.perf_counter()
-        found = hj.solve(
-            problem.model, problem.u, problem.starts[0], t1=10.0, dt=DT, noise=noise, key=key
-        )
-        jax.block_until_ready(found.overlaps)
+        jax.block_until_ready(program(1.0, sigma))
         seconds.append(time.perf_counter() - start)
     return seconds
 
 
-def measure_memory(report: Report) -> None:
+def measure_memory(report: Report, full: bool) -> None:
     """Peak memory of ensembles of more and more trials, each in a process of its own."""
     found = []
     for trials in MEMORY_TRIALS:
@@ -459,11 +503,16 @@ def measure_memory(report: Report) -> None:
 def peak_memory(trials: int) -> float:
     """MiB that this process took at most while it solved an ensemble."""
     ensemble(64, trials, 100).solve()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1024 / (1024 if sys.platform == "darwin" else 1)  # there in bytes
+    return peak()
 
 
-def measure_bandwidth(report: Report) -> None:
+def peak() -> float:
+    """MiB that this process has taken at most so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 1024 / (1024 if sys.platform == "darwin" else 1)  # there in bytes
+
+
+def measure_bandwidth(report: Report, full: bool) -> None:
     """On an accelerator: the bytes that must move, against a measured copy of them."""
     if jax.default_backend() == "cpu":
         return
@@ -548,13 +597,30 @@ def print_report(report: Report) -> None:
         print(line)
 
 
+SECTIONS: dict[str, Callable[[Report, bool], None]] = {
+    "first-solves": measure_first_solves,  # at first, while this process holds little memory
+    "memory": measure_memory,
+    "peaks": measure_peaks,
+    "sizes": measure_sizes,
+    "every-step": measure_every_step,
+    "draws": measure_draws,
+    "competitors": measure_competitors,
+    "gradients": measure_gradients,
+    "gradient-memory": measure_gradient_memory,
+    "ensembles": measure_ensembles,
+    "devices": measure_devices,
+    "bandwidth": measure_bandwidth,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time hopjax and what one could use instead.")
     parser.add_argument("--full", action="store_true", help="all sizes over 1000 steps")
     parser.add_argument("--json", type=Path, default=FIGURES / "benchmark.json")
-    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--first-solve", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--ensemble-on", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections, no figure")
+    for hidden in ("--first-solve", "--memory-of", "--ensemble-on"):  # what `printed_by` asks for
+        parser.add_argument(hidden, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.ensemble_on:
         jax.config.update("jax_num_cpu_devices", arguments.ensemble_on)
@@ -564,29 +630,27 @@ def main() -> None:
     if arguments.memory_of:
         print(peak_memory(arguments.memory_of))
         return
+    if arguments.peak_of:
+        print(added_memory(arguments.peak_of))
+        return
     if arguments.first_solve:
         print(*first_solve())
         return
+
     start = time.perf_counter()
     report = Report()
-    measure_first_solves(report)  # while this process holds little memory
-    measure_memory(report)
-    measure_grid(report, arguments.full)
-    measure_every_step(report)
-    measure_draws(report)
-    measure_competitors(report, arguments.full)
-    measure_gradients(report)
-    measure_gradient_memory(report)
-    measure_ensembles(report)
-    measure_devices(report)
-    measure_bandwidth(report)
+    numbers = {"full": arguments.full, "cores": os.cpu_count(), "versions": versions()}
+    numbers |= {"rows": report.rows, "bars": report.bars}
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    for name in tqdm(arguments.only or SECTIONS, desc="sections", disable=None, leave=False):
+        SECTIONS[name](report, arguments.full)
+        numbers["seconds"] = round(time.perf_counter() - start)
+        write_json(arguments.json, numbers)  # what fails later loses nothing
     print_report(report)
-    numbers = {"full": arguments.full, "rows": report.rows, "bars": report.bars}
-    numbers |= {"cores": os.cpu_count(), "seconds": round(time.perf_counter() - start)}
-    write_json(arguments.json, numbers | {"versions": versions()})
-    with plotting.style():
-        figure = draw(report.rows)
-        figure.savefig(arguments.json.with_suffix(".png"), metadata={"Software": None})
+    if not arguments.only:
+        with plotting.style():
+            figure = draw(report.rows)
+            figure.savefig(arguments.json.with_suffix(".png"), metadata={"Software": None})
 
 
 if __name__ == "__main__":
