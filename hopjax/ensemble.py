@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PRNGKeyArray
 
 from hopjax._checks import (
@@ -207,14 +207,16 @@ def run_chunks(
     """
     mesh = jax.make_mesh((len(devices),), ("chunks",), axis_types=(AxisType.Auto,), devices=devices)
     reductions = plan.all_reductions
-    messages: tuple[str, ...] = ()
+    # What all chunks share goes to the devices once.
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    make, plan = eqx.filter_shard(make, everywhere), eqx.filter_shard(plan, everywhere)
 
-    def summarise(job: Job, measured: _Measured) -> Any:
+    def summarise(place: int, job: Job, measured: _Measured, messages: tuple[str, ...]) -> Any:
         size = min(plan.chunk, trials - job.start)
-        ok, bad, measures = jax.tree.map(lambda leaf: leaf[:size], measured)
-        for place, check in np.argwhere(bad)[:1]:
+        ok, bad, measures = jax.tree.map(lambda leaf: np.asarray(leaf)[place, :size], measured)
+        for trial, check in np.argwhere(bad)[:1]:
             raise ValueError(
-                f"{messages[check][:-1]}, which it is not in trial {job.start + place}{job.label}."
+                f"{messages[check][:-1]}, which it is not in trial {job.start + trial}{job.label}."
             )
         parts = {name: reductions[name].summarise(measures[name], ok) for name in reductions}
         return sink(job, parts)
@@ -224,26 +226,26 @@ def run_chunks(
         waiting = []
         while batch := list(itertools.islice(jobs, len(devices))):
             padded = batch + [batch[-1]] * (len(devices) - len(batch))
+            # On CPUs this returns when all is computed: what else there is to do waits in `pool`.
             measured, messages = _run_chunks(
                 make,
-                jax.tree.map(lambda *leaves: np.stack(leaves), *(job.parameters for job in padded)),
-                jnp.stack([job.key for job in padded]),
-                np.array([job.start for job in padded]),
                 plan,
+                jax.tree.map(lambda *leaves: np.stack(leaves), *(job.parameters for job in padded)),
+                np.stack([jax.random.key_data(job.key) for job in padded]),
+                np.array([job.start for job in padded]),
                 mesh,
             )
             yield from (future.result() for future in waiting)
-            waiting = []
-            on_host = jax.tree.map(np.asarray, measured)
-            for place, job in enumerate(batch):
-                mine = jax.tree.map(lambda leaf, place=place: leaf[place], on_host)
-                waiting.append(pool.submit(summarise, job, mine))
+            waiting = [
+                pool.submit(summarise, place, job, measured, messages)
+                for place, job in enumerate(batch)
+            ]
         yield from (future.result() for future in waiting)
 
 
 @eqx.filter_jit
 def _run_chunks(
-    make, parameters, keys, starts, plan: Plan, mesh: Mesh
+    make, plan: Plan, parameters, keys, starts, mesh: Mesh
 ) -> tuple[_Measured, tuple[str, ...]]:
     """A chunk on each device: what the reductions measure, of shape (devices, chunk, ...).
 
@@ -255,12 +257,12 @@ def _run_chunks(
 
     def chunk(arrays, parameters, keys, starts):
         make, plan = eqx.combine(arrays, static)
-        (key,), (start,) = keys, starts
+        (key,), (start,) = jax.random.wrap_key_data(keys, impl="threefry2x32"), starts
         parameters = jax.tree.map(lambda leaf: leaf[0], parameters)
         numbers = start + jnp.arange(plan.chunk)
         measured = jax.vmap(
             lambda number: _measure(
-                make, parameters, jax.random.fold_in(key, number), plan, messages
+                make, plan, parameters, jax.random.fold_in(key, number), messages
             )
         )(numbers)
         return jax.tree.map(lambda leaf: leaf[None], measured)
@@ -271,7 +273,7 @@ def _run_chunks(
     return measured, tuple(messages)
 
 
-def _measure(make, parameters, key: Key[Array, ""], plan: Plan, messages: list[str]) -> _Measured:
+def _measure(make, plan: Plan, parameters, key: Key[Array, ""], messages: list[str]) -> _Measured:
     """One trial; `messages` gets what the checks in `bad` say."""
     setting_key, noise_key = jax.random.split(key)
     with collect_bad_values() as values:
