@@ -12,16 +12,28 @@ from hopjax.ensemble import (
 )
 from hopjax.inputs import Schedule as Schedule
 from hopjax.memories import (
+    correlated_memories as correlated_memories,
     corrupt as corrupt,
     mixture as mixture,
     orthogonal_memories as orthogonal_memories,
     random_memories as random_memories,
+    sparse_memories as sparse_memories,
 )
 from hopjax.models import (
     AbstractBipolarHopfield as AbstractBipolarHopfield,
     AbstractHopfield as AbstractHopfield,
+    AbstractOneLayerHopfield as AbstractOneLayerHopfield,
+    AbstractSeparation as AbstractSeparation,
     ClassicHopfield as ClassicHopfield,
+    DecorrelatedHopfield as DecorrelatedHopfield,
+    DenseHopfield as DenseHopfield,
+    DynamicAttention as DynamicAttention,
+    FiringRateHopfield as FiringRateHopfield,
     IDPHopfield as IDPHopfield,
+    LinearSeparation as LinearSeparation,
+    PowerSeparation as PowerSeparation,
+    SoftmaxSeparation as SoftmaxSeparation,
+    TwoLayerHopfield as TwoLayerHopfield,
 )
 from hopjax.noise import (
     AbstractLaw as AbstractLaw,
@@ -31,6 +43,10 @@ from hopjax.noise import (
     Gaussian as Gaussian,
     MultiplicativeNoise as MultiplicativeNoise,
     TwoPoint as TwoPoint,
+)
+from hopjax.pictures import (
+    glyph_memories as glyph_memories,
+    picture_memories as picture_memories,
 )
 from hopjax.reductions import (
     AbstractReduction as AbstractReduction,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Float, Int8, PRNGKeyArray, UInt32
+from jaxtyping import Array, ArrayLike, Float, Int8, PRNGKeyArray, Real, UInt32
 
 from hopjax._checks import check_array, check_count, check_key, check_values, is_bad, is_traced
 
@@ -37,7 +37,7 @@ def random_memories(
     """
     key = check_key(key)
     shape = check_count(num_memories, "num_memories"), check_count(num_neurons, "num_neurons")
-    return _signs(jax.random.bits(key, shape, jnp.uint32)).astype(_float_dtype(dtype))
+    return _signs(jax.random.bits(key, shape, jnp.uint32)).astype(float_dtype(dtype))
 
 
 def orthogonal_memories(
@@ -72,7 +72,7 @@ def orthogonal_memories(
     """
     num_memories = check_count(num_memories, "num_memories")
     num_neurons = check_count(num_neurons, "num_neurons")
-    dtype = _float_dtype(dtype)
+    dtype = float_dtype(dtype)
     if num_memories > num_neurons:
         raise ValueError(
             f"Argument `num_memories` must be at most num_neurons = {num_neurons} for orthogonal "
@@ -91,6 +91,72 @@ def orthogonal_memories(
         rows = np.arange(1, num_memories + 1) % num_neurons
         return jnp.asarray(_hadamard_rows(rows, num_neurons).astype(dtype))
     return _shuffled_hadamard(check_key(key), num_memories, num_neurons).astype(dtype)
+
+
+def correlated_memories(
+    key: PRNGKeyArray,
+    *,
+    num_memories: int,
+    num_neurons: int,
+    correlation: Real[ArrayLike, ""],
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "P N"]:
+    """Memories of ±1 that resemble each other: noisy copies of one random pattern.
+
+    Each entry is that of the common pattern with probability (1 + √c)/2, so that the overlap
+    ξ^μ·ξ^ν / N of any two has mean c.
+
+    Args:
+        key: a threefry key.
+        num_memories: P, at least 1.
+        num_neurons: N, at least 1.
+        correlation: c, from 0 (independent) to 1 (all alike).
+        dtype: float32 or float64; JAX's default float if not given.
+
+    Raises:
+        TypeError, ValueError: for a wrong key, count, correlation or dtype.
+    """
+    common_key, own_key = jax.random.split(check_key(key))
+    sizes: dict[str, Any] = {"num_neurons": num_neurons, "dtype": dtype}
+    share = _probability(correlation, "correlation")
+    common = random_memories(common_key, num_memories=1, **sizes)
+    chance = jax.random.uniform(
+        own_key, (check_count(num_memories, "num_memories"), common.size), jnp.float32
+    )
+    return jnp.where(chance < (1 + jnp.sqrt(share)) / 2, common, -common)
+
+
+def sparse_memories(
+    key: PRNGKeyArray,
+    *,
+    num_memories: int,
+    num_neurons: int,
+    density: Real[ArrayLike, ""],
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "P N"]:
+    """Independent entries, 1 with the given probability, else 0: memories of firing rates.
+
+    Args:
+        key: a threefry key.
+        num_memories: P, at least 1.
+        num_neurons: N, at least 1.
+        density: p, the mean share of active neurons, from 0 to 1.
+        dtype: float32 or float64; JAX's default float if not given.
+
+    Raises:
+        TypeError, ValueError: for a wrong key, count, density or dtype.
+    """
+    key = check_key(key)
+    shape = check_count(num_memories, "num_memories"), check_count(num_neurons, "num_neurons")
+    active = jax.random.uniform(key, shape, jnp.float32) < _probability(density, "density")
+    return active.astype(float_dtype(dtype))
+
+
+def _probability(value: Any, name: str) -> Float[Array, ""]:
+    """A number from 0 to 1, in float32 whatever the dtype: the same draws fall below it."""
+    number = check_array(value, name, (), finite=False)
+    bad = is_bad(number, lambda p: (p >= 0) & (p <= 1))
+    return check_values(number, bad, name, "a number from 0 to 1").astype(jnp.float32)
 
 
 def mixture(
@@ -144,19 +210,13 @@ def corrupt(
     """
     key = check_key(key)
     pattern = check_array(pattern, "pattern", ("N",), finite=not is_traced(pattern))
-    probability = check_array(flip_probability, "flip_probability", (), finite=False)
-    probability = check_values(
-        probability,
-        is_bad(probability, lambda p: (p >= 0) & (p <= 1)),
-        "flip_probability",
-        "a number from 0 to 1",
-    )
+    probability = _probability(flip_probability, "flip_probability")
     # Drawn in float32 whatever the dtype, so that the same entries flip in float64.
     chance = jax.random.uniform(key, pattern.shape, jnp.float32)
-    return jnp.where(chance < probability.astype(jnp.float32), -pattern, pattern)
+    return jnp.where(chance < probability, -pattern, pattern)
 
 
-def _float_dtype(dtype: DTypeLike | None) -> DTypeLike:
+def float_dtype(dtype: DTypeLike | None) -> DTypeLike:
     """The dtype asked for, or JAX's default float."""
     default = jnp.result_type(float).name
     if dtype is None:

@@ -7,6 +7,7 @@ style repeats the distinction in black and white.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -152,6 +153,71 @@ def plot_weights(weights: Float[ArrayLike, " P"], *, ax: Axes | None = None, **b
     values = np.asarray(weights).tolist()
     ax.bar(range(1, len(values) + 1), values, **{"color": OTHERS_COLOUR, **bar})
     ax.set(xlabel=r"memory $\mu$", ylabel=r"weight $w_\mu$", xticks=range(1, len(values) + 1))
+    return ax
+
+
+def plot_picture(state: Float[ArrayLike, " N"], *, ax: Axes | None = None, **imshow) -> Axes:
+    """A state or memory of N = n² neurons as a square picture: −1 is black and +1 white.
+
+    Further arguments go to `Axes.imshow`.
+
+    Raises:
+        ValueError: if N is not a square number.
+    """
+    return _show(_frames([state], "state")[0], ax, imshow)
+
+
+def plot_film(
+    ts: Float[ArrayLike, " T"],
+    states: Float[ArrayLike, "T N"],
+    *,
+    ax: Axes | None = None,
+    **imshow,
+) -> Axes:
+    """A film strip: the pictures of several states side by side, with their times below.
+
+    Args:
+        ts: the time of each picture.
+        states: as for `plot_picture`, one for each time; ten or so fit into a column's width.
+        ax: where to draw; a new figure if not given.
+        **imshow: further arguments of `Axes.imshow`.
+
+    Raises:
+        ValueError: if N is not a square number, or there is not one state for each time.
+    """
+    frames, times = _frames(states, "states"), np.asarray(ts)
+    if times.shape != (len(frames),):
+        raise ValueError(
+            f"Argument `ts` must have one time for each of the {len(frames)} states, got shape "
+            f"{times.shape}."
+        )
+    side, gap = frames.shape[1], max(1, frames.shape[1] // 16)
+    strip = np.full((side, len(frames) * (side + gap) - gap), np.nan)
+    for place, frame in enumerate(frames):
+        strip[:, place * (side + gap) :][:, :side] = frame
+    ax = _show(strip, ax, imshow)
+    ax.set_xticks(np.arange(len(frames)) * (side + gap) + side / 2 - 0.5)
+    ax.set_xticklabels([f"{t:g}" for t in times])
+    ax.tick_params(length=0)
+    return ax
+
+
+def _frames(states: Any, name: str) -> Float[np.ndarray, "T n n"]:
+    pictures = np.asarray(states, float)
+    side = round(pictures.shape[-1] ** 0.5) if pictures.ndim == 2 else 0
+    if pictures.ndim != 2 or side == 0 or side**2 != pictures.shape[1]:
+        shape = pictures.shape[1:] if name == "state" else pictures.shape
+        raise ValueError(
+            f"Argument `{name}` must have a square number of neurons, got shape {shape}."
+        )
+    return pictures.reshape(-1, side, side)
+
+
+def _show(picture: Float[np.ndarray, "h w"], ax: Axes | None, imshow: dict) -> Axes:
+    ax = _axes(ax)
+    ax.imshow(picture, **{"cmap": "gray", "vmin": -1, "vmax": 1} | imshow)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
     return ax
 
 

@@ -21,6 +21,7 @@ from hopjax._checks import (
     check_instance,
     check_key,
     check_number,
+    check_values,
     is_traced,
 )
 from hopjax._method import Method, choose_method, levy_area_of
@@ -245,13 +246,17 @@ def check_problem(
         )
     method = choose_method(solver, stepsize_controller, adjoint, noise)
     fastest = model.fastest_time_constant
-    explicit = not isinstance(method.solver, dfx.AbstractImplicitSolver)
-    if explicit and not is_traced(fastest) and grid.dt > fastest:
-        raise ValueError(
-            f"Argument `dt` must not exceed the model's fastest time constant {float(fastest):g}, "
-            f"got {grid.dt:g}."
-        )
     x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
+    if not isinstance(method.solver, dfx.AbstractImplicitSolver):
+        too_long = grid.dt > fastest
+        if is_traced(fastest):
+            right = f"at most the model's fastest time constant (got {grid.dt:g})"
+            x0 = check_values(x0, too_long, "dt", right)
+        elif too_long:
+            raise ValueError(
+                "Argument `dt` must not exceed the model's fastest time constant "
+                f"{float(fastest):g}, got {grid.dt:g}."
+            )
     shown = _shown(inputs, num_neurons, grid, method)
     for function, name in ((save_fn, "save_fn"), (passage_fn, "passage_fn")):
         if function is not None and not callable(function):

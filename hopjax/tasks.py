@@ -13,14 +13,32 @@ from jaxtyping import Array, Float, Key
 from hopjax._checks import check_count, check_flag, check_number, is_traced
 from hopjax.activations import AbstractActivation, Erf, Tanh
 from hopjax.inputs import Schedule
-from hopjax.memories import corrupt, mixture, orthogonal_memories, random_memories
-from hopjax.models import AbstractHopfield, ClassicHopfield, IDPHopfield
+from hopjax.memories import (
+    correlated_memories,
+    corrupt,
+    mixture,
+    orthogonal_memories,
+    random_memories,
+)
+from hopjax.models import (
+    AbstractHopfield,
+    ClassicHopfield,
+    DecorrelatedHopfield,
+    DenseHopfield,
+    DynamicAttention,
+    IDPHopfield,
+    PowerSeparation,
+    TwoLayerHopfield,
+)
 from hopjax.noise import AdditiveNoise
 from hopjax.trials import Trial
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "model": ("idp", "classic", "classic_pulsed"),
-    "memories": ("random", "orthogonal"),
+    "model": (
+        *("idp", "classic", "classic_pulsed"),
+        *("decorrelated", "two_layer", "dense", "attention"),
+    ),
+    "memories": ("random", "orthogonal", "correlated"),
     "activation": ("tanh", "erf"),
     "law": ("gaussian", "two_point", "tree"),
     "start": ("normal", "memory"),
@@ -46,15 +64,21 @@ class Retrieval:
 
     Attributes:
         model: "idp", "classic" or "classic_pulsed", whose input is on for the first `pulse` of
-            each window only.
+            each window only; "decorrelated" (IDP by the pseudo-inverse), "two_layer" (linear),
+            "dense" (of the given `power`) or "attention" (dynamic).
         num_neurons: N.
         num_memories: P; see `load`.
         load: P/N; if given, P is the nearest whole number, at least 1.
-        memories: "random" or "orthogonal" (random rows of a Hadamard matrix).
+        memories: "random", "orthogonal" (random rows of a Hadamard matrix) or "correlated" (noisy
+            copies of one pattern, see `correlation`).
+        correlation: mean overlap of two correlated memories.
         activation: "tanh" or "erf".
         slope: d of the activation.
-        self_coupling: whether a neuron couples to itself.
-        noise: σ.
+        self_coupling: whether a neuron couples to itself, for those models that can do without.
+        memory_time_constant: τ_m of the two-layer model.
+        power: n of the dense model.
+        beta: β N of attention, its inverse temperature times N.
+        noise: σ, of the features.
         law: of the increments, "gaussian", "two_point" (cheaper; not near thresholds) or "tree".
         onsets: when each input begins, in time constants; the first is 0.
         shown: which memory dominates each input.
@@ -77,9 +101,13 @@ class Retrieval:
     num_memories: int = 10
     load: float | None = None
     memories: str = "random"
+    correlation: _Number = 0.5
     activation: str = "tanh"
     slope: _Number = 10.0
     self_coupling: bool = False
+    memory_time_constant: _Number = 0.1
+    power: _Number = 3.0
+    beta: _Number = 13.0
     noise: _Number = 0.0
     law: str = "gaussian"
     onsets: tuple[float, ...] | Float[Array, " S"] = (0.0,)
@@ -101,7 +129,8 @@ class Retrieval:
     static_parameters: ClassVar[tuple[str, ...]] = ("load", "total_weight")
     float_parameters: ClassVar[tuple[str, ...]] = (
         *("slope", "noise", "onsets", "dominant", "background", "previous", "strength"),
-        *("pulse", "start_scale", "corruption", "load"),
+        *("pulse", "start_scale", "corruption", "load", "correlation"),
+        *("memory_time_constant", "power", "beta"),
     )
 
     def __post_init__(self) -> None:
@@ -124,11 +153,13 @@ class Retrieval:
         check_flag(self.self_coupling, "self_coupling")
         if self.load is not None and check_number(self.load, "load", positive=True) > 1:
             raise ValueError(f"Argument `load` must be at most 1, got {self.load}.")
-        for name in ("slope", "pulse", "start_scale"):
+        for name in ("slope", "pulse", "start_scale", "memory_time_constant", "beta"):
             _check(getattr(self, name), name, "positive", lambda value: value > 0)
         for name in ("noise", "strength"):
             _check(getattr(self, name), name, "zero or positive", lambda value: value >= 0)
-        _check(self.corruption, "corruption", "from 0 to 1", lambda value: 0 <= value <= 1)
+        for name in ("corruption", "correlation"):
+            _check(getattr(self, name), name, "from 0 to 1", lambda value: 0 <= value <= 1)
+        _check(self.power, "power", "at least 2", lambda value: value >= 2)
         for name in ("dominant", "background", "previous"):
             if name != "previous" or self.previous is not None:
                 _check_weight(getattr(self, name), name)
@@ -171,16 +202,18 @@ class Retrieval:
         """The trial of a key, with other values for some of the fields."""
         task = dataclasses.replace(self, **changes) if changes else self
         memory_key, weight_key, start_key = jax.random.split(key, 3)
-        make = random_memories if task.memories == "random" else orthogonal_memories
-        patterns = make(key=memory_key, num_memories=task._count, num_neurons=task.num_neurons)
+        patterns = task._patterns(memory_key)
         shown = list(dict.fromkeys(task.shown))  # each memory's input is drawn once
         weights = task._weights(weight_key, shown).astype(patterns.dtype)
         values = mixture(patterns, weights)[np.array([shown.index(j) for j in task.shown])]
+        model, strength = task._network(patterns), task.noise
+        if isinstance(model, TwoLayerHopfield):
+            strength = model.noise_strength(features=task.noise)
         return Trial(
-            task._network(patterns),
+            model,
             task._schedule(values),
             task._start(start_key, patterns),
-            AdditiveNoise(task.noise, task.law),
+            AdditiveNoise(strength, task.law),
             target=task.shown[-1] if task.target is None else task.target,
         )
 
@@ -205,11 +238,35 @@ class Retrieval:
             weights = weights * total / jnp.sum(weights, axis=1, keepdims=True)
         return weights * jnp.asarray(self.strength, jnp.float32)
 
+    def _patterns(self, key: Key[Array, ""]) -> Float[Array, "P N"]:
+        sizes: dict[str, Any] = {"num_memories": self._count, "num_neurons": self.num_neurons}
+        if self.memories == "correlated":
+            return correlated_memories(key, correlation=self.correlation, **sizes)
+        if self.memories == "orthogonal":
+            return orthogonal_memories(key=key, **sizes)
+        return random_memories(key, **sizes)
+
     def _network(self, patterns: Float[Array, "P N"]) -> AbstractHopfield:
         kind = Tanh if self.activation == "tanh" else Erf
         activation: AbstractActivation = kind(self.slope)
-        network = IDPHopfield if self.model == "idp" else ClassicHopfield
-        return network(patterns, activation, self_coupling=self.self_coupling)
+        match self.model:
+            case "idp":
+                return IDPHopfield(patterns, activation, self_coupling=self.self_coupling)
+            case "decorrelated":
+                return DecorrelatedHopfield(patterns, activation)
+            case "two_layer":
+                return TwoLayerHopfield(
+                    patterns,
+                    activation=activation,
+                    memory_time_constant=self.memory_time_constant,
+                    self_coupling=self.self_coupling,
+                )
+            case "dense":
+                return DenseHopfield(patterns, PowerSeparation(self.power), activation)
+            case "attention":
+                return DynamicAttention(patterns, self.beta / self.num_neurons)
+            case _:
+                return ClassicHopfield(patterns, activation, self_coupling=self.self_coupling)
 
     def _schedule(self, values: Float[Array, "S N"]) -> Schedule:
         onsets = jnp.asarray(self.onsets, values.dtype)

@@ -24,13 +24,21 @@ MODULES = [name for name in FILES if name != "__init__"]
 
 # What each module may import of the package: whatever stands above it.
 DATA = {"_checks", "activations", "memories", "inputs"}
+MODELS = {"models.base", "models.bipolar", "models.two_layer", "models.attention"}
+MODELS |= {"models.firing_rate"}
 THEORY = {"theory._common", "theory.equilibria", "theory.noise", "theory.numerical"}
 LAYERS: dict[str, set[str]] = {
     "_checks": set(),
     "activations": {"_checks"},
     "memories": {"_checks"},
+    "pictures": {"_checks", "memories"},
     "inputs": {"_checks"},
-    "models": DATA,
+    "models.base": {"_checks"},
+    "models.bipolar": {"_checks", "activations", "models.base"},
+    "models.two_layer": {"_checks", "activations", "models.base", "models.bipolar"},
+    "models.attention": {"_checks", "models.base"},
+    "models.firing_rate": {"_checks", "models.base"},
+    "models": MODELS,
     "_draws": set(),
     "noise": {"_checks", "_draws"},
     "_method": {"_checks", "noise"},
@@ -43,8 +51,8 @@ LAYERS: dict[str, set[str]] = {
     "theory._common": {"_checks", "activations"},
     "theory.equilibria": {"_checks", "activations", "theory._common"},
     "theory.noise": {"_checks", "activations", "theory._common", "theory.equilibria"},
-    "theory.numerical": {"_checks", "models"},
-    "theory.report": {"_checks", "models"} | THEORY,
+    "theory.numerical": {"_checks", "activations", "models"},
+    "theory.report": {"_checks", "activations", "models"} | THEORY,
     "theory": THEORY | {"theory.report"},
     "plotting": {"_checks"},
     # Studies, in files and on the command line, which nothing imports.
@@ -61,6 +69,7 @@ LAYERS: dict[str, set[str]] = {
 
 EVERYWHERE = {"equinox", "jax", "jaxtyping", "numpy"}
 THIRD_PARTY: dict[str, set[str]] = {
+    "pictures": {"PIL", "matplotlib"},
     "noise": {"diffrax"},
     "_method": {"diffrax"},
     "solve": {"diffrax", "lineax"},

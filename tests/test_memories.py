@@ -1,5 +1,6 @@
 """Memories: exact orthogonality, the orders reached, fair randomness, refusals."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,7 +9,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hopjax.memories import corrupt, mixture, orthogonal_memories, random_memories
+from hopjax.memories import (
+    correlated_memories,
+    corrupt,
+    mixture,
+    orthogonal_memories,
+    random_memories,
+    sparse_memories,
+)
 
 # Every statistical test here uses a fixed key and rejects a correct generator with probability
 # 1e-6: were the keys ever changed, one run in a million would fail by chance.
@@ -176,6 +184,64 @@ def test_corrupt_flips_the_stated_share(probability):
         assert flips == probability * 20_000
 
 
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_correlated_memories_overlap_by_the_stated_mean(correlation):
+    memories = np.asarray(
+        correlated_memories(
+            jax.random.key(14), num_memories=40, num_neurons=2000, correlation=correlation
+        )
+    )
+    assert memories.shape == (40, 2000)
+    assert set(np.unique(memories)) == {-1, 1}
+    # Whatever the common pattern, two of its copies agree in each entry with probability (1 + c)/2;
+    # of 20 disjoint pairs all entries are independent.
+    agree = memories[::2] == memories[1::2]
+    assert stats.binomtest(int(agree.sum()), agree.size, (1 + correlation) / 2).pvalue > FALSE_ALARM
+    # The share of each pair alone scatters as it should: pairs are no more alike than that.
+    scatter = np.sum((agree.sum(axis=1) - 1000 * (1 + correlation)) ** 2)
+    if correlation < 1:
+        tail = stats.chi2(20).cdf(scatter / (500 * (1 - correlation**2)))
+        assert FALSE_ALARM / 2 < tail < 1 - FALSE_ALARM / 2
+    else:  # all alike
+        assert np.array_equal(memories, np.tile(memories[0], (40, 1)))
+    # One memory by itself is as random as any.
+    assert stats.binomtest(int((memories[0] == 1).sum()), 2000).pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.22, 0.5, 1.0])
+def test_sparse_memories_have_the_stated_density(density):
+    memories = np.asarray(
+        sparse_memories(jax.random.key(15), num_memories=50, num_neurons=1000, density=density)
+    )
+    assert memories.shape == (50, 1000)
+    assert set(np.unique(memories)) <= {0, 1}
+    active = int(memories.sum())
+    assert stats.binomtest(active, memories.size, density).pvalue > FALSE_ALARM
+    if density in (0.0, 1.0):  # exactly none and exactly all
+        assert active == density * memories.size
+    # Entries are independent: two memories are active together as often as by chance.
+    together = int((memories[::2] * memories[1::2]).sum())
+    assert stats.binomtest(together, memories.size // 2, density**2).pvalue > FALSE_ALARM
+
+
+def test_correlated_and_sparse_memories_batch_bitwise():
+    keys = jax.random.split(jax.random.key(16), 3)
+    shares = jnp.array([0.0, 0.4, 1.0])
+
+    def make(key, share):
+        return (
+            correlated_memories(key, correlation=share, **SIZES),
+            sparse_memories(key, density=share, **SIZES),
+        )
+
+    pairs = [make(key, share) for key, share in zip(keys, shares, strict=True)]
+    correlated, sparse = jax.jit(jax.vmap(make))(keys, shares)
+    assert np.array_equal(correlated, [pair[0] for pair in pairs])
+    assert np.array_equal(sparse, [pair[1] for pair in pairs])
+    assert not np.array_equal(make(keys[0], 0.4)[0], make(keys[1], 0.4)[0])
+    assert not np.array_equal(make(keys[0], 0.4)[1], make(keys[1], 0.4)[1])
+
+
 def test_random_memories_and_corrupt_batch_bitwise():
     keys = jax.random.split(jax.random.key(6), 4)
     probabilities = jnp.array([0.0, 0.2, 0.5, 1.0])
@@ -201,7 +267,9 @@ def test_same_key_same_patterns_in_float32_and_float64():
         memories = random_memories(jax.random.key(8), **SIZES)
         orthogonal = orthogonal_memories(key=jax.random.key(9), **SIZES)
         cue = corrupt(jax.random.key(10), memories[0], 0.3)
-        return memories, orthogonal, cue, orthogonal_memories(**SIZES)
+        correlated = correlated_memories(jax.random.key(17), correlation=0.3, **SIZES)
+        sparse = sparse_memories(jax.random.key(18), density=0.3, **SIZES)
+        return memories, orthogonal, cue, correlated, sparse, orthogonal_memories(**SIZES)
 
     with jax.enable_x64(False):
         singles = make()
@@ -258,7 +326,9 @@ def test_strict_promotion_and_rank_rules(x64):
         for dtype in (None, "float32"):
             random = random_memories(key, **SIZES, dtype=dtype)
             shuffled = orthogonal_memories(**SIZES, key=key, dtype=dtype)
-            for memories in (random, shuffled):
+            correlated = correlated_memories(key, correlation=0.3, **SIZES, dtype=dtype)
+            sparse = sparse_memories(key, density=0.3, **SIZES, dtype=dtype)
+            for memories in (random, shuffled, correlated, sparse):
                 cue = corrupt(key, mixture(memories, jnp.ones((5,))), 0.3)
                 assert cue.dtype == memories.dtype
 
@@ -267,8 +337,19 @@ def test_strict_promotion_and_rank_rules(x64):
 
 ONES = np.ones((2, 4), np.float32)
 
+MAKERS = pytest.mark.parametrize(
+    "make",
+    [
+        random_memories,
+        orthogonal_memories,
+        functools.partial(correlated_memories, correlation=0.3),
+        functools.partial(sparse_memories, density=0.3),
+    ],
+    ids=["random", "orthogonal", "correlated", "sparse"],
+)
 
-@pytest.mark.parametrize("make", [random_memories, orthogonal_memories])
+
+@MAKERS
 @pytest.mark.parametrize("name", ["num_memories", "num_neurons"])
 @pytest.mark.parametrize("value", [0, -4, True, 4.0, "4", None, [4]])
 def test_wrong_counts_are_refused_by_name(make, name, value):
@@ -276,7 +357,7 @@ def test_wrong_counts_are_refused_by_name(make, name, value):
     assert f"`{name}`" in refusal(make, **arguments)
 
 
-@pytest.mark.parametrize("make", [random_memories, orthogonal_memories])
+@MAKERS
 def test_wrong_keys_dtypes_and_traced_sizes_are_refused(make):
     for key in (3, "key", jax.random.key(0, impl="rbg"), jax.random.split(KEY, 2)):
         assert "`key`" in refusal(make, key=key, **SIZES)
@@ -286,6 +367,17 @@ def test_wrong_keys_dtypes_and_traced_sizes_are_refused(make):
         assert "jax_enable_x64" in refusal(make, key=KEY, dtype="float64", **SIZES)
     traced = jax.jit(lambda n: make(key=KEY, num_memories=n, num_neurons=28))
     assert "`num_memories`" in refusal(traced, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(correlated_memories, "correlation"), (sparse_memories, "density")]
+)
+def test_wrong_shares_are_refused_by_name(make, name):
+    for share in (-0.1, 1.1, np.nan, np.inf, np.ones(5), "half", None, 0.3j):
+        assert f"`{name}`" in refusal(make, KEY, **SIZES, **{name: share})
+    traced = jax.jit(lambda share: make(KEY, **SIZES, **{name: share}))
+    with pytest.raises(RuntimeError, match=f"`{name}` must be a number from 0 to 1"):
+        jax.block_until_ready(traced(1.5))
 
 
 def test_more_orthogonal_memories_than_neurons_are_refused():

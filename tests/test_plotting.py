@@ -91,3 +91,24 @@ def test_style_is_left_behind():
     with plotting.style():
         assert mpl.rcParams["font.size"] == 7
     assert mpl.rcParams["font.size"] == before
+
+
+def test_a_film_has_its_pictures_in_a_row_and_their_times_below():
+    states = np.stack([np.full(16, value) for value in (-1.0, 0.0, 1.0)])
+    states[1, :4] = 1  # the first row of the second picture
+    axes = plotting.plot_film(np.array([0, 2.5, 5]), states)
+    strip = np.asarray(axes.images[0].get_array())
+    assert strip.shape == (4, 14)  # with gaps of one
+    np.testing.assert_array_equal(strip[0, 5:9], 1)
+    np.testing.assert_array_equal(strip[1:, 5:9], 0)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2.5", "5"]
+    assert axes.get_xticks().tolist() == [1.5, 6.5, 11.5]  # their middles
+
+
+def test_pictures_of_no_square_are_refused():
+    with pytest.raises(ValueError, match=r"`state` must have a square number .* got shape \(5,\)"):
+        plotting.plot_picture(np.zeros(5))
+    with pytest.raises(ValueError, match=r"`states` must have a square number .* \(2, 5\)"):
+        plotting.plot_film(np.arange(2), np.zeros((2, 5)))
+    with pytest.raises(ValueError, match=r"`ts` must have one time for each of the 2 states"):
+        plotting.plot_film(np.arange(3), np.zeros((2, 4)))

@@ -193,9 +193,13 @@ BAD: dict[str, list[tuple[Any, str]]] = {
     "num_memories": [(0, "an integer"), ("3", "an integer")],
     "load": [(0.0, "a positive number"), (1.5, "at most 1"), ("a", "a positive number")],
     "memories": [("glyphs", 'one of "random", "orthogonal"')],
+    "correlation": [(-0.1, "from 0 to 1"), (1.1, "from 0 to 1")],
     "activation": [("relu", 'one of "tanh", "erf"')],
     "slope": [(0.0, "positive"), (-1.0, "positive"), (np.nan, "finite"), ("steep", "number")],
     "self_coupling": [(1, "True or False"), ("no", "True or False")],
+    "memory_time_constant": [(0.0, "positive"), (np.inf, "finite")],
+    "power": [(1.5, "at least 2"), ("cubic", "number")],
+    "beta": [(0.0, "positive"), (None, "number")],
     "noise": [(-1.0, "zero or positive"), (np.inf, "finite"), (None, "number"), ([1.0], "number")],
     "law": [("uniform", 'one of "gaussian", "two_point", "tree"')],
     "onsets": [((0.0, 1.0), "one time for each of the 3"), (0.0, "one time for each")],
@@ -278,6 +282,10 @@ def test_fractional_fields_do_not_compile_anew():
         "pulse": (0.1, 0.2),
         "start_scale": (1.0, 0.5),
         "corruption": (0.0, 0.5),
+        "correlation": (0.0, 0.5),
+        "memory_time_constant": (0.1, 0.2),
+        "power": (3.0, 4.0),
+        "beta": (10.0, 20.0),
     }
     assert set(values) == set(task.float_parameters) - {"load"}
     cells = [
@@ -308,3 +316,46 @@ def test_fractional_fields_do_not_compile_anew():
         np.testing.assert_array_equal(seen.see_x0, expected.x0)
         assert (seen.see_slope == cell["slope"]).all()
         assert (seen.see_noise == cell["noise"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("decorrelated", hj.DecorrelatedHopfield),
+        ("two_layer", hj.TwoLayerHopfield),
+        ("dense", hj.DenseHopfield),
+        ("attention", hj.DynamicAttention),
+    ],
+)
+def test_other_architectures(name, kind):
+    task = hj.Retrieval(
+        model=name,
+        memories="correlated",
+        correlation=0.25,
+        num_neurons=4096,
+        num_memories=3,
+        noise=2.0,
+        memory_time_constant=0.2,
+        power=4.0,
+        beta=20.0,
+        slope=5.0,
+    )
+    trial: Any = task(jax.random.key(0))
+    model: Any = trial.model
+    assert isinstance(model, kind)
+    patterns = model.memories
+    # Six standard deviations of the overlap of two of them, of at most 1/√N.
+    assert abs(patterns[0] @ patterns[1] / 4096 - 0.25) < 6 / 64
+    if isinstance(trial.model, hj.TwoLayerHopfield):
+        assert model.memory_time_constant == 0.2
+        strength = np.asarray(trial.noise.strength)
+        assert (strength[:4096] == 2).all()  # the features have noise, memory neurons none
+        assert (strength[4096:] == 0).all()
+    else:
+        assert trial.noise.strength == 2
+    if isinstance(trial.model, hj.DynamicAttention):
+        assert model.beta == 20 / 4096
+    else:
+        assert model.activation.slope == 5
+    if isinstance(trial.model, hj.DenseHopfield):
+        assert model.separation.power == 4

@@ -20,6 +20,8 @@ import hopjax as hj
 from hopjax import theory
 
 MEMORIES = np.array([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]], float)
+RATES = (MEMORIES + 1) / 2
+GRAY = np.linspace(0, 1, 16).reshape(4, 4)
 KEY = jax.random.key(0)
 NAN = float("nan")
 INF = float("inf")
@@ -42,6 +44,25 @@ def solve(**changes: Any) -> hj.Trajectory:
 def noisy(noise: Any = None, **changes: Any) -> hj.Trajectory:
     """The same with noise."""
     return solve(**({"noise": noise or hj.AdditiveNoise(0.5), "key": KEY} | changes))
+
+
+def two_layers(*args: Any, **options: Any) -> hj.TwoLayerHopfield:
+    return hj.TwoLayerHopfield(MEMORIES, *args, **options)
+
+
+def decorrelated(*rows: Any, **options: Any) -> hj.DecorrelatedHopfield:
+    return hj.DecorrelatedHopfield(np.stack(rows or tuple(MEMORIES)), **options)
+
+
+def correlated(**changes: Any) -> jax.Array:
+    """A correct call, but for the changes."""
+    right = {"key": KEY, "num_memories": 2, "num_neurons": 8, "correlation": 0.5}
+    return hj.correlated_memories(**(right | changes))
+
+
+def sparse(**changes: Any) -> jax.Array:
+    right = {"key": KEY, "num_memories": 2, "num_neurons": 8, "density": 0.5}
+    return hj.sparse_memories(**(right | changes))
 
 
 def schedule(onsets: Any, values: Any = None) -> hj.Schedule:
@@ -237,6 +258,415 @@ CASES = {
     "slope beyond integers": Case(lambda: hj.Tanh(10**30), TypeError, "slope", "1000000"),
     "slope per neuron": Case(lambda: hj.Tanh(np.ones(8)), ValueError, "slope", "(8,)"),
     "slope a string": Case(lambda: hj.Tanh("steep"), TypeError, "slope", "'steep'"),
+    # the further networks
+    "memories of rates of ±1": Case(
+        lambda: hj.FiringRateHopfield(MEMORIES), ValueError, "memories", "-1.0 at index [0, 4]"
+    ),
+    "memories of rates with NaN": Case(
+        lambda: hj.FiringRateHopfield(with_entry(RATES, NAN)), ValueError, "memories", "nan"
+    ),
+    "memories of rates 1-D": Case(
+        lambda: hj.FiringRateHopfield(RATES[0]), ValueError, "memories", "(8,)"
+    ),
+    "memories of rates silent": Case(
+        lambda: hj.FiringRateHopfield(np.stack([RATES[0], np.zeros(8)])),
+        ValueError,
+        "memories",
+        "0.0 at index [1, 0]",
+    ),
+    "memories of rates all active": Case(
+        lambda: hj.FiringRateHopfield(np.stack([np.ones(8), RATES[0]])),
+        ValueError,
+        "memories",
+        "1.0 at index [0, 0]",
+    ),
+    "density of rates 0": Case(
+        lambda: hj.FiringRateHopfield(RATES, 0.0), ValueError, "density", "0.0"
+    ),
+    "density of rates 1": Case(
+        lambda: hj.FiringRateHopfield(RATES, 1), ValueError, "density", "1.0"
+    ),
+    "density of rates NaN": Case(
+        lambda: hj.FiringRateHopfield(RATES, NAN), ValueError, "density", "nan"
+    ),
+    "density of rates for each memory": Case(
+        lambda: hj.FiringRateHopfield(RATES, [0.5, 0.5]), ValueError, "density", "(2,)"
+    ),
+    "density of rates a string": Case(
+        lambda: hj.FiringRateHopfield(RATES, "sparse"), TypeError, "density", "'sparse'"
+    ),
+    "slope of rates 0": Case(
+        lambda: hj.FiringRateHopfield(RATES, slope=0), ValueError, "slope", "0.0"
+    ),
+    "slope of rates an activation": Case(
+        lambda: hj.FiringRateHopfield(RATES, slope=hj.Tanh()), TypeError, "slope", "Tanh"
+    ),
+    "input_driven of rates an integer": Case(
+        lambda: hj.FiringRateHopfield(RATES, input_driven=1), TypeError, "input_driven", "1 (int)"
+    ),
+    "memories of attention empty": Case(
+        lambda: hj.DynamicAttention(np.stack([MEMORIES[0], np.zeros(8)]), 1.0),
+        ValueError,
+        "memories",
+        "0.0 at index [1, 0]",
+    ),
+    "memories of attention infinite": Case(
+        lambda: hj.DynamicAttention(with_entry(MEMORIES, INF), 1.0), ValueError, "memories", "inf"
+    ),
+    "memories of attention strings": Case(
+        lambda: hj.DynamicAttention(["+-"], 1.0), TypeError, "memories", "['+-']"
+    ),
+    "memories of attention dependent": Case(
+        lambda: hj.DynamicAttention([[1.0, 2.0], [2.0, 4.0]], 1.0, least_squares=True),
+        ValueError,
+        "memories",
+        "linearly independent",
+    ),
+    "beta of attention 0": Case(
+        lambda: hj.DynamicAttention(MEMORIES, 0), ValueError, "beta", "0.0"
+    ),
+    "beta of attention NaN": Case(
+        lambda: hj.DynamicAttention(MEMORIES, NAN), ValueError, "beta", "nan"
+    ),
+    "beta of attention for each memory": Case(
+        lambda: hj.DynamicAttention(MEMORIES, [1.0, 2.0]), ValueError, "beta", "(2,)"
+    ),
+    "beta of attention none": Case(
+        lambda: hj.DynamicAttention(MEMORIES, None), TypeError, "beta", "None"
+    ),
+    "gated of attention a string": Case(
+        lambda: hj.DynamicAttention(MEMORIES, 1.0, gated="no"), TypeError, "gated", "'no'"
+    ),
+    "least_squares of attention an integer": Case(
+        lambda: hj.DynamicAttention(MEMORIES, 1.0, least_squares=0),
+        TypeError,
+        "least_squares",
+        "0 (int)",
+    ),
+    "memories of a dense network of 0 and 1": Case(
+        lambda: hj.DenseHopfield(RATES, hj.LinearSeparation()),
+        ValueError,
+        "memories",
+        "0.0 at index [0, 4]",
+    ),
+    "separation a class": Case(
+        lambda: hj.DenseHopfield(MEMORIES, hj.PowerSeparation),
+        TypeError,
+        "separation",
+        "the class PowerSeparation",
+    ),
+    "separation a power": Case(
+        lambda: hj.DenseHopfield(MEMORIES, 3.0), TypeError, "separation", "3.0"
+    ),
+    "separation an activation": Case(
+        lambda: two_layers(hj.Tanh()), TypeError, "separation", "Tanh"
+    ),
+    "activation of a dense network": Case(
+        lambda: hj.DenseHopfield(MEMORIES, hj.LinearSeparation(), 10.0),
+        TypeError,
+        "activation",
+        "10.0",
+    ),
+    "gated of a dense network an integer": Case(
+        lambda: hj.DenseHopfield(MEMORIES, hj.LinearSeparation(), gated=1),
+        TypeError,
+        "gated",
+        "1 (int)",
+    ),
+    "power below 2": Case(lambda: hj.PowerSeparation(1.5), ValueError, "power", "1.5"),
+    "power NaN": Case(lambda: hj.PowerSeparation(NAN), ValueError, "power", "nan"),
+    "power for each memory": Case(
+        lambda: hj.PowerSeparation([2.0, 3.0]), ValueError, "power", "(2,)"
+    ),
+    "power a string": Case(lambda: hj.PowerSeparation("cubic"), TypeError, "power", "'cubic'"),
+    "beta of a softmax 0": Case(lambda: hj.SoftmaxSeparation(0.0), ValueError, "beta", "0.0"),
+    "beta of a softmax none": Case(lambda: hj.SoftmaxSeparation(None), TypeError, "beta", "None"),
+    "memories of two layers of 0 and 1": Case(
+        lambda: hj.TwoLayerHopfield(RATES), ValueError, "memories", "0.0 at index [0, 4]"
+    ),
+    "activation of two layers": Case(
+        lambda: two_layers(None, jnp.tanh), TypeError, "activation", "tanh"
+    ),
+    "memory_time_constant 0": Case(
+        lambda: two_layers(memory_time_constant=0), ValueError, "memory_time_constant", "0.0"
+    ),
+    "memory_time_constant negative": Case(
+        lambda: two_layers(memory_time_constant=-0.1), ValueError, "memory_time_constant", "-0.1"
+    ),
+    "memory_time_constant for each memory": Case(
+        lambda: two_layers(memory_time_constant=[0.1, 0.2]),
+        ValueError,
+        "memory_time_constant",
+        "(2,)",
+    ),
+    "memory_time_constant a string": Case(
+        lambda: two_layers(memory_time_constant="fast"),
+        TypeError,
+        "memory_time_constant",
+        "'fast'",
+    ),
+    "self_coupling of two layers an integer": Case(
+        lambda: two_layers(self_coupling=0), TypeError, "self_coupling", "0 (int)"
+    ),
+    "self_coupling of a power": Case(
+        lambda: two_layers(hj.PowerSeparation(2.0), self_coupling=False),
+        ValueError,
+        "self_coupling",
+        "PowerSeparation",
+    ),
+    "features for each neuron": Case(
+        lambda: two_layers().noise_strength(features=np.ones(8)), ValueError, "features", "(8,)"
+    ),
+    "features infinite": Case(
+        lambda: two_layers().noise_strength(features=INF), ValueError, "features", "inf"
+    ),
+    "memory_neurons a string": Case(
+        lambda: two_layers().noise_strength(memory_neurons="none"),
+        TypeError,
+        "memory_neurons",
+        "'none'",
+    ),
+    "noise for features alone": Case(
+        lambda: noisy(hj.AdditiveNoise(np.ones(8)), model=two_layers()),
+        ValueError,
+        "noise.diffusion",
+        "(8,)",
+    ),
+    "x0 with memory neurons": Case(
+        lambda: solve(model=two_layers(), x0=np.ones(10)), ValueError, "x0", "(10,)"
+    ),
+    "dt above that of memory neurons": Case(
+        lambda: solve(model=two_layers(memory_time_constant=0.05)), ValueError, "dt", "0.05"
+    ),
+    "memories repeated": Case(
+        lambda: decorrelated(MEMORIES[0], MEMORIES[0]),
+        ValueError,
+        "memories",
+        "linearly independent",
+    ),
+    "memories opposite": Case(
+        lambda: decorrelated(MEMORIES[0], -MEMORIES[0]),
+        ValueError,
+        "memories",
+        "linearly independent",
+    ),
+    "memories more than neurons": Case(
+        lambda: hj.DecorrelatedHopfield([[1, 1], [1, -1], [-1, 1]]),
+        ValueError,
+        "memories",
+        "linearly independent",
+    ),
+    "memories decorrelated of 0 and 1": Case(
+        lambda: decorrelated(*RATES), ValueError, "memories", "0.0 at index [0, 4]"
+    ),
+    "activation of decorrelated memories": Case(
+        lambda: decorrelated(activation="tanh"), TypeError, "activation", "'tanh'"
+    ),
+    "input_driven a string": Case(
+        lambda: decorrelated(input_driven="yes"), TypeError, "input_driven", "'yes'"
+    ),
+    "least_squares an integer": Case(
+        lambda: decorrelated(least_squares=1), TypeError, "least_squares", "1 (int)"
+    ),
+    # memories learnt and forgotten
+    "pattern too short": Case(
+        lambda: hj.IDPHopfield(MEMORIES).with_memory(np.ones(7)), ValueError, "pattern", "(7,)"
+    ),
+    "pattern of several": Case(
+        lambda: hj.IDPHopfield(MEMORIES).with_memory(MEMORIES), ValueError, "pattern", "(2, 8)"
+    ),
+    "pattern a string": Case(
+        lambda: hj.IDPHopfield(MEMORIES).with_memory("face"), TypeError, "pattern", "'face'"
+    ),
+    "pattern of 0 and 1": Case(
+        lambda: hj.IDPHopfield(MEMORIES).with_memory(RATES[0]),
+        ValueError,
+        "pattern",
+        "0.0 at index [2, 4]",
+    ),
+    "pattern with NaN": Case(
+        lambda: two_layers().with_memory(with_entry(MEMORIES[0], NAN)),
+        ValueError,
+        "pattern",
+        "nan",
+    ),
+    "pattern of rates of ±1": Case(
+        lambda: hj.FiringRateHopfield(RATES).with_memory(MEMORIES[0]),
+        ValueError,
+        "pattern",
+        "-1.0 at index [2, 4]",
+    ),
+    "pattern of rates silent": Case(
+        lambda: hj.FiringRateHopfield(RATES).with_memory(np.zeros(8)),
+        ValueError,
+        "pattern",
+        "0.0 at index [2, 0]",
+    ),
+    "pattern of attention empty": Case(
+        lambda: hj.DynamicAttention(MEMORIES, 1.0).with_memory(np.zeros(8)),
+        ValueError,
+        "pattern",
+        "0.0 at index [2, 0]",
+    ),
+    "pattern of attention infinite": Case(
+        lambda: hj.DynamicAttention(MEMORIES, 1.0).with_memory(with_entry(MEMORIES[0], INF)),
+        ValueError,
+        "pattern",
+        "inf",
+    ),
+    "pattern that is known": Case(
+        lambda: decorrelated().with_memory(-MEMORIES[1]),
+        ValueError,
+        "pattern",
+        "linearly independent",
+    ),
+    "index beyond the last": Case(
+        lambda: hj.IDPHopfield(MEMORIES).without_memory(2), ValueError, "index", "got 2"
+    ),
+    "index negative": Case(lambda: two_layers().without_memory(-1), ValueError, "index", "-1"),
+    "index not whole": Case(
+        lambda: hj.FiringRateHopfield(RATES).without_memory(0.0), TypeError, "index", "0.0"
+    ),
+    "index a pattern": Case(
+        lambda: decorrelated().without_memory(MEMORIES[0]), TypeError, "index", "(8,)"
+    ),
+    "index traced": Case(
+        lambda: jax.jit(lambda index: two_layers().without_memory(index).memories)(0),
+        TypeError,
+        "index",
+        "traced",
+    ),
+    "index of the only one": Case(
+        lambda: hj.IDPHopfield(MEMORIES[:1]).without_memory(0), ValueError, "index", "the only one"
+    ),
+    # making memories
+    "correlation negative": Case(
+        lambda: correlated(correlation=-0.1), ValueError, "correlation", "-0.1"
+    ),
+    "correlation above 1": Case(
+        lambda: correlated(correlation=2), ValueError, "correlation", "2.0"
+    ),
+    "correlation NaN": Case(lambda: correlated(correlation=NAN), ValueError, "correlation", "nan"),
+    "correlation for each": Case(
+        lambda: correlated(correlation=[0.1, 0.2]), ValueError, "correlation", "(2,)"
+    ),
+    "correlation a string": Case(
+        lambda: correlated(correlation="much"), TypeError, "correlation", "'much'"
+    ),
+    "key of correlated memories": Case(lambda: correlated(key=0), TypeError, "key", "0 (int)"),
+    "num_memories of correlated ones 0": Case(
+        lambda: correlated(num_memories=0), ValueError, "num_memories", "0"
+    ),
+    "num_neurons of correlated ones not whole": Case(
+        lambda: correlated(num_neurons=8.0), TypeError, "num_neurons", "8.0"
+    ),
+    "dtype of correlated memories": Case(
+        lambda: correlated(dtype="int32"), ValueError, "dtype", "int32"
+    ),
+    "density negative": Case(lambda: sparse(density=-0.1), ValueError, "density", "-0.1"),
+    "density in percent": Case(lambda: sparse(density=22), ValueError, "density", "22.0"),
+    "density NaN": Case(lambda: sparse(density=NAN), ValueError, "density", "nan"),
+    "density for each neuron": Case(
+        lambda: sparse(density=np.full(8, 0.5)), ValueError, "density", "(8,)"
+    ),
+    "density none": Case(lambda: sparse(density=None), TypeError, "density", "None"),
+    "key of sparse memories": Case(lambda: sparse(key=None), TypeError, "key", "None"),
+    "num_memories of sparse ones negative": Case(
+        lambda: sparse(num_memories=-1), ValueError, "num_memories", "-1"
+    ),
+    "num_neurons of sparse ones a string": Case(
+        lambda: sparse(num_neurons="8"), TypeError, "num_neurons", "'8'"
+    ),
+    "dtype of sparse memories": Case(
+        lambda: sparse(dtype="float16"), ValueError, "dtype", "float16"
+    ),
+    "text empty": Case(lambda: hj.glyph_memories(""), ValueError, "text", "none"),
+    "text a list": Case(lambda: hj.glyph_memories(["A", "B"]), TypeError, "text", "['A', 'B']"),
+    "text that the font lacks": Case(lambda: hj.glyph_memories("A漢"), ValueError, "text", "'漢'"),
+    "text with a blank": Case(lambda: hj.glyph_memories("A B"), ValueError, "text", "' '"),
+    "text with a new line": Case(lambda: hj.glyph_memories("A\n"), ValueError, "text", r"'\n'"),
+    "text too fine": Case(lambda: hj.glyph_memories("i", size=2), ValueError, "text", "'i'"),
+    "size of glyphs 0": Case(lambda: hj.glyph_memories("A", size=0), ValueError, "size", "0"),
+    "size of glyphs for each side": Case(
+        lambda: hj.glyph_memories("A", size=(32, 32)), TypeError, "size", "(32, 32)"
+    ),
+    "font unknown": Case(
+        lambda: hj.glyph_memories("A", font="No Such Font"), ValueError, "font", "'No Such Font'"
+    ),
+    "font a number": Case(lambda: hj.glyph_memories("A", font=3), TypeError, "font", "3"),
+    "dtype of glyphs": Case(
+        lambda: hj.glyph_memories("A", dtype="bool"), ValueError, "dtype", "bool"
+    ),
+    "pictures a file": Case(lambda: hj.picture_memories("a.png"), TypeError, "pictures", "'a.png'"),
+    "pictures none": Case(lambda: hj.picture_memories([]), ValueError, "pictures", "none"),
+    "pictures a number": Case(lambda: hj.picture_memories(3), TypeError, "pictures", "3"),
+    "pictures an array": Case(lambda: hj.picture_memories(GRAY), ValueError, "pictures[0]", "(4,)"),
+    "picture a number": Case(
+        lambda: hj.picture_memories([GRAY, 0.5]), ValueError, "pictures[1]", "()"
+    ),
+    "picture None": Case(
+        lambda: hj.picture_memories([GRAY, None]), TypeError, "pictures[1]", "NoneType"
+    ),
+    "picture complex": Case(
+        lambda: hj.picture_memories([GRAY + 0j]), TypeError, "pictures[0]", "ndarray"
+    ),
+    "picture ragged": Case(
+        lambda: hj.picture_memories([[[0, 1], [1]]]), TypeError, "pictures[0]", "list"
+    ),
+    "picture of two channels": Case(
+        lambda: hj.picture_memories([np.ones((4, 4, 2))]), ValueError, "pictures[0]", "(4, 4, 2)"
+    ),
+    "picture of no pixels": Case(
+        lambda: hj.picture_memories([np.ones((0, 4))]), ValueError, "pictures[0]", "(0, 4)"
+    ),
+    "picture beyond 1": Case(
+        lambda: hj.picture_memories([2 * GRAY]), ValueError, "pictures[0]", "from 0 to 2"
+    ),
+    "picture below 0": Case(
+        lambda: hj.picture_memories([MEMORIES]), ValueError, "pictures[0]", "from -1 to 1"
+    ),
+    "picture beyond 255": Case(
+        lambda: hj.picture_memories([np.array([[0, 256]])]),
+        ValueError,
+        "pictures[0]",
+        "from 0 to 256",
+    ),
+    "picture with NaN": Case(
+        lambda: hj.picture_memories([with_entry(GRAY, NAN)]), ValueError, "pictures[0]", "nan"
+    ),
+    "picture uniform": Case(
+        lambda: hj.picture_memories([GRAY, np.ones((4, 4))]),
+        ValueError,
+        "pictures[1]",
+        "from 1 to 1",
+    ),
+    "picture on one side of the threshold": Case(
+        lambda: hj.picture_memories([GRAY / 2], size=4, threshold=0.9),
+        ValueError,
+        "pictures[0]",
+        "from 0 to 0.5",
+    ),
+    "size of pictures negative": Case(
+        lambda: hj.picture_memories([GRAY], size=-4), ValueError, "size", "-4"
+    ),
+    "size of pictures not whole": Case(
+        lambda: hj.picture_memories([GRAY], size=4.0), TypeError, "size", "4.0"
+    ),
+    "threshold of pictures 0": Case(
+        lambda: hj.picture_memories([GRAY], threshold=0.0), ValueError, "threshold", "0"
+    ),
+    "threshold of pictures 255": Case(
+        lambda: hj.picture_memories([GRAY], threshold=128), ValueError, "threshold", "128"
+    ),
+    "threshold of pictures NaN": Case(
+        lambda: hj.picture_memories([GRAY], threshold=NAN), ValueError, "threshold", "nan"
+    ),
+    "threshold of pictures a name": Case(
+        lambda: hj.picture_memories([GRAY], threshold="otsu"), TypeError, "threshold", "'otsu'"
+    ),
+    "dtype of pictures": Case(
+        lambda: hj.picture_memories([GRAY], dtype=int), ValueError, "dtype", "int64"
+    ),
     # x0
     "x0 too short": Case(lambda: solve(x0=np.ones(7)), ValueError, "x0", "(7,)"),
     "x0 a scalar": Case(lambda: solve(x0=0.0), ValueError, "x0", "()"),
@@ -1071,6 +1501,60 @@ TRACED = {
         lambda memories: hj.ClassicHopfield(memories).memories,
         MEMORIES,
         with_entry(MEMORIES, NAN),
+        "`memories` must be -1 or +1 in every entry",
+    ),
+    "memories of rates with 2": (
+        lambda memories: hj.FiringRateHopfield(memories, 0.5).memories,
+        RATES,
+        with_entry(RATES, 2.0),
+        "`memories` must be 0 or 1 in every entry",
+    ),
+    "memories of rates silent": (
+        lambda memories: hj.FiringRateHopfield(memories, 0.5).memories,
+        RATES,
+        np.stack([RATES[0], np.zeros(8)]),
+        "`memories` must be neither all 0 nor all 1 in any row",
+    ),
+    "density of rates 1": (
+        lambda density: hj.FiringRateHopfield(RATES, density).density,
+        0.5,
+        1.0,
+        "`density` must be between 0 and 1",
+    ),
+    "memories of attention empty": (
+        lambda memories: hj.DynamicAttention(memories, 1.0).memories,
+        MEMORIES,
+        np.stack([MEMORIES[0], np.zeros(8)]),
+        "`memories` must be not zero in all of a row",
+    ),
+    "beta negative": (
+        lambda beta: hj.DynamicAttention(MEMORIES, beta).beta,
+        1.0,
+        -1.0,
+        "`beta` must be positive",
+    ),
+    "power below 2": (
+        lambda power: hj.DenseHopfield(MEMORIES, hj.PowerSeparation(power)).separation,
+        3.0,
+        1.0,
+        "`power` must be at least 2",
+    ),
+    "memory_time_constant 0": (
+        lambda tau: two_layers(memory_time_constant=tau).memory_time_constant,
+        0.1,
+        0.0,
+        "`memory_time_constant` must be positive",
+    ),
+    "memories repeated": (
+        lambda memories: hj.DecorrelatedHopfield(memories).memories,
+        MEMORIES,
+        MEMORIES[[0, 0]],
+        "`memories` must be linearly independent",
+    ),
+    "pattern of 0 and 1": (
+        lambda pattern: two_layers().with_memory(pattern).memories,
+        MEMORIES[0],
+        RATES[0],
         "`memories` must be -1 or +1 in every entry",
     ),
     "slope negative": (lambda d: hj.Tanh(d).slope, 1.0, -1.0, "`slope` must be positive"),

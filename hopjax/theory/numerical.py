@@ -23,7 +23,8 @@ from hopjax._checks import (
     check_instance,
     is_traced,
 )
-from hopjax.models import AbstractBipolarHopfield, AbstractHopfield
+from hopjax.activations import AbstractActivation
+from hopjax.models import AbstractHopfield
 
 _NEWTON_STEPS = 100
 _KRYLOV_SIZE = 40  # directions kept by GMRES: more than there are memories with a say
@@ -67,7 +68,7 @@ def find_equilibrium(
     """
     model, u = check_model_and_input(model, u)
     start = check_array(start, "start", (model.memories.shape[1],))
-    return _find(model, u, start.astype(model.memories.dtype))
+    return _find_from(model, u, start.astype(model.memories.dtype))
 
 
 def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) -> Equilibrium:
@@ -83,12 +84,22 @@ def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) 
 
 
 @eqx.filter_jit
+def _find_from(model, u, features):
+    state = model.initial_state(features)
+    # What is not a feature starts where one step takes it, which is its goal if it is the fastest.
+    is_feature = state != model.initial_state(features + 1)
+    drift = model.drift(jnp.zeros((), state.dtype), state, model.drive(u))
+    moved = state + model.fastest_time_constant * drift
+    return _find(model, u, jnp.where(is_feature, state, moved))
+
+
+@eqx.filter_jit
 def _find_memory(model, u, pattern):
     state = model.initial_state(_SATURATED * _scale(model) * pattern)
     drift = model.drift(jnp.zeros((), state.dtype), state, model.drive(u))
-    start = model.features(state + model.fastest_time_constant * drift)
+    start = state + model.fastest_time_constant * drift
     # Where nothing bounds the drift the step overshoots, to the mirror image's side.
-    return _find(model, u, jnp.where(start @ pattern < 0, -start, start))
+    return _find(model, u, jnp.where(model.features(start) @ pattern < 0, -start, start))
 
 
 def check_model_and_input(model: Any, u: Any) -> tuple[AbstractHopfield, Float[Array, " N"]]:
@@ -100,9 +111,8 @@ def check_model_and_input(model: Any, u: Any) -> tuple[AbstractHopfield, Float[A
 
 def _scale(model) -> Float[Array, ""] | float:
     """The size of a state at which the neurons begin to saturate, 1/d."""
-    if isinstance(model, AbstractBipolarHopfield):
-        return 1 / model.activation.slope_at_zero
-    return 1.0
+    activation = getattr(model, "activation", None)
+    return 1 / activation.slope_at_zero if isinstance(activation, AbstractActivation) else 1.0
 
 
 @eqx.filter_jit
@@ -116,7 +126,7 @@ def _find(model, u, start):
         return model.drift(jnp.zeros((), dtype), scale * state, drive) / scale
 
     args = (model, model.drive(u))
-    state = model.initial_state(start) / scale
+    state = start / scale
     gmres = lx.GMRES(
         rtol=tolerance, atol=tolerance, restart=min(state.shape[0], _KRYLOV_SIZE), max_steps=20
     )

@@ -6,7 +6,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from hopjax._checks import check_array, is_traced
-from hopjax.models import AbstractBipolarHopfield, AbstractHopfield, ClassicHopfield, IDPHopfield
+from hopjax.activations import AbstractActivation
+from hopjax.models import (
+    AbstractHopfield,
+    ClassicHopfield,
+    DecorrelatedHopfield,
+    IDPHopfield,
+)
 from hopjax.theory._common import check_noise
 from hopjax.theory.equilibria import effective_saliency, equilibrium_amplitude, well_energy
 from hopjax.theory.noise import NoisyActivation, critical_noise, effective_noise, escape_noise
@@ -24,7 +30,8 @@ class Prediction(eqx.Module):
     Attributes:
         exists: whether it is an equilibrium of the noiseless network.
         stable: whether it is a stable one.
-        energy: its energy per neuron, 0 where it does not exist.
+        energy: its energy per neuron, 0 where it does not exist (of a decorrelated network: that
+            of orthogonal memories, as there is none of its own).
         critical_noise: σ_c, at which noise removes its well.
         escape_noise: σ_esc, at which it loses its stability to the most salient other memory;
             NaN where there is no such noise.
@@ -53,9 +60,10 @@ class Report(eqx.Module):
         growth: growth rate of the fastest direction there, in inverse time constants.
         residual: the largest |drift| there.
         noise: σ.
-        crosstalk: the largest overlap between two memories; the prediction is for 0.
+        crosstalk: the largest overlap between two memories; the prediction is for 0, or for
+            any in a decorrelated network.
         prediction: what the closed forms say, or None where there are none: they cover IDP
-            networks, and classic ones without a current.
+            networks, and classic ones without a current, both decorrelated or not.
     """
 
     title: str = eqx.field(static=True)
@@ -67,6 +75,7 @@ class Report(eqx.Module):
     residual: Float[Array, " P"]
     noise: Float[Array, ""]
     crosstalk: Float[Array, ""]
+    decorrelated: bool = eqx.field(static=True)
     prediction: Prediction | None
 
     @property
@@ -99,8 +108,9 @@ class Report(eqx.Module):
         lines += ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
         if self.prediction is not None:
             lines.append(self._conclusion())
+            whose = "decorrelated" if self.decorrelated else "orthogonal"
             lines.append(
-                "theory: orthogonal memories; here two memories overlap by up to "
+                f"theory: {whose} memories; here two memories overlap by up to "
                 f"{float(self.crosstalk):.3f}"
             )
         return "\n".join(lines)
@@ -185,8 +195,9 @@ def report(
     title = f"{type(model).__name__}: {num_neurons} neurons, {num_memories} memories"
     if coupling is not None:
         title += f", self-coupling {'kept' if coupling else 'zeroed'}"
-    if isinstance(model, AbstractBipolarHopfield):
-        title += f", d = {float(model.activation.slope_at_zero):g}"
+    activation = getattr(model, "activation", None)
+    if isinstance(activation, AbstractActivation):
+        title += f", d = {float(activation.slope_at_zero):g}"
     crosstalk = mutual[~np.eye(num_memories, dtype=bool)].max(initial=0)
     overlaps, energy, growth, residual, crosstalk = (
         jnp.asarray(values, model.memories.dtype)
@@ -202,18 +213,22 @@ def report(
         residual=residual,
         noise=sigma,
         crosstalk=crosstalk,
+        decorrelated=isinstance(model, DecorrelatedHopfield),
         prediction=_predict(model, u, sigma, step),
     )
 
 
 def _predict(model, u, noise, step) -> Prediction | None:
-    if type(model) is IDPHopfield:
+    if not isinstance(model, (IDPHopfield, ClassicHopfield, DecorrelatedHopfield)):
+        return None
+    kept = isinstance(model, DecorrelatedHopfield) or model.self_coupling
+    if isinstance(model, IDPHopfield) or getattr(model, "input_driven", False):
         alpha = model.saliency(u)
-    elif type(model) is ClassicHopfield and not np.any(u):
+    elif not np.any(u):
         alpha = jnp.ones_like(model.memories[:, 0])
     else:
         return None
-    alpha = effective_saliency(alpha, model.memories.shape[1], self_coupling=model.self_coupling)
+    alpha = effective_saliency(alpha, model.memories.shape[1], self_coupling=kept)
     return _predict_from(alpha, model.activation, noise, step)
 
 

@@ -1,79 +1,33 @@
-"""Hopfield networks: what an input does to them (`drive`) and how they move (`drift`).
+"""Networks of ±1 memories in one layer: the classic one, input-driven plasticity, decorrelated.
 
-Time is in units of the neuron's time constant. With additive noise of strength σ the models are
-dx = drift dt + σ dB, where Itô and Stratonovich coincide. No N x N matrix is ever formed: the
-coupling costs two thin products with the (P, N) memories.
+The input is an added current in the classic network; in the others it weighs the memories.
 """
 
-import abc
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import (
     cast_floats,
-    check_array,
     check_flag,
     check_instance,
     check_values,
     is_bad,
 )
 from hopjax.activations import AbstractActivation, Tanh
+from hopjax.models.base import (
+    AbstractOneLayerHopfield,
+    check_memories,
+    independent,
+    inverse_correlations,
+    project,
+    projected,
+)
 
 
-class AbstractHopfield(eqx.Module):
-    """The protocol of every model: whatever has these methods can be solved.
-
-    The state is one flat array of `state_size` entries; the N neurons that carry the memories
-    are its `features`. Everything is written for one network; use `jax.vmap` for many.
-    """
-
-    memories: eqx.AbstractVar[Float[Array, "P N"]]
-
-    @property
-    @abc.abstractmethod
-    def state_size(self) -> int:
-        """Number of entries of the state."""
-
-    @property
-    @abc.abstractmethod
-    def fastest_time_constant(self) -> float:
-        """The shortest relaxation time of the model: an explicit step must not exceed it."""
-
-    @abc.abstractmethod
-    def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " state"]:
-        """The full state that starts with the given features."""
-
-    @abc.abstractmethod
-    def features(self, state: Float[Array, " state"]) -> Float[Array, " N"]:
-        """The N neurons that carry the memories."""
-
-    @abc.abstractmethod
-    def drive(self, u: Float[Array, " N"]) -> PyTree[Array]:
-        """What an input does to the network: computed once per input, not once per step."""
-
-    @abc.abstractmethod
-    def drift(
-        self, t: Float[Array, ""], x: Float[Array, " state"], drive: Any
-    ) -> Float[Array, " state"]:
-        """The deterministic velocity dx/dt under an input of the given `drive`."""
-
-    @abc.abstractmethod
-    def energy(self, x: Float[Array, " state"], u: Float[Array, " N"]) -> Float[Array, ""]:
-        """E(x; u), which never rises along the noiseless flow at constant u."""
-
-    @abc.abstractmethod
-    def overlaps(self, x: Float[Array, " state"]) -> Float[Array, " P"]:
-        """How much of each memory the state shows, 1 for a perfect copy."""
-
-    @abc.abstractmethod
-    def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
-        """How much of each memory the input contains, α(u)."""
-
-
-class AbstractBipolarHopfield(AbstractHopfield):
+class AbstractBipolarHopfield(AbstractOneLayerHopfield):
     """Networks whose state is the N neurons themselves and whose memories are ±1 patterns.
 
     A new one needs the fields `memories` and `activation`, and `drive`, `drift` and `energy`.
@@ -81,60 +35,32 @@ class AbstractBipolarHopfield(AbstractHopfield):
 
     activation: eqx.AbstractVar[AbstractActivation]
 
-    @property
-    def state_size(self) -> int:
-        """N, the number of neurons."""
-        return self.memories.shape[1]
-
-    @property
-    def fastest_time_constant(self) -> float:
-        """1: time is measured in the neuron's time constant."""
-        return 1.0
-
-    def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " N"]:
-        """`x0` itself."""
-        return x0
-
-    def features(self, state: Float[Array, " N"]) -> Float[Array, " N"]:
-        """The state itself."""
-        return state
-
     def overlaps(self, x: Float[Array, " N"]) -> Float[Array, " P"]:
         """m_μ = ξ^μ·Ψ(x) / N, between −1 and 1."""
-        return _project(self.memories, self.activation(x)) / self.memories.shape[1]
+        return projected(self.memories, self.activation(x))
 
     def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """α_μ(u) = ξ^μ·u / N."""
-        return _project(self.memories, u) / self.memories.shape[1]
+        return projected(self.memories, u)
 
 
-def _project(rows: Float[Array, "a b"], vector: Float[Array, " b"]) -> Float[Array, " a"]:
-    # Full float32: on a GPU the default would round Ψ to ten bits. In this order a batch of
-    # vectors keeps its layout, so XLA sees equal products as equal and computes them once.
-    return jnp.matmul(vector, rows.T, precision="highest")
-
-
-def _bipolar(memories: Any) -> Float[Array, "P N"]:
-    memories = check_array(memories, "memories", ("P", "N"), finite=False)
-    if 0 in memories.shape:
-        raise ValueError(
-            "Argument `memories` must have at least one memory and one neuron, got shape "
-            f"{memories.shape}."
-        )
+def bipolar(memories: Any) -> Float[Array, "P N"]:
+    """Memories of −1 and +1."""
+    memories = check_memories(memories)
     return check_values(
         memories, is_bad(memories, lambda m: abs(m) == 1), "memories", "-1 or +1 in every entry"
     )
 
 
-def _activation(
+def activation_or_default(
     activation: AbstractActivation | None, memories: Float[Array, "P N"]
 ) -> AbstractActivation:
+    """The activation in the dtype of the memories; tanh(10 x) if none is given."""
     if activation is None:
         activation = Tanh()
     check_instance(
         activation, AbstractActivation, "activation", "an activation such as Tanh(slope=10.0)"
     )
-    # One dtype throughout, that of the memories.
     return cast_floats(activation, memories.dtype)
 
 
@@ -157,8 +83,8 @@ class ClassicHopfield(AbstractBipolarHopfield):
         self_coupling: bool = False,
     ):
         """See `IDPHopfield`: the arguments are the same."""
-        self.memories = _bipolar(memories)
-        self.activation = _activation(activation, self.memories)
+        self.memories = bipolar(memories)
+        self.activation = activation_or_default(activation, self.memories)
         self.self_coupling = check_flag(self_coupling, "self_coupling")
 
     def drive(self, u: Float[Array, " N"]) -> Float[Array, " N"]:
@@ -208,8 +134,8 @@ class IDPHopfield(AbstractBipolarHopfield):
             ValueError: if `memories` is not a (P, N) array of ±1.
             TypeError: if an argument is of another kind.
         """
-        self.memories = _bipolar(memories)
-        self.activation = _activation(activation, self.memories)
+        self.memories = bipolar(memories)
+        self.activation = activation_or_default(activation, self.memories)
         self.self_coupling = check_flag(self_coupling, "self_coupling")
 
     def drive(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
@@ -234,7 +160,7 @@ def _coupled(
     """W Ψ(x) for W = (1/N) Σ_μ w_μ ξ^μ ξ^μᵀ, diagonal as the model has it."""
     num_neurons = model.memories.shape[1]
     activity = model.activation(x)
-    coupled = _project(model.memories.T, weights * _project(model.memories, activity) / num_neurons)
+    coupled = project(model.memories.T, weights * project(model.memories, activity) / num_neurons)
     if not model.self_coupling:
         coupled = coupled - jnp.sum(weights) / num_neurons * activity
     return coupled
@@ -250,3 +176,92 @@ def _energy(
         + x @ activity
         - jnp.sum(model.activation.antiderivative(x))
     )
+
+
+class DecorrelatedDrive(NamedTuple):
+    """What an input does to a decorrelated network."""
+
+    coupling: Float[Array, "P P"]  # W = Ξᵀ coupling Ξ / N
+    current: Float[Array, " N"]
+
+
+class DecorrelatedHopfield(AbstractOneLayerHopfield):
+    """Memories that resemble each other, kept apart by the pseudo-inverse rule.
+
+    dx = (−x + W(u) Ψ(x)) dt + σ dB with W(u) = (1/N) Σ_μ α_μ(u) ξ^μ η^μᵀ, where the patterns η^μ
+    are dual to the memories, η^μ·ξ^ν = N δ_μν: η = C⁻¹ ξ with the correlations
+    C_μν = ξ^μ·ξ^ν / N. So W(u) ξ^ν = α_ν ξ^ν, and what is known of orthogonal memories with
+    self-coupling (existence, stability, thresholds) holds for any linearly independent ones. The
+    saliencies α = C⁻¹ Ξu / N are the weights of the mixture nearest to u (least squares).
+
+    With `input_driven=False` it is the classic network so changed: all α_μ = 1, u a current.
+
+    Sources: Personnaz, Guyon and Dreyfus, J. Physique Lett. 46, 359 (1985), for α_μ = 1.
+    """
+
+    memories: Float[Array, "P N"]
+    activation: AbstractActivation
+    input_driven: bool = eqx.field(static=True)
+    least_squares: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        memories: Real[ArrayLike, "P N"],
+        activation: AbstractActivation | None = None,
+        *,
+        input_driven: bool = True,
+        least_squares: bool = True,
+    ):
+        """Store the memories.
+
+        Args:
+            memories: as for `IDPHopfield`, and linearly independent.
+            activation: as for `IDPHopfield`.
+            input_driven: whether the input weighs the memories, or is a current.
+            least_squares: whether a saliency is a weight of the nearest mixture, or as elsewhere
+                the projection ξ^μ·u / N, which gives memories a share in what resembles them.
+
+        Raises:
+            ValueError: if `memories` is not a (P, N) array of ±1 with independent rows.
+            TypeError: if an argument is of another kind.
+        """
+        self.memories = independent(bipolar(memories))
+        self.activation = activation_or_default(activation, self.memories)
+        self.input_driven = check_flag(input_driven, "input_driven")
+        self.least_squares = check_flag(least_squares, "least_squares")
+
+    def overlaps(self, x: Float[Array, " N"]) -> Float[Array, " P"]:
+        """m_μ = ξ^μ·Ψ(x) / N, between −1 and 1."""
+        return projected(self.memories, self.activation(x))
+
+    def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
+        """α(u) = C⁻¹ Ξu / N, or Ξu / N without `least_squares`."""
+        alpha = projected(self.memories, u)
+        return project(inverse_correlations(self.memories), alpha) if self.least_squares else alpha
+
+    def drive(self, u: Float[Array, " N"]) -> DecorrelatedDrive:
+        """How the memories are coupled, and the current."""
+        inverse = inverse_correlations(self.memories)
+        if self.input_driven:
+            return DecorrelatedDrive(self.saliency(u)[:, None] * inverse, jnp.zeros_like(u))
+        return DecorrelatedDrive(inverse, u)
+
+    def drift(
+        self, t: Float[Array, ""], x: Float[Array, " N"], drive: DecorrelatedDrive
+    ) -> Float[Array, " N"]:
+        """−x + W(u) Ψ(x), or −x + W Ψ(x) + u."""
+        del t
+        parts = project(drive.coupling, self.overlaps(x))
+        return -x + project(self.memories.T, parts) + drive.current
+
+    def energy(self, x: Float[Array, " N"], u: Float[Array, " N"]) -> Float[Array, ""]:
+        """NaN if input-driven: W(u) is not symmetric, and no energy is known; else as classic."""
+        if self.input_driven:
+            return jnp.full((), jnp.nan, x.dtype)
+        activity, overlaps = self.activation(x), self.overlaps(x)
+        own = x @ activity - jnp.sum(self.activation.antiderivative(x))
+        return (
+            own
+            - x.size / 2 * (overlaps @ project(inverse_correlations(self.memories), overlaps))
+            - u @ activity
+        )

@@ -1,0 +1,99 @@
+"""Attention as a network in continuous time, its keys and values the memories."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from hopjax._checks import check_flag, check_positive, check_values, is_bad
+from hopjax.models.base import (
+    AbstractOneLayerHopfield,
+    check_memories,
+    independent,
+    inverse_correlations,
+    project,
+    projected,
+)
+
+
+class DynamicAttention(AbstractOneLayerHopfield):
+    """Attention to the memories that the input makes salient.
+
+    dx = (−x + Mᵀ[z ⊙ softmax(β z ⊙ Mx)]) dt + σ dB, with the memories in the rows of M and the
+    gate z = max(α(u), 0). The state is compared with the memories and moves to the mean of those
+    that it resembles, while the input says which ones count. Ungated, z ≡ 1, it is the modern
+    Hopfield network in continuous time, to which the input means nothing: it has to be the
+    initial state.
+
+    Sources: Ramsauer et al., ICLR 2021 (arXiv:2008.02217), for z ≡ 1.
+    """
+
+    memories: Float[Array, "P N"]
+    beta: Float[Array, ""]
+    gated: bool = eqx.field(static=True)
+    least_squares: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        memories: Real[ArrayLike, "P N"],
+        beta: Real[ArrayLike, ""],
+        *,
+        gated: bool = True,
+        least_squares: bool = False,
+    ):
+        """Store the memories.
+
+        Args:
+            memories: patterns of any real numbers in rows, none all zero.
+            beta: the inverse temperature β. It multiplies inner products, which grow with N: what
+                counts is β N, say 10 to 30 for memories of ±1.
+            gated: whether the input weighs the memories; False for z ≡ 1.
+            least_squares: whether a saliency is a weight of the mixture nearest to the input,
+                rather than a projection: better if memories resemble each other, which must then
+                be linearly independent.
+
+        Raises:
+            ValueError: if `memories` is not a (P, N) array without empty rows, or β not positive.
+            TypeError: if an argument is of another kind.
+        """
+        memories = check_memories(memories, finite=True)
+        norms = jnp.max(jnp.abs(memories), axis=1, keepdims=True)
+        self.memories = check_values(
+            memories, is_bad(norms, lambda norm: norm > 0), "memories", "not zero in all of a row"
+        )
+        self.beta = check_positive(beta, "beta", ()).astype(memories.dtype)
+        self.gated = check_flag(gated, "gated")
+        self.least_squares = check_flag(least_squares, "least_squares")
+        if least_squares:
+            self.memories = independent(self.memories)
+
+    def overlaps(self, x: Float[Array, " N"]) -> Float[Array, " P"]:
+        """The cosine between the state and each memory; 0 for a state of zero."""
+        norms = jnp.sum(x * x) * jnp.sum(self.memories**2, axis=1)
+        positive = norms > 0
+        root = jnp.sqrt(jnp.where(positive, norms, 1))
+        return jnp.where(positive, project(self.memories, x) / root, 0)
+
+    def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
+        """α_μ(u) = ξ^μ·u / |ξ^μ|², for memories of ±1 as everywhere; or by least squares."""
+        if self.least_squares:
+            return project(inverse_correlations(self.memories), projected(self.memories, u))
+        return project(self.memories, u) / jnp.sum(self.memories**2, axis=1)
+
+    def drive(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
+        """The gate z."""
+        alpha = self.saliency(u)
+        return jax.nn.relu(alpha) if self.gated else jnp.ones_like(alpha)
+
+    def drift(
+        self, t: Float[Array, ""], x: Float[Array, " N"], drive: Float[Array, " P"]
+    ) -> Float[Array, " N"]:
+        """−x + Mᵀ[z ⊙ softmax(β z ⊙ Mx)], with the gate as the `drive`; exactly −∇E."""
+        del t
+        attention = jax.nn.softmax(self.beta * drive * project(self.memories, x))
+        return -x + project(self.memories.T, drive * attention)
+
+    def energy(self, x: Float[Array, " N"], u: Float[Array, " N"]) -> Float[Array, ""]:
+        """E = ½|x|² − (1/β) log Σ_μ exp(β z_μ ξ^μ·x)."""
+        scores = self.beta * self.drive(u) * project(self.memories, x)
+        return x @ x / 2 - jax.nn.logsumexp(scores) / self.beta

@@ -1,0 +1,189 @@
+"""The protocol of every model, and the models whose state is their neurons.
+
+Time is in units of the neuron's time constant. With additive noise of strength σ the models are
+dx = drift dt + σ dB, where Itô and Stratonovich coincide. No N x N matrix is ever formed: a
+coupling costs two thin products with the (P, N) memories.
+"""
+
+import abc
+import dataclasses
+import math
+from functools import partial
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+
+from hopjax._checks import check_array, check_index, check_values, is_bad, is_traced
+
+_Model = TypeVar("_Model", bound="AbstractHopfield")  # not Self, which beartype does not know here
+
+
+class AbstractHopfield(eqx.Module):
+    """The protocol of every model: whatever has these methods can be solved.
+
+    The state is one flat array of `state_size` entries; the N neurons that carry the memories
+    are its `features`. Everything is written for one network; use `jax.vmap` for many. The
+    arguments of the constructor are the fields, or `with_memory` has to be written anew.
+    """
+
+    memories: eqx.AbstractVar[Float[Array, "P N"]]
+
+    @property
+    @abc.abstractmethod
+    def state_size(self) -> int:
+        """Number of entries of the state."""
+
+    @property
+    @abc.abstractmethod
+    def fastest_time_constant(self) -> float:
+        """The shortest relaxation time of the model: an explicit step must not exceed it."""
+
+    @abc.abstractmethod
+    def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " state"]:
+        """The full state that starts with the given features."""
+
+    @abc.abstractmethod
+    def features(self, state: Float[Array, " state"]) -> Float[Array, " N"]:
+        """The N neurons that carry the memories."""
+
+    @abc.abstractmethod
+    def drive(self, u: Float[Array, " N"]) -> PyTree[Array]:
+        """What an input does to the network: computed once per input, not once per step."""
+
+    @abc.abstractmethod
+    def drift(
+        self, t: Float[Array, ""], x: Float[Array, " state"], drive: Any
+    ) -> Float[Array, " state"]:
+        """The deterministic velocity dx/dt under an input of the given `drive`."""
+
+    @abc.abstractmethod
+    def energy(self, x: Float[Array, " state"], u: Float[Array, " N"]) -> Float[Array, ""]:
+        """E(x; u), which never rises along the noiseless flow at constant u; NaN without one."""
+
+    @abc.abstractmethod
+    def overlaps(self, x: Float[Array, " state"]) -> Float[Array, " P"]:
+        """How much of each memory the state shows, 1 for a perfect copy."""
+
+    @abc.abstractmethod
+    def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
+        """How much of each memory the input contains, α(u)."""
+
+    def with_memory(self: _Model, pattern: Real[ArrayLike, " N"]) -> _Model:
+        """The network that has learnt one more memory, its last one; all else stays as it is.
+
+        Another number of memories is another shape: the next solve compiles anew.
+
+        Raises:
+            TypeError, ValueError: for a pattern that this kind of network cannot hold.
+        """
+        num_neurons = self.memories.shape[1]
+        pattern = check_array(pattern, "pattern", (num_neurons,), finite=False)
+        rows = [self.memories, pattern[None].astype(self.memories.dtype)]
+        try:
+            return dataclasses.replace(self, memories=jnp.concatenate(rows))
+        except ValueError as error:
+            raise ValueError(f"Argument `pattern` must be a further memory: {error}") from error
+
+    def without_memory(self: _Model, index: int) -> _Model:
+        """The network that has forgotten a memory; those behind it move up by one.
+
+        Raises:
+            TypeError, ValueError: for what is not the number of a memory, or for the only one.
+        """
+        num_memories = self.memories.shape[0]
+        index = check_index(index, "index", num_memories, "memories")
+        if num_memories == 1:
+            raise ValueError(f"Argument `index` must leave a memory, got {index}, the only one.")
+        return dataclasses.replace(self, memories=jnp.delete(self.memories, index, axis=0))
+
+
+class AbstractOneLayerHopfield(AbstractHopfield):
+    """Networks whose state is the N neurons themselves."""
+
+    @property
+    def state_size(self) -> int:
+        """N, the number of neurons."""
+        return self.memories.shape[1]
+
+    @property
+    def fastest_time_constant(self) -> float:
+        """1: time is measured in the neuron's time constant."""
+        return 1.0
+
+    def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " N"]:
+        """`x0` itself."""
+        return x0
+
+    def features(self, state: Float[Array, " N"]) -> Float[Array, " N"]:
+        """The state itself."""
+        return state
+
+
+def project(rows: Float[Array, "a b"], vector: Float[Array, " b"]) -> Float[Array, " a"]:
+    """The inner product of each row with a vector."""
+    # Full float32: on a GPU the default would round Ψ to ten bits. In this order a batch of
+    # vectors keeps its layout, so XLA sees equal products as equal and computes them once.
+    return jnp.matmul(vector, rows.T, precision="highest")
+
+
+def projected(memories: Float[Array, "P N"], vector: Float[Array, " N"]) -> Float[Array, " P"]:
+    """ξ^μ·v / N for each memory: of the activity the overlaps, of the input the saliencies."""
+    return project(memories, vector) / memories.shape[1]
+
+
+def check_memories(memories: Any, *, finite: bool = False) -> Float[Array, "P N"]:
+    """At least one memory and one neuron; `finite` where no other check of the entries follows."""
+    memories = check_array(memories, "memories", ("P", "N"), finite=finite)
+    if 0 in memories.shape:
+        raise ValueError(
+            "Argument `memories` must have at least one memory and one neuron, got shape "
+            f"{memories.shape}."
+        )
+    return memories
+
+
+_RESOLVED = 1e-5  # share of the largest eigenvalue below which memories count as dependent
+
+
+def independent(memories: Float[Array, "P N"]) -> Float[Array, "P N"]:
+    """Refuse memories of which one is all but a mixture of others."""
+    if is_traced(memories):
+        product = correlations(memories) @ inverse_correlations(memories)
+        missed = jnp.max(jnp.abs(product - jnp.eye(len(product), dtype=product.dtype)))
+        return check_values(memories, ~(missed < 0.01), "memories", "linearly independent")
+    rows = np.asarray(memories, np.float64)
+    values = np.linalg.eigvalsh(rows @ rows.T)
+    share = jnp.asarray(max(values[0], 0) / values[-1])
+    right = (
+        f"linearly independent (least eigenvalue of their correlations ≥ {_RESOLVED:g} times the "
+        "largest)"
+    )
+    check_values(share, is_bad(share, lambda share: share >= _RESOLVED), "memories", right)
+    return memories
+
+
+def correlations(memories: Float[Array, "P N"]) -> Float[Array, "P P"]:
+    """C_μν = ξ^μ·ξ^ν / N."""
+    return jnp.matmul(memories, memories.T, precision="highest") / memories.shape[1]
+
+
+@jax.jit
+def inverse_correlations(memories: Float[Array, "P N"]) -> Float[Array, "P P"]:
+    """C⁻¹ by Newton's iteration X → X (2 − C X) (Schulz, Z. angew. Math. Mech. 13, 57, 1933).
+
+    Not by LAPACK: its factorisations of many small matrices at once can block each other for ever
+    in XLA's threads on a CPU. Compiled once for each shape, also where it is called outside jit.
+    """
+    matrix = correlations(memories)
+    twice = 2 * jnp.eye(len(matrix), dtype=matrix.dtype)
+    product = partial(jnp.matmul, precision="highest")
+    # The number of right digits doubles in each step, after log₂ of the squared condition number.
+    steps = 6 + math.ceil(-2 * math.log2(_RESOLVED))
+    start = matrix / jnp.max(jnp.sum(jnp.abs(matrix), axis=1)) ** 2
+    return jax.lax.fori_loop(
+        0, steps, lambda _, found: product(found, twice - product(matrix, found)), start
+    )
