@@ -9,8 +9,11 @@ import sys
 import time
 
 from experiments import (
+    attention,
     capacity,
+    continual,
     escape,
+    firing_rate,
     glitch,
     glitch_duration,
     hierarchy,
@@ -18,9 +21,12 @@ from experiments import (
     mixture_weights,
     noise_window,
     phase_diagram,
+    pictures,
     retrieval_time,
     robustness,
     sequence,
+    storage,
+    two_layer,
     unscaled,
 )
 from experiments.common import FIGURES, QUICK, print_claims, use_all_cores
@@ -39,6 +45,12 @@ EXPERIMENTS = (
     unscaled.EXPERIMENT,
     glitch_duration.EXPERIMENT,
     capacity.EXPERIMENT,
+    attention.EXPERIMENT,
+    firing_rate.EXPERIMENT,
+    two_layer.EXPERIMENT,
+    storage.EXPERIMENT,
+    continual.EXPERIMENT,
+    pictures.EXPERIMENT,
 )
 
 

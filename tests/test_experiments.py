@@ -12,9 +12,12 @@ from conftest import ROOT
 from PIL import Image
 
 from experiments import (
+    attention,
     capacity,
     common,
+    continual,
     escape,
+    firing_rate,
     glitch,
     glitch_duration,
     hierarchy,
@@ -22,10 +25,13 @@ from experiments import (
     mixture_weights,
     noise_window,
     phase_diagram,
+    pictures,
     protocols,
     retrieval_time,
     robustness,
     sequence,
+    storage,
+    two_layer,
     unscaled,
 )
 from experiments.common import Claim, print_claims, proportion, rounded, run_trials
@@ -60,6 +66,7 @@ def as_users_run():
 SLOW = (
     *(sequence, glitch, hierarchy, landscape, phase_diagram, noise_window, escape),
     *(robustness, retrieval_time, unscaled, glitch_duration, capacity),
+    *(attention, firing_rate, two_layer, storage, continual, pictures),
 )
 
 

@@ -1,0 +1,219 @@
+"""Attention that an input can direct: it need not be where the state starts.
+
+The input holds one pattern with weight 2, four others with about 1, and noise. Dynamic attention
+takes it as a gate of the patterns, z = max(α, 0), and the plain one, z = 1, not at all: to that the
+input means something only if the state starts there. What either answers is the pattern nearest to
+its state at the end, by cosine. Both start from three states, at several inverse temperatures β,
+with the same patterns, inputs and starting states. Run alone:
+`python -m experiments.attention [--full] [--redraw]`.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+import hopjax as hj
+from experiments.common import Claim, Experiment, proportion, run_trials, show
+from hopjax import plotting
+
+NUM_NEURONS, NUM_MEMORIES = 64, 32
+TARGET = NUM_MEMORIES - 1  # the pattern that is asked for
+T1, DT = 30.0, 0.02
+DOMINANT, DISTRACTOR = 2.0, (0.8, 1.2)
+NUM_DISTRACTORS = 4
+INPUT_NOISE = 0.5
+SMALL = 0.01
+BETAS = (0.05, 0.1, 0.2, 0.4)
+BETA, LOW_BETA = 0.2, 0.05  # of the protocol, and one that tells patterns less sharply apart
+SEED = 2025
+QUICK_TRIALS, FULL_TRIALS = 200, 2000
+STARTS = {
+    "small": "from a small\nrandom state",
+    "input": "from\nthe input",
+    "previous": "from another\npattern",
+}
+NETWORKS = {"dynamic": "dynamic", "plain": "plain ($z$ = 1)"}
+
+
+class Question(NamedTuple):
+    """Patterns, an input, and states to start from."""
+
+    memories: Float[Array, "P N"]
+    u: Float[Array, " N"]
+    starts: Float[Array, "S N"]
+    distracted: Bool[Array, ""]  # whether the pattern that is a start is in the input
+
+
+def ask(key: Key[Array, ""]) -> Question:
+    """The pattern to start from is any but the one asked for, which is the last.
+
+    So a tie between patterns, for the first of them, is no right answer.
+    """
+    memory_key, previous_key, weight_key, noise_key, start_key = jax.random.split(key, 5)
+    memories = hj.random_memories(
+        memory_key, num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS, dtype=jnp.float32
+    )
+    low, high = DISTRACTOR
+    weights = jax.random.uniform(weight_key, (NUM_DISTRACTORS,), jnp.float32, low, high)
+    weights = jnp.zeros(NUM_MEMORIES).at[:NUM_DISTRACTORS].set(weights)
+    u = hj.mixture(memories, weights.at[TARGET].set(DOMINANT))
+    u = u + INPUT_NOISE * jax.random.normal(noise_key, u.shape, u.dtype)
+    small = SMALL * jax.random.normal(start_key, u.shape, u.dtype)
+    previous = jax.random.randint(previous_key, (), 0, TARGET)
+    starts = jnp.stack([small, u, memories[previous]])
+    return Question(memories, u, starts, previous < NUM_DISTRACTORS)
+
+
+def answers(key: Key[Array, ""]) -> dict[str, Bool[Array, "..."]]:
+    """Whether either network answers right from every start and at every β, (S, B)."""
+    question = ask(key)
+
+    def right(gated, x0, beta):
+        trajectory = hj.solve(
+            hj.DynamicAttention(question.memories, beta, gated=gated),
+            question.u,
+            x0,
+            t1=T1,
+            dt=DT,
+            noise=None,
+            key=None,
+            save_every=T1,
+        )
+        return (jnp.argmax(trajectory.overlaps[-1]) == TARGET) & trajectory.ok
+
+    def by_start_and_beta(gated):
+        at_betas = jax.vmap(partial(right, gated), in_axes=(None, 0))
+        return jax.vmap(at_betas, in_axes=(0, None))(question.starts, jnp.array(BETAS))
+
+    return {
+        "dynamic": by_start_and_beta(True),
+        "plain": by_start_and_beta(False),
+        "distracted": question.distracted,
+    }
+
+
+def compute(full: bool) -> dict[str, Any]:
+    trials = FULL_TRIALS if full else QUICK_TRIALS
+    outcome = run_trials(answers, jax.random.key(SEED), trials, "attention")
+
+    def by_beta(right: np.ndarray) -> list[dict[str, Any]]:
+        return [proportion(each) for each in right.T]
+
+    previous, distracted = outcome["dynamic"][:, -1], outcome["distracted"]
+    return {
+        "settings": {
+            "seed": SEED,
+            "trials": trials,
+            "num_neurons": NUM_NEURONS,
+            "num_memories": NUM_MEMORIES,
+            "dominant": DOMINANT,
+            "distractors": NUM_DISTRACTORS,
+            "distractor": DISTRACTOR,
+            "input_noise": INPUT_NOISE,
+            "small": SMALL,
+            "t1": T1,
+            "dt": DT,
+        },
+        "betas": BETAS,
+        "right": {
+            network: {
+                start: by_beta(outcome[network][:, place]) for place, start in enumerate(STARTS)
+            }
+            for network in NETWORKS
+        },
+        # Dynamic attention from another pattern, by whether that is in the input.
+        "previous": {
+            "shown": by_beta(previous[distracted]),
+            "not_shown": by_beta(previous[~distracted]),
+        }
+        if full
+        else {},
+    }
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    """A panel for each start: how often the answer is right, against β."""
+    figure, axes = plt.subplots(
+        1, 3, figsize=(plotting.COLUMN_WIDTH, 2.0), sharey=True, sharex=True, layout="constrained"
+    )
+    betas, chance = numbers["betas"], 1 / numbers["settings"]["num_memories"]
+    for ax, (start, title) in zip(axes, STARTS.items(), strict=True):
+        ax.axhline(chance, color="black", linewidth=0.5, linestyle=":", label="chance")
+        for place, (network, label) in enumerate(NETWORKS.items()):
+            found = numbers["right"][network][start]
+            p, low, high = (np.array([cell[end] for cell in found]) for end in ("p", "low", "high"))
+            plotting.plot_proportions(betas, p, low, high, place=place, label=label, ax=ax)
+        ax.set(title=title, xscale="log", xlim=(betas[0] / 1.25, betas[-1] * 1.25))
+        ax.set_xticks(betas, [f"{beta:g}" for beta in betas])
+        ax.xaxis.set_minor_locator(NullLocator())
+    axes[0].set_ylabel("P(right answer)")
+    axes[1].set_xlabel(r"inverse temperature $\beta$")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        [*handles[1:], handles[0]],
+        [*labels[1:], labels[0]],
+        loc="outside lower center",
+        ncols=3,
+    )
+    return figure
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    def at(network: str, start: str, beta: float = BETA) -> dict[str, Any]:
+        return numbers["right"][network][start][numbers["betas"].index(beta)]
+
+    small, shown, previous = (
+        [at(network, start) for network in NETWORKS] for start in ("small", "input", "previous")
+    )
+    smooth = at("dynamic", "previous", LOW_BETA)
+    found = [
+        Claim(
+            f"β = {BETA:g}, from a small random state: dynamic P ≥ .94, plain ≤ .08; from u both ≥ "
+            ".97",
+            "P = " + ", ".join(show(each) for each in (*small, *shown)),
+            small[0]["p"] >= 0.94
+            and small[1]["p"] <= 0.08
+            and min(each["p"] for each in shown) >= 0.97,
+        ),
+        Claim(
+            f"dynamic, from another pattern: β = {LOW_BETA:g} far better (P ≥ .9) than {BETA:g} "
+            "(.46 to .66)",
+            f"P = {show(smooth)}, {show(previous[0])}",
+            smooth["p"] >= 0.9 and 0.46 <= previous[0]["p"] <= 0.66,
+        ),
+        Claim(
+            f"plain, from another pattern, β = {BETA:g}: never (P < .02)",
+            f"P = {show(previous[1])}",
+            previous[1]["high"] < 0.02,
+        ),
+    ]
+    if not numbers["previous"]:
+        return found
+    place = numbers["betas"].index(BETA)
+    held, free = (numbers["previous"][name][place] for name in ("shown", "not_shown"))
+    found.append(
+        Claim(
+            f"that pattern holds dynamic attention (β = {BETA:g}) if the input shows it as well",
+            f"P = {show(held)}, else {show(free)}",
+            held["high"] < free["low"],
+        )
+    )
+    return found
+
+
+EXPERIMENT = Experiment(
+    name="attention",
+    compute=compute,
+    draw={"attention": draw},
+    claims=claims,
+)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()

@@ -1,0 +1,320 @@
+"""Memories that come one by one, and go: what a network keeps of the old when it learns the new.
+
+A network of two memories learns more by `with_memory`, and at some numbers of them it is asked for
+the oldest, the newest and others between, under noise: each from itself with a tenth of its signs
+flipped, while the input shows it with weight 1 and all others with weight ½. IDP and the network of
+decorrelated memories weigh their memories by that input; the classic network is not shown it, as a
+current would undo it (see `capacity`). At last each forgets the older half by `without_memory`,
+then that of what remains, and so on.
+
+Interference is the overlap that the oldest memory loses, and the crosstalk that causes it: the
+standard deviation over neurons of the field at a memory. At load a = P/N it should be √a in the
+classic network, ½ √(a (1 + a)) in IDP and nothing among decorrelated memories. Run alone:
+`python -m experiments.continual [--full] [--redraw]`.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Float, Key
+from matplotlib.figure import Figure
+
+import hopjax as hj
+from experiments.capacity import CORRUPTION
+from experiments.common import (
+    Claim,
+    Experiment,
+    proportion,
+    rounded,
+    run_trials,
+    show,
+    side_by_side,
+)
+from experiments.protocols import RETRIEVED, SEED
+from experiments.studies import curve, only, select
+from hopjax import plotting
+
+NUM_NEURONS = 256
+NOISE = 0.3
+T1, DT = 20.0, 0.05
+BACKGROUND = 0.5
+QUICK_FIRST, FULL_FIRST = 40, 2  # memories at the beginning
+ASKED = 8  # memories of a network that are asked for, from the oldest to the newest
+QUICK_TRIALS, FULL_TRIALS = 24, 160
+NETWORKS = {
+    "idp": ("IDP", hj.IDPHopfield),
+    "classic": ("classic", hj.ClassicHopfield),
+    "decorrelated": ("decorrelated", hj.DecorrelatedHopfield),
+}
+QUICK_NETWORKS = ("idp", "classic")
+# Numbers of memories at which networks are asked, while they learn and then while they forget.
+QUICK_LEARNING, QUICK_FORGETTING = (48,), ()
+FULL_LEARNING, FULL_FORGETTING = (FULL_FIRST, 8, 16, 24, 32, 48, 64, 96, 128), (64, 32, 16)
+
+
+def ask(
+    key: Key[Array, ""], memories: Float[Array, "P N"], *, network: str
+) -> dict[str, Float[Array, " asked"]]:
+    """Overlaps of a network with some memories, each retrieved alone, and the crosstalk at them."""
+    model: hj.AbstractHopfield = NETWORKS[network][1](memories)
+
+    def one(key, memory):
+        start_key, noise_key = jax.random.split(key)
+        pattern = memories[memory]
+        weights = jnp.full(len(memories), BACKGROUND).at[memory].set(1.0)
+        u = hj.mixture(memories, weights) if network != "classic" else jnp.zeros_like(pattern)
+        end = hj.solve(
+            model,
+            u,
+            hj.corrupt(start_key, pattern, CORRUPTION),
+            t1=T1,
+            dt=DT,
+            noise=hj.AdditiveNoise(NOISE),
+            key=noise_key,
+            save_every=T1,
+        ).overlaps[-1, memory]
+        field = pattern + model.drift(jnp.zeros(()), pattern, model.drive(u))
+        return {"overlap": end, "crosstalk": jnp.var(pattern * field)}
+
+    chosen = np.unique(np.linspace(0, len(memories) - 1, ASKED).round().astype(int))
+    return jax.vmap(one)(jax.random.split(key, ASKED)[: len(chosen)], jnp.asarray(chosen))
+
+
+def mean(values: np.ndarray) -> dict[str, Any]:
+    """A mean over trials with the ends of its 95% interval."""
+    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+    middle = values.mean()
+    return {"mean": rounded(middle), "low": rounded(middle - half), "high": rounded(middle + half)}
+
+
+def compute(full: bool) -> dict[str, Any]:
+    trials = FULL_TRIALS if full else QUICK_TRIALS
+    first = FULL_FIRST if full else QUICK_FIRST
+    learning = FULL_LEARNING if full else QUICK_LEARNING
+    forgetting = FULL_FORGETTING if full else QUICK_FORGETTING
+    networks = tuple(NETWORKS) if full else QUICK_NETWORKS
+    return {
+        "settings": {
+            "seed": SEED,
+            "trials": trials,
+            "num_neurons": NUM_NEURONS,
+            "noise": NOISE,
+            "corruption": CORRUPTION,
+            "background": BACKGROUND,
+            "asked": ASKED,
+            "t1": T1,
+            "dt": DT,
+            "retrieved": RETRIEVED,
+            "law": "gaussian",
+        },
+        "results": [
+            cell
+            for cells in side_by_side(
+                *(partial(simulate, name, first, learning, forgetting, trials) for name in networks)
+            )
+            for cell in cells
+        ],
+    }
+
+
+def simulate(
+    network: str, first: int, learning: tuple[int, ...], forgetting: tuple[int, ...], trials: int
+) -> list[dict[str, Any]]:
+    """A cell for each stage in the life of networks of a kind, as many as there are trials."""
+    pattern_key, key = jax.random.split(jax.random.key(SEED))
+    patterns = np.asarray(
+        hj.random_memories(pattern_key, num_memories=trials * learning[-1], num_neurons=NUM_NEURONS)
+    ).reshape(trials, learning[-1], NUM_NEURONS)
+    models = [NETWORKS[network][1](own[:first]) for own in patterns]
+    stages = []  # whether it learns, how many memories it has, the memories of each trial
+    for count in learning:
+        for place in range(len(models[0].memories), count):
+            models = [
+                model.with_memory(own[place]) for model, own in zip(models, patterns, strict=True)
+            ]
+        stages.append((True, count, np.stack([model.memories for model in models])))
+    for count in forgetting:
+        for _ in range(len(models[0].memories) - count):
+            models = [model.without_memory(0) for model in models]
+        stages.append((False, count, np.stack([model.memories for model in models])))
+
+    # Stages of one size are one program. Those that learn come first, and so all have the same
+    # starts and noise: the oldest memory is asked for in the same way each time.
+    answers: list[Any] = [None] * len(stages)
+    for count in sorted(set(learning + forgetting)):
+        places = [place for place, (_, number, _) in enumerate(stages) if number == count]
+        found = run_trials(
+            partial(ask, network=network),
+            key,
+            1,
+            f"continual, {network}, {count} memories",
+            np.concatenate([stages[place][2] for place in places]),
+        )
+        for number, place in enumerate(places):
+            own = slice(number * trials, (number + 1) * trials)
+            answers[place] = {name: values[own, 0] for name, values in found.items()}
+
+    cells, at_first = [], answers[0]["overlap"][:, 0]
+    for (learns, count, _), answer in zip(stages, answers, strict=True):
+        overlaps = answer["overlap"]
+        cell = {
+            "network": network,
+            "learns": learns,
+            "num_memories": count,
+            "oldest": proportion(overlaps[:, 0] > RETRIEVED),
+            "newest": proportion(overlaps[:, -1] > RETRIEVED),
+            "all": proportion(overlaps > RETRIEVED),
+            "crosstalk": rounded(np.sqrt(answer["crosstalk"].mean())),
+        }
+        if learns:
+            cell["lost"] = mean(at_first - overlaps[:, 0])
+        cells.append(cell)
+    return cells
+
+
+def predicted_crosstalk(network: str, num_memories: Any) -> Any:
+    """The standard deviation of the field at a memory."""
+    load = (num_memories - 1) / NUM_NEURONS
+    if network == "decorrelated":
+        return 0 * load
+    return np.sqrt(load) if network == "classic" else BACKGROUND * np.sqrt(load * (1 + load))
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    """Oldest and newest, all before and after forgetting, and the two measures of interference."""
+    figure, axes = plt.subplots(
+        2, 2, figsize=(plotting.COLUMN_WIDTH, 3.4), sharex=True, layout="constrained"
+    )
+    (ages, everything), (lost, crosstalk) = axes
+    for place, network, label in networks(numbers):
+        cells = select(numbers["results"], network=network, learns=True)
+        after = select(numbers["results"], network=network, learns=False)
+        colour, counts = plotting.COLOURS[place], [cell["num_memories"] for cell in cells]
+        curve(ages, counts, [cell["oldest"] for cell in cells], place, label)
+        ages.plot(
+            counts,
+            [cell["newest"]["p"] for cell in cells],
+            color=colour,
+            linestyle="",
+            marker="x",
+            markersize=4,
+        )
+        curve(everything, counts, [cell["all"] for cell in cells], place, label)
+        everything.plot(
+            [cell["num_memories"] for cell in after],
+            [cell["all"]["p"] for cell in after],
+            color=colour,
+            linestyle="",
+            marker="x",
+            markersize=4,
+        )
+        means, lows, highs = (
+            np.array([cell["lost"][end] for cell in cells]) for end in ("mean", "low", "high")
+        )
+        plotting.plot_band(np.asarray(counts, float), means, lows, highs, place=place, ax=lost)
+        fine = np.linspace(FULL_FIRST, counts[-1])
+        crosstalk.plot(
+            fine,
+            predicted_crosstalk(network, fine),
+            color=colour,
+            linestyle=plotting.LINE_STYLES[place],
+            linewidth=0.6,
+        )
+        crosstalk.plot(
+            counts,
+            [cell["crosstalk"] for cell in cells],
+            color=colour,
+            linestyle="",
+            marker=plotting.MARKERS[place],
+            markersize=3,
+            markerfacecolor=None if place == 0 else "none",
+        )
+    ages.set(ylabel="P(retrieved)", title="oldest; × newest")
+    everything.set(title="all; × after forgetting")
+    lost.set(ylabel="overlap lost by the oldest", xlabel="memories $P$")
+    crosstalk.set(ylabel="crosstalk", xlabel="memories $P$")
+    handles, labels = ages.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def networks(numbers: dict[str, Any]) -> list[tuple[int, str, str]]:
+    """Place, name and label of every network that was solved; a place is a colour."""
+    solved = {cell["network"] for cell in numbers["results"]}
+    return [
+        (place, name, label)
+        for place, (name, (label, _)) in enumerate(NETWORKS.items())
+        if name in solved
+    ]
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    learning = FULL_LEARNING if numbers["full"] else QUICK_LEARNING
+
+    def at(network: str, count: int, *, learns: bool = True) -> dict[str, Any]:
+        cells = select(numbers["results"], learns=learns, num_memories=count)
+        return only(cells, network=network)
+
+    many = QUICK_LEARNING[-1]
+    idp, classic = at("idp", many), at("classic", many)
+    found = [
+        Claim(
+            f"with {many} memories IDP retrieves the oldest and the newest (P > .8)",
+            f"P = {show(idp['oldest'])} and {show(idp['newest'])}",
+            min(idp["oldest"]["p"], idp["newest"]["p"]) > 0.8,
+        ),
+        Claim(
+            f"with {many} memories the classic network has lost both (P < .2)",
+            f"P = {show(classic['oldest'])} and {show(classic['newest'])}",
+            max(classic["oldest"]["p"], classic["newest"]["p"]) < 0.2,
+        ),
+        Claim(
+            "crosstalk is √(P − 1)/√N in the classic network, and less by the factor predicted in "
+            "IDP (within 10%)",
+            "; ".join(
+                f"{name}, {many} memories: {at(name, many)['crosstalk']:.3f}, predicted "
+                f"{predicted_crosstalk(name, many):.3f}"
+                for name in ("classic", "idp")
+            ),
+            all(
+                abs(at(name, many)["crosstalk"] / predicted_crosstalk(name, many) - 1) < 0.1
+                for name in ("classic", "idp")
+            ),
+        ),
+    ]
+    if numbers["full"]:
+        kept = [at("decorrelated", count) for count in learning]
+        few = FULL_FORGETTING[-1]
+        back, before = at("classic", few, learns=False), at("classic", few)
+        found += [
+            Claim(
+                "what a network forgets no longer disturbs the rest",
+                f"classic, {few} memories: P = {show(back['all'])} after {learning[-1]}, "
+                f"{show(before['all'])} before",
+                back["all"]["high"] > before["all"]["low"]
+                and before["all"]["high"] > back["all"]["low"],
+            ),
+            Claim(
+                f"decorrelated memories do not disturb each other, up to {learning[-1]} (P > .95)",
+                f"least P = {show(min((cell['all'] for cell in kept), key=lambda one: one['p']))}, "
+                f"most crosstalk {max(cell['crosstalk'] for cell in kept):.3f}",
+                all(cell["all"]["p"] > 0.95 for cell in kept),
+            ),
+        ]
+    return found
+
+
+EXPERIMENT = Experiment(
+    name="continual",
+    compute=compute,
+    draw={"continual": draw},
+    claims=claims,
+    source="studies here",
+)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()

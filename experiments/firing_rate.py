@@ -1,0 +1,316 @@
+"""The firing-rate twin: rates between 0 and 1, memories of 0 and 1, three inputs in a row.
+
+Input-driven plasticity with and without noise, and the classic network, which gets its input as a
+pulse of current. A memory is judged by its centred overlap. The plain one, the mean activity of
+the memory's active neurons, is drawn beside it: where all neurons are on, it shows all memories at
+once. Run alone: `python -m experiments.firing_rate [--full] [--redraw]`.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Float, Key
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from scipy import stats
+
+import hopjax as hj
+from experiments.common import (
+    Claim,
+    Experiment,
+    proportion,
+    rounded,
+    run_trials,
+    show,
+)
+from hopjax import plotting
+
+NUM_NEURONS, NUM_MEMORIES = 1024, 10
+DENSITY, SLOPE = 0.22, 10.0
+NOISE = 0.45
+WINDOW, PULSE = 20.0, 2.0
+DT, SAVE_EVERY = 0.01, 0.2
+BACKGROUND, DOMINANT = (0.5, 1.5), (9.0, 10.0)
+KEPT = 0.5  # of memory 1's active entries, in the starting state
+NUM_INPUTS = 3  # input j is dominated by memory j
+RETRIEVED, SILENT = 0.5, 0.05  # centred overlap above, mean activity below
+SEED = 2025
+QUICK_TRIALS, FULL_TRIALS = 16, 300
+
+REFERENCE = (294, 232, 226)  # trials with the right memory largest, by an independent program
+REFERENCE_TRIALS = 294
+FALSE_ALARM = 1e-3  # of all comparisons with it together
+NETWORKS = {
+    "idp": rf"IDP, $\sigma$ = {NOISE:g}",
+    "idp_quiet": r"IDP, $\sigma$ = 0",
+    "classic": rf"classic, $\sigma$ = {NOISE:g}",
+}
+
+
+def draw_weights(key: Key[Array, ""]) -> Float[Array, "S P"]:
+    """Weights of the memories in the three inputs."""
+    background, dominant = jax.random.split(key)
+    shape, rows = (NUM_INPUTS, NUM_MEMORIES), jnp.arange(NUM_INPUTS)
+    low, high = BACKGROUND
+    weights = jax.random.uniform(background, shape, jnp.float32, low, high)
+    low, high = DOMINANT
+    return weights.at[rows, rows].set(
+        jax.random.uniform(dominant, (NUM_INPUTS,), jnp.float32, low, high)
+    )
+
+
+def run_trial(key: Key[Array, ""]) -> dict[str, dict[str, Array]]:
+    """One trial of every network: over time the centred and plain overlaps and the mean activity.
+
+    All get the same memories, weights, starting state and noise.
+    """
+    memory_key, weight_key, start_key, noise_key = jax.random.split(key, 4)
+    memories = hj.sparse_memories(
+        memory_key,
+        num_memories=NUM_MEMORIES,
+        num_neurons=NUM_NEURONS,
+        density=DENSITY,
+        dtype=jnp.float32,
+    )
+    onsets = [WINDOW * window for window in range(NUM_INPUTS)]
+    inputs = hj.Schedule(onsets, hj.mixture(memories, draw_weights(weight_key)))
+    x0 = memories[0] * jax.random.bernoulli(start_key, KEPT, (NUM_NEURONS,))
+
+    def run(input_driven, noise):
+        model = hj.FiringRateHopfield(memories, DENSITY, slope=SLOPE, input_driven=input_driven)
+
+        def activity(t, state):
+            del t
+            rates = model.activity(state)
+            return memories @ rates / memories.sum(axis=1), rates.mean()
+
+        trajectory = hj.solve(
+            model,
+            inputs if input_driven else inputs.pulsed(PULSE),
+            x0,
+            t1=WINDOW * NUM_INPUTS,
+            dt=DT,
+            noise=hj.AdditiveNoise(noise),
+            key=noise_key,
+            save_every=SAVE_EVERY,
+            save_fn=activity,
+        )
+        plain, mean = trajectory.saved
+        return {"centred": trajectory.overlaps, "plain": plain, "mean": mean, "ok": trajectory.ok}
+
+    idp = jax.vmap(partial(run, True))(jnp.array([NOISE, 0.0]))
+    noisy, quiet = (jax.tree.map(lambda leaf, place=place: leaf[place], idp) for place in (0, 1))
+    return {"idp": noisy, "idp_quiet": quiet, "classic": run(False, NOISE)}
+
+
+def compute(full: bool) -> dict[str, Any]:
+    trials = FULL_TRIALS if full else QUICK_TRIALS
+    outcomes = run_trials(run_trial, jax.random.key(SEED), trials, "firing rate")
+    return {
+        "settings": {
+            "seed": SEED,
+            "trials": trials,
+            "num_neurons": NUM_NEURONS,
+            "num_memories": NUM_MEMORIES,
+            "density": DENSITY,
+            "slope": SLOPE,
+            "noise": NOISE,
+            "window": WINDOW,
+            "pulse": PULSE,
+            "background": BACKGROUND,
+            "dominant": DOMINANT,
+            "kept": KEPT,
+            "retrieved": RETRIEVED,
+            "silent": SILENT,
+            "dt": DT,
+            "save_every": SAVE_EVERY,
+            "law": "gaussian",
+        },
+        "reference": {"counts": REFERENCE, "trials": REFERENCE_TRIALS},
+        "results": {network: summarise(outcomes[network]) for network in NETWORKS},
+    }
+
+
+def at(time: float) -> int:
+    """The index of a saved time."""
+    return round(time / SAVE_EVERY)
+
+
+def bands(values: np.ndarray, digits: int = 3) -> dict[str, Any]:
+    """Median and 10%-90% band over trials, the first axis."""
+    low, median, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
+    return {
+        "low": rounded(low, digits),
+        "median": rounded(median, digits),
+        "high": rounded(high, digits),
+    }
+
+
+def summarise(outcome: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Bands over time, how each window ended, and the end of the first pulse."""
+    centred, plain, mean = (outcome[name] for name in ("centred", "plain", "mean"))
+    windows = []
+    for window in range(NUM_INPUTS):
+        end = at(WINDOW * (window + 1))
+        largest = (values[:, end].argmax(axis=1) == window for values in (centred, plain))
+        by_centred, by_plain = (proportion(each & outcome["ok"]) for each in largest)
+        windows.append(
+            {
+                "largest": by_centred,
+                "largest_plain": by_plain,
+                "retrieved": proportion(centred[:, end, window] > RETRIEVED),
+                "silent": proportion(mean[:, end] < SILENT),
+                "centred": bands(centred[:, end, window]),
+                "mean_activity": rounded(np.nanmean(mean[:, end])),
+            }
+        )
+    pulse = at(PULSE)
+    return {
+        "diverged": int(np.sum(~outcome["ok"])),
+        "windows": windows,
+        # When a pulse would end: the memory with the least plain overlap, that with the most.
+        "pulse": {
+            "mean_activity": rounded(np.nanmean(mean[:, pulse])),
+            "least_plain": bands(plain[:, pulse].min(axis=1)),
+            "most_centred": bands(centred[:, pulse].max(axis=1)),
+        },
+        "centred": bands(centred[:, :, :NUM_INPUTS]),
+        "plain": bands(plain[:, :, :NUM_INPUTS]),
+        "mean_activity": bands(mean),
+    }
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    """A row for each network: centred overlaps, and plain ones beside the mean activity."""
+    figure, axes = plt.subplots(
+        len(NETWORKS) + 1,
+        2,
+        figsize=(plotting.COLUMN_WIDTH, 4.3),
+        height_ratios=[*[1.0] * len(NETWORKS), 0.16],
+        sharex=True,
+        layout="constrained",
+    )
+    settings = numbers["settings"]
+    onsets = [settings["window"] * window for window in range(NUM_INPUTS)]
+    t1 = settings["window"] * NUM_INPUTS
+    ts = np.arange(at(t1) + 1) * settings["save_every"]
+    for row, (network, label) in enumerate(NETWORKS.items()):
+        result = numbers["results"][network]
+        for ax, kind in zip(axes[row], ("centred", "plain"), strict=True):
+            low, median, high = (np.array(result[kind][end]) for end in ("low", "median", "high"))
+            for memory in range(NUM_INPUTS):
+                band = median[:, memory], low[:, memory], high[:, memory]
+                name = f"memory {memory + 1}"
+                plotting.plot_band(ts, *band, place=memory, label=name, ax=ax)
+            for onset in onsets:
+                if network == "classic":
+                    end = onset + settings["pulse"]
+                    ax.axvspan(onset, end, color="black", alpha=0.12, linewidth=0, zorder=0)
+                if onset > 0:
+                    ax.axvline(onset, color="black", linewidth=0.4, alpha=0.4, zorder=0)
+            ax.set(xlabel="", ylim=(-0.1, 1.22), yticks=[0, 0.5, 1])
+            ax.tick_params(labelbottom=False, labelleft=kind == "centred")
+        left, right = axes[row]
+        right.plot(ts, result["mean_activity"]["median"], color="black", linestyle=":")
+        left.set_ylabel(label)
+        for window, onset in zip(result["windows"], onsets, strict=True):
+            left.text(
+                onset + settings["window"] / 2,
+                1.06,
+                f"{100 * window['largest']['p']:.0f} ({100 * window['retrieved']['p']:.0f})",
+                ha="center",
+                fontsize=6,
+            )
+    axes[0, 0].set_title(r"centred overlap $c_\mu$")
+    axes[0, 1].set_title(r"plain overlap")
+    for ax in axes[-1]:
+        plotting.plot_shown(onsets, range(NUM_INPUTS), t1, ax=ax)
+    axes[-1, 0].set_ylabel("input", rotation=0, ha="right", va="center")
+    handles, labels = axes[0, 1].get_legend_handles_labels()
+    handles += [Line2D([], [], color="black", linestyle=":"), Patch(color="black", alpha=0.12)]
+    labels += ["mean activity", "pulse (last row)"]
+    note = (
+        f"median, 10%-90% of {settings['trials']} trials; "
+        rf"% right memory largest (above {settings['retrieved']:g})"
+    )
+    figure.legend(
+        handles,
+        labels,
+        title=note,
+        title_fontsize=6.5,
+        loc="outside lower center",
+        ncols=3,
+        columnspacing=1.2,
+        handlelength=1.8,
+    )
+    return figure
+
+
+def p_value(count: int, trials: int, expected: int) -> float:
+    """Fisher's exact test of two counts having one probability."""
+    table = [[count, trials - count], [expected, REFERENCE_TRIALS - expected]]
+    return float(np.asarray(stats.fisher_exact(table)[1]))
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    noisy, quiet, classic = (numbers["results"][network] for network in NETWORKS)
+    level = FALSE_ALARM / NUM_INPUTS
+    found = []
+    for number, (window, expected) in enumerate(zip(noisy["windows"], REFERENCE, strict=True), 1):
+        largest = window["largest"]
+        p = p_value(largest["count"], largest["trials"], expected)
+        found.append(
+            Claim(
+                f"IDP, input {number}: the right memory is largest, as in {expected} of "
+                f"{REFERENCE_TRIALS} (exact test, p > {level:.1g})",
+                f"P = {show(largest)}, p = {p:.2g}",
+                p > level,
+            )
+        )
+    later = quiet["windows"][1:]
+    pulse = classic["pulse"]
+    return [
+        *found,
+        Claim(
+            f"without noise most are silent when inputs 2 and 3 end (mean activity < {SILENT:g})",
+            "P = "
+            + " and ".join(show(window["silent"]) for window in later)
+            + ", mean "
+            + " and ".join(f"{window['mean_activity']:.3f}" for window in later),
+            min(window["silent"]["low"] for window in later) > 0.5
+            # Of few trials a single one that goes on takes the mean above.
+            and (not numbers["full"] or max(w["mean_activity"] for w in later) < SILENT),
+        ),
+        Claim(
+            "there the largest overlap means nothing: it is right more often than "
+            f"c > {RETRIEVED:g}",
+            "P = "
+            + " and ".join(show(window["largest"]) for window in later)
+            + f", c > {RETRIEVED:g} "
+            + " and ".join(show(window["retrieved"]) for window in later),
+            all(window["largest"]["p"] > window["retrieved"]["p"] for window in later),
+        ),
+        Claim(
+            "classic, on everywhere in a pulse: plain overlaps of all memories > .7, centred < .3",
+            f"mean activity {pulse['mean_activity']:.2f}, least plain "
+            f"{pulse['least_plain']['median']:.2f}, largest centred "
+            f"{pulse['most_centred']['median']:.2f} (medians)",
+            pulse["least_plain"]["low"] > 0.7 and pulse["most_centred"]["high"] < 0.3,
+        ),
+    ]
+
+
+EXPERIMENT = Experiment(
+    name="firing_rate",
+    compute=compute,
+    draw={"firing_rate": draw},
+    claims=claims,
+)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()

@@ -1,0 +1,343 @@
+"""How many memories four architectures can hold: retrieval against load, with and without noise.
+
+The classic network and IDP, as in `capacity`; dense memory, −x + Σ_μ ξ^μ sign(m_μ) m_μ², and
+attention, to which no input is shown. All have wells of amplitude about 1, so that one σ means the
+same to all. The state starts in a memory with a tenth of its signs flipped. Retrieved is what the
+mean of the last states shows: in a single one each neuron has noise of variance σ²/2, which
+attention, without an activation, does not hide.
+
+Limits predicted for random memories, with z standard normal and a = P/N:
+
+- Dense memory, without noise. The field of a neuron holds crosstalk √(3a/N) z. The overlaps hold
+  the neuron's own ξ_i^μ ψ_i / N, which couples it to itself by J = 2a √(2/πN): it is a switch, as
+  x = J ψ(x) + h has two solutions for |h| < c. A tenth of the neurons start on the wrong side, so
+  m = .9 E sign(m² + c + √(3a/N) z) + .1 E sign(m² − c + √(3a/N) z), from m = .8 on. Noise frees
+  the switches, and so some of it helps.
+- Attention. A memory of overlap m in a state of mean square q has the weight
+  w = 1 / (1 + P exp(b²q/2N − bm)) in the softmax, b = βN, and the others give (1 − w) b/N times the
+  state. So ṁ = −m + w + (1 − w) m b/N; what is outside the memory decays alike, noise adds to q.
+
+Run alone: `python -m experiments.storage [--full] [--redraw]`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Float, Key
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.special import erf
+
+import hopjax as hj
+from experiments.capacity import CLASSIC_LIMIT, CORRUPTION, by_crosstalk
+from experiments.common import (
+    Claim,
+    Experiment,
+    proportion,
+    rounded,
+    run_trials,
+    show,
+    side_by_side,
+)
+from experiments.protocols import RETRIEVED, SEED
+from experiments.studies import crossing, curve, only, select
+from hopjax import plotting
+
+NUM_NEURONS = 128
+T1, DT = 20.0, 0.05
+SETTLED = 5  # the last states, one time constant apart, whose mean is judged
+QUICK_TRIALS, FULL_TRIALS = 40, 160
+# Memories of a network that are tried, each alone. Where many share it, these hardly depend on each
+# other, and solving them together is cheaper.
+TRIES = {"classic": 1, "idp": 1, "dense": 8, "attention": 8}
+NOISES = QUIET, NOISY = 0.0, 0.5
+POWER, SLOPE, SHARPNESS = 3.0, 10.0, 13.0  # of dense memory, of tanh, and βN of attention
+BACKGROUND = 0.5  # in the input of IDP, of the memories that it does not show
+
+
+def dense(memories: Float[Array, "P N"]) -> hj.AbstractHopfield:
+    return hj.DenseHopfield(memories, hj.PowerSeparation(POWER), hj.Tanh(SLOPE), gated=False)
+
+
+def attention(memories: Float[Array, "P N"]) -> hj.AbstractHopfield:
+    return hj.DynamicAttention(memories, SHARPNESS / memories.shape[1], gated=False)
+
+
+MAKE: dict[str, Callable[[Float[Array, "P N"]], hj.AbstractHopfield]] = {
+    "classic": hj.ClassicHopfield,
+    "idp": hj.IDPHopfield,
+    "dense": dense,
+    "attention": attention,
+}
+LABELS = {
+    "classic": "classic, no current",
+    "idp": f"IDP, $b$ = {BACKGROUND:g}",
+    "dense": f"dense memory, power {POWER:g}",
+    "attention": rf"attention, $\beta N$ = {SHARPNESS:g}",
+}
+MANY, MORE = 0.25, 2.0  # loads beyond the classic network, and beyond IDP
+QUICK_LOADS = {"dense": (MORE,)}
+FULL_LOADS = {
+    "classic": (0.05, 0.1, 0.14, 0.18, MANY),
+    "idp": (0.05, 0.1, MANY, 0.4, 0.6, 1.0),
+    "dense": (MANY, MORE, 4.0, 6.0, 8.0, 10.0, 14.0, 20.0),
+    "attention": (MANY, MORE, 8.0, 16.0, 32.0, 48.0, 72.0),
+}
+
+
+def run_trial(
+    key: Key[Array, ""], *, network: str, num_memories: int
+) -> Float[Array, "noises tries"]:
+    """The overlaps with the memories that were to be retrieved."""
+    memory_key, start_key, noise_key = jax.random.split(key, 3)
+    memories = hj.random_memories(memory_key, num_memories=num_memories, num_neurons=NUM_NEURONS)
+    model = MAKE[network](memories)
+
+    def overlap(noise, start_key, noise_key, shown):
+        u = jnp.zeros(NUM_NEURONS)
+        if network == "idp":
+            u = hj.mixture(memories, jnp.full(num_memories, BACKGROUND).at[shown].set(1.0))
+        trajectory = hj.solve(
+            model,
+            u,
+            hj.corrupt(start_key, memories[shown], CORRUPTION),
+            t1=T1,
+            dt=DT,
+            noise=hj.AdditiveNoise(noise),
+            key=noise_key,
+            save_every=1.0,
+            save_fn=lambda _, state: state,
+        )
+        return model.overlaps(jnp.mean(trajectory.saved[-SETTLED:], axis=0))[shown]
+
+    shown = jnp.arange(TRIES[network])
+    start_keys = jax.random.split(start_key, len(shown))
+    noise_keys = jax.random.split(noise_key, len(shown))
+    tries = jax.vmap(overlap, in_axes=(None, 0, 0, 0))
+    return jax.vmap(lambda noise: tries(noise, start_keys, noise_keys, shown))(jnp.array(NOISES))
+
+
+def measure(network: str, loads: tuple[float, ...], trials: int) -> list[dict[str, Any]]:
+    """A cell for each load and noise."""
+    cells = []
+    for load in loads:
+        num_memories = round(load * NUM_NEURONS)
+        trial = partial(run_trial, network=network, num_memories=num_memories)
+        label = f"storage, {network}, P = {num_memories}"
+        overlaps = run_trials(trial, jax.random.key(SEED), trials // TRIES[network], label)
+        for place, noise in enumerate(NOISES):
+            cells.append(
+                {
+                    "network": network,
+                    "load": load,
+                    "num_memories": num_memories,
+                    "noise": noise,
+                    "retrieved": proportion(overlaps[:, place] > RETRIEVED),
+                    "mean_overlap": rounded(overlaps[:, place].mean()),
+                }
+            )
+    return cells
+
+
+def compute(full: bool) -> dict[str, Any]:
+    trials = FULL_TRIALS if full else QUICK_TRIALS
+    loads = FULL_LOADS if full else QUICK_LOADS
+    tasks = [partial(measure, name, loads[name], trials) for name in loads]
+    return {
+        "settings": {
+            "seed": SEED,
+            "trials": trials,
+            "tries": TRIES,
+            "num_neurons": NUM_NEURONS,
+            "corruption": CORRUPTION,
+            "background": BACKGROUND,
+            "power": POWER,
+            "slope": SLOPE,
+            "sharpness": SHARPNESS,
+            "t1": T1,
+            "dt": DT,
+            "settled": SETTLED,
+            "retrieved": RETRIEVED,
+            "law": "gaussian",
+        },
+        "results": [cell for cells in side_by_side(*tasks) for cell in cells],
+    }
+
+
+def largest(retrieves: Callable[[float], bool], high: float) -> float:
+    """The load up to which something is retrieved, by bisection on a logarithmic scale."""
+    low = 1e-3
+    while high / low > 1.001:
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if retrieves(middle) else (low, middle)
+    return low
+
+
+def dense_limit() -> float:
+    """The load up to which a tenth of wrong signs is put right without noise, as predicted."""
+
+    def retrieves(load: float) -> bool:
+        crosstalk = np.sqrt(3 * load / NUM_NEURONS)
+        coupling = 2 * load * np.sqrt(2 / (np.pi * NUM_NEURONS))
+        turn = np.sqrt(max(1 - 1 / max(SLOPE * coupling, 1), 0))  # |ψ| where a switch lets go
+        coercive = coupling * turn - np.arctanh(turn) / SLOPE
+        m = 1 - 2 * CORRUPTION
+        for _ in range(200):
+            right, wrong = erf((m**2 + np.array([coercive, -coercive])) / (np.sqrt(2) * crosstalk))
+            m = (1 - CORRUPTION) * right + CORRUPTION * wrong
+        return bool(m > RETRIEVED)
+
+    return largest(retrieves, 1e3)
+
+
+def attention_limit(noise: float) -> float:
+    """The load up to which attention retrieves, as predicted."""
+
+    def retrieves(load: float) -> bool:
+        m, outside = 1 - 2 * CORRUPTION, 1 - (1 - 2 * CORRUPTION) ** 2
+        for step in range(round(T1 / DT)):
+            q = m**2 + outside + noise**2 / 2 * (1 - np.exp(-2 * step * DT))
+            exponent = SHARPNESS**2 * q / (2 * NUM_NEURONS) - SHARPNESS * m
+            weight = 1 / (1 + load * NUM_NEURONS * np.exp(exponent))
+            decay = 1 - (1 - weight) * SHARPNESS / NUM_NEURONS
+            m, outside = m + DT * (weight - decay * m), outside * (1 - DT * decay) ** 2
+        return bool(m > 0.5)
+
+    return largest(retrieves, 1e4)
+
+
+def along(numbers: dict[str, Any], network: str, noise: float) -> tuple[list[float], list[Any]]:
+    """Loads, and what was retrieved there."""
+    cells = select(numbers["results"], network=network, noise=noise)
+    return [cell["load"] for cell in cells], [cell["retrieved"] for cell in cells]
+
+
+class Limit(NamedTuple):
+    """The load at which half are retrieved, and those at which the interval's ends pass ½."""
+
+    load: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.load:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+def limit(numbers: dict[str, Any], network: str, noise: float) -> Limit:
+    loads, found = along(numbers, network, noise)
+    logs = [float(np.log(load)) for load in loads]
+    return Limit(
+        *(np.exp(crossing(logs, [cell[end] for cell in found])) for end in ("p", "low", "high"))
+    )
+
+
+def predicted(network: str, noise: float) -> float:
+    """The limit, where there is a prediction."""
+    if network == "attention":
+        return attention_limit(noise)
+    if noise > 0:
+        return np.nan
+    if network == "dense":
+        return dense_limit()
+    return CLASSIC_LIMIT if network == "classic" else by_crosstalk(BACKGROUND, CLASSIC_LIMIT)
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    """A panel for each noise."""
+    figure, panels = plt.subplots(
+        len(NOISES), 1, figsize=(plotting.COLUMN_WIDTH, 3.5), sharex=True, layout="constrained"
+    )
+    axes = list(np.ravel(panels))
+    for ax, noise in zip(axes, NOISES, strict=True):
+        for place, (network, label) in enumerate(LABELS.items()):
+            if not any(cell["network"] == network for cell in numbers["results"]):
+                continue
+            curve(ax, *along(numbers, network, noise), place, label)
+            line = {"color": plotting.COLOURS[place], "linewidth": 0.6, "linestyle": ":"}
+            ax.axvline(predicted(network, noise), **line)
+        ax.text(0.02, 0.08, rf"$\sigma$ = {noise:g}", transform=ax.transAxes)
+        ax.set(ylabel="P(retrieved)", xscale="log", xlim=(0.04, 120), yticks=[0, 0.5, 1])
+        ax.xaxis.set_major_formatter("{x:g}")
+    axes[-1].set_xlabel("load $P/N$")
+    handles, labels = axes[0].get_legend_handles_labels()
+    handles.append(Line2D([], [], color="black", linewidth=0.6, linestyle=":"))
+    labels.append("predicted limit (classic: $N$ → ∞)")
+    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    return figure
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    def at(network: str, load: float) -> dict[str, Any]:
+        cells = select(numbers["results"], noise=QUIET, load=load)
+        return only(cells, network=network)["retrieved"]
+
+    dense = at("dense", MORE)
+    found = [
+        Claim(
+            f"dense memory holds {MORE:g} memories per neuron (P > .9)",
+            show(dense),
+            dense["p"] > 0.9,
+        ),
+    ]
+    if numbers["full"]:
+        loads = {name: {noise: limit(numbers, name, noise) for noise in NOISES} for name in LABELS}
+        classic, idp, attention = at("classic", MANY), at("idp", MANY), at("attention", 16.0)
+        quiet, noisy = loads["dense"].values()
+        found += [
+            Claim(
+                f"the classic network does not hold {MANY:g} (P < .3), IDP does (P > .7)",
+                f"P = {show(classic)} and {show(idp)}",
+                classic["p"] < 0.3 and idp["p"] > 0.7,
+            ),
+            Claim("attention holds 16 (P > .9)", show(attention), attention["p"] > 0.9),
+        ]
+        found += [
+            Claim(
+                f"half of what is stored is retrieved at the predicted load, within 10%: {name}",
+                ", ".join(
+                    f"{loads[name][noise]} at σ = {noise:g}, predicted {predicted(name, noise):.3g}"
+                    for noise in noises
+                ),
+                all(
+                    abs(loads[name][noise].load / predicted(name, noise) - 1) < 0.1
+                    for noise in noises
+                ),
+            )
+            for name, noises in {"dense": (QUIET,), "attention": NOISES}.items()
+        ] + [
+            Claim(
+                "noise lets dense memory hold more, as it frees neurons that hold themselves",
+                f"half at load {noisy} with σ = {NOISY:g}, {quiet} without",
+                noisy.low > quiet.high,
+            ),
+            Claim(
+                "noise lets the others hold less",
+                "; ".join(
+                    f"{name}: {loads[name][NOISY]} with, {loads[name][QUIET]} without"
+                    for name in ("classic", "idp", "attention")
+                ),
+                all(
+                    loads[name][NOISY].load < loads[name][QUIET].load
+                    for name in loads
+                    if name != "dense"
+                ),
+            ),
+        ]
+    return found
+
+
+EXPERIMENT = Experiment(
+    name="storage",
+    compute=compute,
+    draw={"storage": draw},
+    claims=claims,
+    source="studies here",
+)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()

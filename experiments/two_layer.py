@@ -1,0 +1,264 @@
+"""Memory neurons that become fast: the two-layer network turns into input-driven plasticity.
+
+Features x and memory neurons with a time constant τ_m, against the network of one layer that is
+left for τ_m → 0: the same memories, inputs and starting state and, where there is noise, the same
+Brownian motion of the features. (An entry's increment depends on the key, the step and the number
+of the entry alone, and the features come first.) The state is a damaged memory 1, which an input
+that holds mostly memory 1 restores; then another one moves it to memory 2. Run alone:
+`python -m experiments.two_layer [--full] [--redraw]`.
+"""
+
+from functools import partial
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Key
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+import hopjax as hj
+from experiments.common import Claim, Experiment, rounded, run_trials, side_by_side
+from hopjax import plotting
+
+NUM_NEURONS = 256
+WEIGHTS = ((2.0, 0.5, 0.5, 0.5), (0.0, 2.0, 0.5, 0.5))  # of the memories, in each input
+SLOPE = 10.0
+CORRUPTION = 0.2
+ONSETS, T1 = (0.0, 2.0), 7.0
+SAVE_EVERY = 0.0125
+NOISES = (0.0, 0.5)
+SEED = 2025
+QUICK_TRIALS, FULL_TRIALS, FINER_TRIALS = 4, 64, 16
+# Each time constant half the one before. Steps are a fifth of the smallest, at most.
+QUICK_TIME_CONSTANTS, FULL_TIME_CONSTANTS = (tuple(0.2 / 2**k for k in range(n)) for n in (5, 6))
+QUICK_DT, FULL_DT = 0.0025, 0.00125
+# The features' coupling to themselves.
+QUICK_COUPLINGS, FULL_COUPLINGS = {"kept": True}, {"kept": True, "zeroed": False}
+
+
+def distances(
+    key: Key[Array, ""],
+    *,
+    self_coupling: bool,
+    time_constants: tuple[float, ...],
+    dt: float,
+    refinement: int = 0,
+) -> dict[str, Array]:
+    """How far features are from the network of one layer, at every noise (S) and τ_m (K).
+
+    The largest distance of any entry at any saved time. Each refinement halves the step, on the
+    same Brownian motion.
+    """
+    memory_key, start_key, noise_key = jax.random.split(key, 3)
+    memories = hj.random_memories(
+        memory_key, num_memories=len(WEIGHTS[0]), num_neurons=NUM_NEURONS, dtype=jnp.float32
+    )
+    inputs = hj.Schedule(ONSETS, hj.mixture(memories, jnp.array(WEIGHTS)))
+    x0 = hj.corrupt(start_key, memories[0], CORRUPTION)
+
+    def solve(model, strength):
+        def features(t, state):
+            del t
+            return model.features(state)
+
+        return hj.solve(
+            model,
+            inputs,
+            x0,
+            t1=T1,
+            dt=dt / 2**refinement,
+            noise=hj.AdditiveNoise(strength, hj.Gaussian(refinement=refinement)),
+            key=noise_key,
+            save_every=SAVE_EVERY,
+            save_fn=features,
+            solver=dfx.Heun(),
+        )
+
+    def two_layers(time_constant):
+        return hj.TwoLayerHopfield(
+            memories,
+            activation=hj.Tanh(SLOPE),
+            memory_time_constant=time_constant,
+            self_coupling=self_coupling,
+        )
+
+    def at_noise(noise):
+        limit = solve(two_layers(1.0).reduced(), noise)
+
+        def distance(time_constant):
+            model = two_layers(time_constant)
+            found = solve(model, model.noise_strength(features=noise))
+            return jnp.max(jnp.abs(found.saved - limit.saved))
+
+        # Where each input has led.
+        first, second = (jnp.abs(limit.overlaps[end]) for end in (at(ONSETS[1]), at(T1)))
+        return {
+            "distance": jax.vmap(distance)(jnp.array(time_constants)),
+            "overlap": jnp.array([first[0], second[1]]),
+        }
+
+    return jax.vmap(at_noise)(jnp.array(NOISES))
+
+
+def at(time: float) -> int:
+    """The index of a saved time."""
+    return round(time / SAVE_EVERY)
+
+
+def bands(values: np.ndarray) -> dict[str, Any]:
+    """Median and 10%-90% band over trials, the first axis."""
+    low, median, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
+    return {"low": rounded(low, 5), "median": rounded(median, 5), "high": rounded(high, 5)}
+
+
+def compute(full: bool) -> dict[str, Any]:
+    trials = FULL_TRIALS if full else QUICK_TRIALS
+    couplings = FULL_COUPLINGS if full else QUICK_COUPLINGS
+    sizes: dict[str, Any] = {
+        "time_constants": FULL_TIME_CONSTANTS if full else QUICK_TIME_CONSTANTS,
+        "dt": FULL_DT if full else QUICK_DT,
+    }
+
+    def run(coupling: str, trials: int, **options: Any) -> dict[str, np.ndarray]:
+        trial = partial(distances, self_coupling=couplings[coupling], **sizes, **options)
+        return run_trials(trial, jax.random.key(SEED), trials, f"two layers, {coupling}")
+
+    outcomes = side_by_side(*(partial(run, coupling, trials) for coupling in couplings))
+    results = []
+    for coupling, outcome in zip(couplings, outcomes, strict=True):
+        for place, noise in enumerate(NOISES):
+            distance = outcome["distance"][:, place].astype(float)
+            results.append(
+                {
+                    "coupling": coupling,
+                    "noise": noise,
+                    "distance": bands(distance),
+                    "order": bands(np.log2(distance[:, :-1] / distance[:, 1:])),
+                    "overlap": rounded(outcome["overlap"][:, place].min(axis=0)),
+                }
+            )
+    by_half_steps = None
+    if full:  # by how much half the step changes a distance, at most
+        finer = run("kept", FINER_TRIALS, refinement=1)["distance"]
+        coarser = outcomes[0]["distance"][:FINER_TRIALS]
+        by_half_steps = rounded(np.max(np.abs(finer / coarser - 1), axis=(0, 2)), 6)
+    return {
+        "settings": {
+            "seed": SEED,
+            "trials": trials,
+            "trials_of_half_steps": FINER_TRIALS if full else 0,
+            "num_neurons": NUM_NEURONS,
+            "weights": WEIGHTS,
+            "slope": SLOPE,
+            "corruption": CORRUPTION,
+            "onsets": ONSETS,
+            "t1": T1,
+            "noises": NOISES,
+            "law": "gaussian",
+            "solver": "Heun",
+            "save_every": SAVE_EVERY,
+            **sizes,
+        },
+        "results": results,
+        "by_half_steps": by_half_steps,
+    }
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    """The distance from the limit against τ_m, and below it the orders between neighbours."""
+    figure, (top, bottom) = plt.subplots(
+        2,
+        1,
+        figsize=(plotting.COLUMN_WIDTH, 3.7),
+        height_ratios=[1.5, 1],
+        sharex=True,
+        layout="constrained",
+    )
+    taus = np.array(numbers["settings"]["time_constants"])
+    between = np.sqrt(taus[:-1] * taus[1:])
+    for place, result in enumerate(numbers["results"]):
+        kept = result["coupling"] == "kept"
+        for ax, xs, name in ((top, taus, "distance"), (bottom, between, "order")):
+            low, median, high = (np.array(result[name][end]) for end in ("low", "median", "high"))
+            ax.errorbar(
+                xs,
+                median,
+                np.maximum([median - low, high - median], 0),
+                color=plotting.COLOURS[place],
+                linestyle=plotting.LINE_STYLES[place],
+                linewidth=0.6,
+                elinewidth=0.7,
+                marker=plotting.MARKERS[place],
+                markersize=3.5 if kept else 5,
+                markerfacecolor=None if kept else "none",
+                label=rf"$\sigma$ = {result['noise']:g}, self-coupling {result['coupling']}",
+            )
+    smallest = min(result["distance"]["median"][-1] for result in numbers["results"])
+    guide = 0.6 * smallest * taus / taus[-1]
+    top.plot(taus, guide, color="black", linewidth=0.8, linestyle=":", label="slope 1")
+    bottom.axhline(1, color="black", linewidth=0.8, linestyle=":")
+    top.set(ylabel="largest distance of features", yscale="log", xscale="log")
+    bottom.set(
+        xlabel=r"time constant $\tau_m$ of memory neurons (features: 1)",
+        ylabel="local order",
+        ylim=(0.55, 1.05),
+    )
+    top.yaxis.set_major_formatter("{x:g}")
+    bottom.set_xticks(taus, [f"{tau:g}" for tau in taus])
+    bottom.xaxis.set_minor_locator(NullLocator())
+    handles, labels = top.get_legend_handles_labels()
+    figure.legend(
+        [*handles[1:], handles[0]],
+        [*labels[1:], labels[0]],
+        title=f"median, 10%-90% of {numbers['settings']['trials']} trials",
+        title_fontsize=6.5,
+        loc="outside lower center",
+        ncols=2,
+    )
+    return figure
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    results, smallest = numbers["results"], numbers["settings"]["time_constants"][-1]
+    found = []
+    for noise in NOISES:
+        cells = [result for result in results if result["noise"] == noise]
+        orders = [cell["order"] for cell in cells]
+        distances = " and ".join(f"{cell['distance']['median'][-1]:.3f}" for cell in cells)
+        found.append(
+            Claim(
+                f"two layers → IDP as τ_m → 0, σ = {noise:g}: order 1 ± .1 at τ_m = {smallest:g}",
+                "; ".join(
+                    f"self-coupling {cell['coupling']}: {order['median'][-1]:.3f} "
+                    f"(10%-90%: {order['low'][-1]:.3f} to {order['high'][-1]:.3f})"
+                    for cell, order in zip(cells, orders, strict=True)
+                )
+                + f"; distance {distances}",
+                all(abs(order[end][-1] - 1) <= 0.1 for order in orders for end in order),
+            )
+        )
+    if numbers["by_half_steps"]:
+        worst = max(numbers["by_half_steps"])
+        found.append(
+            Claim(
+                "the step does not matter: half of it changes no distance by more than 2%",
+                f"{100 * worst:.2g}% at most",
+                worst < 0.02,
+            )
+        )
+    return found
+
+
+EXPERIMENT = Experiment(
+    name="two_layer",
+    compute=compute,
+    draw={"two_layer": draw},
+    claims=claims,
+)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()
