@@ -11,6 +11,14 @@ from hopjax.ensemble import (
     solve_ensemble as solve_ensemble,
 )
 from hopjax.inputs import Schedule as Schedule
+from hopjax.losses import (
+    AbstractLoss as AbstractLoss,
+    InputCost as InputCost,
+    OverlapLoss as OverlapLoss,
+    RetrievalLoss as RetrievalLoss,
+    TimeLoss as TimeLoss,
+    WeightedSum as WeightedSum,
+)
 from hopjax.memories import (
     correlated_memories as correlated_memories,
     corrupt as corrupt,
@@ -68,6 +76,11 @@ from hopjax.tasks import Retrieval as Retrieval
 from hopjax.trials import (
     Criterion as Criterion,
     Trial as Trial,
+)
+from hopjax.tuning import (
+    Tuning as Tuning,
+    TuningError as TuningError,
+    tune as tune,
 )
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""A study's folder: a manifest, immutable chunk files, a lock, and what was merged from them.
+"""The folder of a study: a manifest, immutable chunk files, a lock, and what was merged from them.
 
     DIR/manifest.json            what defines the numbers, and where they were computed
     DIR/chunks/CELL/000007.npz   one chunk of one cell; 000007-of-40.npz if it has 40 trials only
@@ -6,6 +6,7 @@
     DIR/result.nc                the merged dataset, with its checksum in result.sha256
     DIR/lock                     held, by the operating system, while a study runs
 
+That of a tuning has the steps so far, DIR/steps.npz, instead of chunks and damaged files.
 Every file is written aside and moved into place, so that it is whole or absent.
 """
 
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hopjax._identity import differences
 
 FORMAT = 1  # of the folder
 _MANIFEST = {
@@ -84,7 +87,7 @@ class Store:
         Gives a token of this run, not 0, by which other processes of it know that it goes on.
         """
         with _plainly(f"make the folder {self.folder}"):
-            (self.folder / "chunks").mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
         with _plainly(f"write into the folder {self.folder}"):
             lock = (self.folder / "lock").open("a+", buffering=1)
         with _closing(lock):
@@ -151,6 +154,30 @@ class Store:
         """Write or replace it."""
         text = json.dumps({"format": FORMAT} | manifest, indent=1, ensure_ascii=False) + "\n"
         self._write(self.manifest_path, lambda file: file.write(text.encode()))
+
+    def refuse_another(
+        self, manifest: dict[str, Any], definition: dict[str, Any], kind: str
+    ) -> None:
+        """Fail if the folder holds what is defined otherwise; `kind` is what it should hold."""
+        found = differences(manifest["definition"], definition)
+        if found:
+            raise StudyError(
+                f"The folder {self.folder} holds another {kind}, which differs in "
+                f"{'; '.join(found[:4])}: take another folder."
+            )
+
+    def refuse_elsewhere(
+        self, manifest: dict[str, Any], here: dict[str, Any], allowed: bool
+    ) -> bool:
+        """Whether it was begun in another environment, which must be allowed."""
+        moved = differences(manifest["environment"], here)
+        if moved and not allowed:
+            raise StudyError(
+                f"What is in {self.folder} was begun elsewhere: it differs in "
+                f"{'; '.join(moved[:4])}. Allow it by elsewhere=True (--elsewhere): the last "
+                "digits of its numbers will then not be those of one machine."
+            )
+        return bool(moved)
 
     def use(self, study: str) -> None:
         """Which study the chunks are of: they name it."""

@@ -147,7 +147,7 @@ class Plan(eqx.Module):
 
     def check(self, trial: Any) -> Problem:
         """Refuse a trial that cannot be solved; values are looked at where they are concrete."""
-        _check_trial(trial)
+        check_trial(trial)
         problem = check_problem(
             trial.model,
             trial.inputs,
@@ -168,7 +168,8 @@ class Plan(eqx.Module):
         return problem
 
 
-def _check_trial(trial: Any) -> None:
+def check_trial(trial: Any) -> None:
+    """Refuse what is not a trial."""
     check_instance(
         trial, Trial, "trial", "a Trial, or a function that makes one from a trial's key"
     )
@@ -278,7 +279,7 @@ def _measure(make, plan: Plan, parameters, key: Key[Array, ""], messages: list[s
     setting_key, noise_key = jax.random.split(key)
     with collect_bad_values() as values:
         trial = make(setting_key, parameters)
-        _check_trial(trial)
+        check_trial(trial)
         trial = cast_floats(trial, trial.model.memories.dtype)
         well = jnp.all(jnp.isfinite(trial.x0))
         trajectory = _solve_trial(trial, well, noise_key, plan)
@@ -517,12 +518,12 @@ def check_devices(devices: Any) -> list[Device]:
     return some
 
 
-def progress_bar(trials: int, label: str, show: bool, done: int = 0):
-    """Trials done, their rate and the time left; on a terminal only."""
+def progress_bar(total: int, label: str, show: bool, done: int = 0, unit: str = "trial"):
+    """Trials (or other units) done, their rate and the time left; on a terminal only."""
     from tqdm import tqdm  # not at the top: importing hopjax stays light
 
     hide = None if show else True  # None: where there is no terminal
-    return tqdm(total=trials, initial=done, desc=label, unit="trial", disable=hide)
+    return tqdm(total=total, initial=done, desc=label, unit=unit, disable=hide)
 
 
 class Variable(NamedTuple):

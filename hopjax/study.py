@@ -28,7 +28,6 @@ from hopjax._identity import (
     canonical,
     cell_key,
     describe,
-    differences,
     digest,
     environment,
     provenance,
@@ -431,7 +430,7 @@ class Study:
         """
         manifest, study = store.read_manifest(), self
         if manifest is None:
-            if write and any((store.folder / "chunks").iterdir()):
+            if write and any(store.folder.glob("chunks/*")):
                 raise StudyError(
                     f"The folder {store.folder} has chunks but no manifest.json: take another "
                     "folder, or put the manifest back."
@@ -453,13 +452,7 @@ class Study:
                 study = self._with_chunk(manifest["definition"]["chunk"])
             study._refuse_another(store, manifest)
         here = environment()
-        moved = differences(manifest["environment"], here)
-        if moved and not elsewhere:
-            raise StudyError(
-                f"The study in {store.folder} was begun elsewhere: it differs in "
-                f"{'; '.join(moved[:4])}. Allow it by elsewhere=True (--elsewhere): the last "
-                "digits of its numbers will then not be those of one machine."
-            )
+        moved = store.refuse_elsewhere(manifest, here, elsewhere)
         store.use(digest(manifest["definition"]))
         if write:
             study._set_damaged_aside(store)
@@ -494,15 +487,13 @@ class Study:
                 )
 
     def _refuse_another(self, store: Store, manifest: dict[str, Any]) -> None:
-        found = differences(manifest["definition"], self._definition())
+        store.refuse_another(manifest, self._definition(), "study")
         mine = {canonical(cell) for cell in self.cells}
         lost = [cell for cell in manifest["cells"] if canonical(cell) not in mine]
-        if lost and not found:
-            found = [f"its cell {canonical(lost[0])} is not in this sweep, which may only grow"]
-        if found:
+        if lost:
             raise StudyError(
-                f"The folder {store.folder} holds another study, which differs in "
-                f"{'; '.join(found[:4])}: take another folder."
+                f"The folder {store.folder} holds another study: its cell {canonical(lost[0])} is "
+                "not in this sweep, which may only grow. Take another folder."
             )
 
     def _path(self, store: Store, place: int, index: int) -> Path:

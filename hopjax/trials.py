@@ -99,6 +99,13 @@ def _check_target(target: Any, num_memories: int) -> Int[Array, ""]:
     return check_values(target, bad, "target", right).astype(jnp.int32)
 
 
+def late(ts: Float[Array, " T"], settle: float) -> Bool[Array, " T"]:
+    """Which saved times are in the last interval of length `settle`, (t − settle, t]."""
+    # Their rounding is far below a saved interval.
+    slack = 1e-3 * (ts[-1] - ts[0]) / max(len(ts) - 1, 1)
+    return ts > ts[-1] - settle + jnp.minimum(slack, settle / 2)
+
+
 class Criterion(eqx.Module):
     """When a memory counts as retrieved, and what else a trial can end in.
 
@@ -168,10 +175,8 @@ class Criterion(eqx.Module):
         if self.settle == 0:
             overlaps = trial.model.overlaps(trajectory.final_state)
             return jnp.where(trajectory.ok, overlaps, jnp.nan)
-        ts = trajectory.ts  # in (t − settle, t]; its rounding is far below a saved interval
-        slack = 1e-3 * (ts[-1] - ts[0]) / max(len(ts) - 1, 1)
-        late = ts > ts[-1] - self.settle + jnp.minimum(slack, self.settle / 2)
-        return jnp.mean(trajectory.overlaps, axis=0, where=late[:, None])
+        counts = late(trajectory.ts, self.settle)
+        return jnp.mean(trajectory.overlaps, axis=0, where=counts[:, None])
 
     def outcome(
         self, overlaps: Float[Array, " P"], target: Int[Array, ""], ok: Bool[Array, ""]

@@ -57,11 +57,18 @@ LAYERS: dict[str, set[str]] = {
     "plotting": {"_checks"},
     # Studies, in files and on the command line, which nothing imports.
     "_identity": set(),
-    "_store": set(),
+    "_store": {"_identity"},
     "_sweep": {"_identity", "ensemble"},
     "_dataset": {"_store", "_sweep", "ensemble", "trials"},
     "study": {"_checks", "_dataset", "_identity", "_store", "_sweep"}
     | {"ensemble", "reductions", "solve", "trials"},
+    # Tuning stands beside studies, on ensembles.
+    "losses": {"_checks", "inputs", "solve", "trials"},
+    "_parameters": {"_checks", "ensemble", "trials"},
+    "_gradient": {"_checks", "_parameters", "ensemble", "losses", "solve", "trials"},
+    "_descent": {"_gradient", "_parameters", "ensemble", "statistics"},
+    "tuning": {"_checks", "_descent", "_gradient", "_identity", "_parameters", "_store"}
+    | {"ensemble", "losses", "statistics", "trials"},
     "tasks": DATA | {"models", "noise", "trials"},
     "_study_file": {"_checks", "study", "tasks", "trials"},
     "cli": {"_identity", "_store", "_study_file", "_sweep", "plotting", "statistics", "study"},
@@ -79,6 +86,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "theory.numerical": {"lineax", "optimistix", "scipy"},
     "plotting": {"matplotlib"},
     "_dataset": {"xarray"},
+    "_gradient": {"diffrax"},
+    "_descent": {"optax", "scipy"},
+    "tuning": {"diffrax", "optax", "xarray"},
     "study": {"diffrax", "xarray"},
     "cli": {"click", "matplotlib", "xarray"},
 }

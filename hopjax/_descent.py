@@ -1,0 +1,326 @@
+"""Going down a loss along its gradient: the steps, when to stop, and what was found."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+from scipy import stats
+
+from hopjax._gradient import Found, Gradients, weighted_sum
+from hopjax._parameters import Values, values_of
+from hopjax.ensemble import progress_bar
+from hopjax.statistics import Interval
+
+REFINED_AT_MOST = 4  # numbers that get an interval: it takes two gradients for each
+BATCHES = 8  # of fresh trials, for that interval
+_STEP = 0.02  # of the finite difference of gradients there, in free coordinates
+_PATIENCE = 10  # steps in a row whose gradient is not finite
+_SILENT = 1e-9  # gradients below this share of the loss are none
+_SAVE_EVERY = 5.0  # seconds
+
+Numbers = Mapping[str, Float[np.ndarray, "..."]]  # parameters on the host
+
+
+class TuningError(RuntimeError):
+    """Tuning cannot begin: the gradient at the start is zero or not finite."""
+
+
+@dataclass(frozen=True)
+class History:
+    """All steps so far, as lists along the steps, and what the next one needs."""
+
+    steps: dict[str, list[Any]]  # loss, error, gradient_norm, diverged, skipped; z:NAME, g:NAME
+    z: Values
+    good: Values  # the last z with a finite gradient
+    optimiser: list[np.ndarray]  # the leaves of its state
+    reason: str  # why it stopped; empty while it goes on
+
+    def __len__(self) -> int:
+        return len(self.steps["loss"])
+
+    def array(self, name: str) -> np.ndarray:
+        """A quantity at every step."""
+        return np.asarray(self.steps[name])
+
+    @property
+    def fine(self) -> Bool[np.ndarray, " steps"]:
+        """The steps that were not skipped."""
+        return ~self.array("skipped").astype(bool)
+
+    def pack(self) -> dict[str, dict[str, np.ndarray]]:
+        """Everything as arrays."""
+        return {
+            "steps": {name: self.array(name) for name in self.steps},
+            "z": {name: np.asarray(value) for name, value in self.z.items()},
+            "good": {name: np.asarray(value) for name, value in self.good.items()},
+            "optimiser": {str(place): leaf for place, leaf in enumerate(self.optimiser)},
+            "about": {"reason": np.array(self.reason)},
+        }
+
+    @classmethod
+    def unpack(cls, parts: dict[str, dict[str, np.ndarray]]) -> "History":
+        """What was packed."""
+        z, good = (
+            {name: jnp.asarray(value) for name, value in parts[part].items()}
+            for part in ("z", "good")
+        )
+        leaves = parts.get("optimiser", {})
+        return cls(
+            {name: list(array) for name, array in parts["steps"].items()},
+            z,
+            good,
+            [leaves[str(place)] for place in range(len(leaves))],
+            str(parts["about"]["reason"]),
+        )
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Everything that stays the same from step to step."""
+
+    gradients: Gradients
+    start: Values
+    keys: tuple[Key[Array, ""], ...]  # of the steps, and of what comes after them
+    steps: int
+    fresh: bool
+    window: int
+    tolerance: float
+    optimiser: Any  # of Optax
+    progress: bool
+
+    def begin(self) -> History:
+        """Before the first step."""
+        z = {
+            name: self.gradients.job.ranges[name].free(value) for name, value in self.start.items()
+        }
+        names = ["loss", "error", "gradient_norm", "diverged", "skipped"]
+        names += [f"{kind}:{name}" for kind in "zg" for name in z]
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.optimiser.init(z))]
+        return History({name: [] for name in names}, z, z, leaves, "")
+
+    def differentiate(self, z: Values, key: Key[Array, ""], place: str) -> Found:
+        """The loss of the trials of a key, and its gradient."""
+        return self.gradients(z, key, self.label(z, place))
+
+    def label(self, z: Values, place: str) -> str:
+        """Where something went wrong, and what helps."""
+        return f"of {place}, with {in_words(self.values(z))}: bounds keep it in its range"
+
+    def values(self, z: Values) -> dict[str, np.ndarray]:
+        """The parameters, in float64."""
+        z = {name: jnp.asarray(part) for name, part in z.items()}
+        values = values_of(z, self.gradients.job.ranges)
+        return {name: np.asarray(part, float) for name, part in values.items()}
+
+    def path(self, history: History, name: str) -> Float[np.ndarray, "steps ..."]:
+        """A parameter at every step."""
+        return self.values({name: jnp.asarray(history.array(f"z:{name}"))})[name]
+
+    def go_on(self, history: History, save: Callable[[History], None]) -> History:
+        """Do what is left of the steps."""
+        import optax  # not at the top: importing hopjax stays light
+
+        structure = jax.tree.structure(self.optimiser.init(history.z))
+        update = _updater(self.optimiser)
+        saved = time.monotonic()
+        with progress_bar(self.steps, "tune", self.progress, len(history), unit="step") as bar:
+            while not history.reason:
+                number = len(history)
+                key = jax.random.fold_in(self.keys[0], number if self.fresh else 0)
+                found = self.differentiate(history.z, key, f"step {number}")
+                finite = bool(np.isfinite(found.loss) and np.isfinite(found.norm))
+                if number == 0:
+                    self._check_start(found, finite)
+                row = {
+                    **{"loss": found.loss, "error": found.error, "gradient_norm": found.norm},
+                    **{"diverged": found.diverged, "skipped": not finite},
+                    **{f"z:{name}": np.asarray(value) for name, value in history.z.items()},
+                    **{f"g:{name}": part for name, part in found.gradient.items()},
+                }
+                rows = {name: [*history.steps[name], row[name]] for name in row}
+                if finite:
+                    state = jax.tree.unflatten(structure, history.optimiser)
+                    gradient = {
+                        name: jnp.asarray(part, history.z[name].dtype)
+                        for name, part in found.gradient.items()
+                    }
+                    loss = jnp.asarray(found.loss, jnp.result_type(float))
+                    updates, state = update(gradient, state, history.z, loss)
+                    z, good = optax.apply_updates(history.z, updates), history.z
+                    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+                else:  # back, halfway to where it was finite
+                    z = jax.tree.map(lambda a, b: (a + b) / 2, history.z, history.good)
+                    good, leaves = history.good, history.optimiser
+                history = History(rows, z, good, leaves, "")
+                history = replace(history, reason=self._reason(history))
+                bar.set_postfix(loss=f"{found.loss:.4g}", refresh=False)
+                bar.update()
+                if history.reason or time.monotonic() - saved > _SAVE_EVERY:
+                    save(history)
+                    saved = time.monotonic()
+        return history
+
+    def _check_start(self, found: Found, finite: bool) -> None:
+        values = in_words({name: np.asarray(value, float) for name, value in self.start.items()})
+        if not finite:
+            what = "gradient" if np.isfinite(found.loss) else "loss"
+            raise TuningError(
+                f"The {what} at the start is not finite ({values}; {found.diverged} of "
+                f"{self.gradients.trials} trials diverged there): begin elsewhere, or take a "
+                "smaller dt."
+            )
+        least = _SILENT * abs(found.loss)
+        silent = [n for n, part in found.gradient.items() if np.sqrt(np.sum(part**2)) <= least]
+        if found.loss == 0 and len(silent) == len(found.gradient):
+            raise TuningError(f"The loss at the start ({values}) is zero: nothing is left to tune.")
+        if silent:
+            raise TuningError(
+                f"The loss at the start, {found.loss:.4g}, has no gradient by {', '.join(silent)} "
+                f"({values}): it does not depend on it, or the network is silent there. Begin "
+                "elsewhere, where the overlap is nearer to what is wanted, or raise the "
+                "temperature of the loss."
+            )
+
+    def _reason(self, history: History) -> str:
+        """Why to stop; empty to go on."""
+        number, window = len(history), self.window
+        if number >= _PATIENCE and not history.fine[-_PATIENCE:].any():
+            return f"the gradient was not finite in {_PATIENCE} steps in a row"
+        if number % window == 0 and number >= 2 * window:
+            loss, norm = history.array("loss"), history.array("gradient_norm")
+            if (norm[-window:] <= _SILENT * np.abs(loss[-window:])).all():
+                return f"the gradient vanished after {number} steps"
+            if all(self._settled(history, name) for name in self.start):
+                return f"converged after {number} steps"
+        return f"all {number} steps were done" if number >= self.steps else ""
+
+    def _settled(self, history: History, name: str) -> bool:
+        """Whether a parameter stays, and not only because steps have become short."""
+        path, window = self.path(history, name), self.window
+        late, before = path[-window:].mean(axis=0), path[-2 * window : -window].mean(axis=0)
+        size = max(np.abs(late).max(), np.abs(before).max())
+        stays = np.abs(late - before) <= self.tolerance * size
+        gradient = history.array(f"g:{name}")
+        last = gradient[-2 * window :]
+        error = last.std(axis=0, ddof=1) / np.sqrt(len(last))
+        flat = np.abs(last.mean(axis=0)) <= np.maximum(
+            3 * error, 0.01 * np.nanmax(np.abs(gradient), axis=0)
+        )
+        return bool((stays & flat).all())
+
+    def best(self, history: History) -> Values:
+        """The free coordinates that are the result."""
+        fine = history.fine
+        loss = np.where(fine, history.array("loss"), np.inf)
+        if not self.fresh:
+            lowest = int(np.argmin(loss))
+            chosen = slice(lowest, lowest + 1)
+        else:
+            window = min(self.window, len(history))
+            windows = [slice(end - window, end) for end in range(len(history), window - 1, -window)]
+            chosen = min(windows, key=lambda each: loss[each].sum())
+            if history.reason.startswith("converged"):
+                chosen = _unless_worse(history, slice(len(history) - 2 * window, None), chosen)
+        return {
+            name: jnp.asarray(
+                history.array(f"z:{name}")[chosen][fine[chosen]].mean(axis=0), part.dtype
+            )
+            for name, part in history.z.items()
+        }
+
+    def refine(self, z: Values) -> "Refined":
+        """A Newton step by each of some batches of fresh trials: their scatter is the interval.
+
+        What weighs the derivatives of a batch are the means of the next one: by its own, which they
+        are correlated with, the minimum of a squared distance would be biased.
+        """
+        names = list(z)
+        shapes = [np.shape(z[name]) for name in names]
+        flat = np.concatenate([np.ravel(np.asarray(z[name], float)) for name in names])
+        known = flat.size <= REFINED_AT_MOST
+        gradients = self.gradients.forward() if known else self.gradients
+
+        def unflat(vector: np.ndarray) -> Values:
+            parts = np.split(vector, np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1])
+            return {
+                name: jnp.asarray(part.reshape(shape), z[name].dtype)
+                for name, part, shape in zip(names, parts, shapes, strict=True)
+            }
+
+        def batches(point: np.ndarray) -> list[Found]:
+            key = jax.random.fold_in(self.keys[1], 1)
+            at = unflat(point)
+            return [
+                gradients(at, jax.random.fold_in(key, batch), self.label(at, f"batch {batch}"))
+                for batch in range(BATCHES)
+            ]
+
+        def slopes(found: list[Found]) -> Float[np.ndarray, "batches n"]:
+            by_mean = [gradients.evaluate(each.means)[1] for each in (*found[1:], found[0])]
+            parts = [weighted_sum(by, each.slopes) for by, each in zip(by_mean, found, strict=True)]
+            return np.array([np.concatenate([np.ravel(part[n]) for n in names]) for part in parts])
+
+        found = batches(flat)
+        losses = [each.loss for each in found]
+        student = stats.t.ppf(0.975, BATCHES - 1) / np.sqrt(BATCHES)
+        middle, scatter = np.asarray(np.mean(losses)), np.asarray(np.std(losses, ddof=1))
+        loss = Interval(middle, middle - student * scatter, middle + student * scatter)
+        unknown = Refined(z, unflat(np.full(flat.size, np.nan)), loss)
+        if not known:
+            return unknown
+        gradient = slopes(found)
+        differences = [
+            slopes(batches(flat + step)) - slopes(batches(flat - step))
+            for step in _STEP * np.eye(flat.size)
+        ]
+        curvature = np.mean(differences, axis=1) / (2 * _STEP)
+        curvature = (curvature + curvature.T) / 2
+        if not np.isfinite(curvature).all() or np.linalg.eigvalsh(curvature)[0] <= 0:
+            return unknown
+        minima = flat - np.linalg.solve(curvature, gradient.T).T
+        minimum, half = minima.mean(axis=0), student * minima.std(axis=0, ddof=1)
+        # Beyond where the loss is a parabola, a Newton step means nothing.
+        if np.abs(minimum - flat).max() > 5 * _STEP or half.max() > 0.5:
+            return unknown
+        return Refined(unflat(minimum), unflat(half), loss)
+
+
+class Refined(NamedTuple):
+    """The minimum and its interval from fresh batches, and the loss there."""
+
+    z: Values
+    half: Values  # half the width of the interval in z; NaN if there is none
+    loss: Interval
+
+
+def in_words(values: Numbers) -> str:
+    """Parameters, to print."""
+    return ", ".join(
+        f"{name} = {np.array2string(np.asarray(value), precision=4, threshold=6)}"
+        for name, value in values.items()
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _updater(optimiser: Any) -> Callable:
+    import optax
+
+    update = optax.with_extra_args_support(optimiser).update
+    return jax.jit(lambda gradient, state, z, loss: update(gradient, state, z, value=loss))
+
+
+def _unless_worse(history: History, settled: slice, best: slice) -> slice:
+    """The steps where it settled, unless the loss was clearly lower elsewhere."""
+    (low, low_error), (high, high_error) = (
+        (np.nanmean(loss), np.sqrt(np.nansum(error**2)) / len(loss))
+        for loss, error in (
+            (history.array("loss")[each], history.array("error")[each]) for each in (best, settled)
+        )
+    )
+    return best if high - low > 4 * np.hypot(low_error, high_error) else settled

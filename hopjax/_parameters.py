@@ -1,0 +1,212 @@
+"""What is tuned: numbers of a trial, by the name of an argument or by a path, and their bounds."""
+
+import dataclasses
+import difflib
+import inspect
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from hopjax._checks import check_instance, check_number, check_takes
+from hopjax.ensemble import check_trial
+from hopjax.trials import Trial
+
+Values = dict[str, Float[Array, "..."]]
+
+
+class Range(eqx.Module):
+    """A parameter's bounds, by a transformation from free coordinates z.
+
+    Without bounds θ = s z; above a bound θ = low + s exp z; below one θ = high − s exp z; between
+    two θ = low + (high − low) / (1 + exp −z). s is the root mean square of the start, of its
+    distance from the bound, or 1 where that is 0: a step of z is relative.
+    """
+
+    low: Float[Array, ""] | None
+    high: Float[Array, ""] | None
+    scale: Float[Array, ""]
+
+    def value(self, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """θ(z)."""
+        if self.low is not None and self.high is not None:
+            return self.low + (self.high - self.low) * jax.nn.sigmoid(z)
+        if self.low is not None:
+            return self.low + self.scale * jnp.exp(z)
+        return self.scale * z if self.high is None else self.high - self.scale * jnp.exp(z)
+
+    def free(self, value: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """z(θ)."""
+        if self.low is not None and self.high is not None:
+            return jax.scipy.special.logit((value - self.low) / (self.high - self.low))
+        if self.low is not None:
+            return jnp.log((value - self.low) / self.scale)
+        if self.high is not None:
+            return jnp.log((self.high - value) / self.scale)
+        return value / self.scale
+
+
+def values_of(z: Values, ranges: dict[str, Range]) -> Values:
+    """Every parameter from its free coordinates."""
+    return {name: ranges[name].value(part) for name, part in z.items()}
+
+
+class Tuned(eqx.Module):
+    """The user's trial with other values: of arguments of a function, and at paths in the trial."""
+
+    trial: Trial | Callable[..., Trial]
+    paths: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, key: Key[Array, ""], values: Values) -> Trial:
+        trial = self.trial
+        if not isinstance(trial, Trial):
+            named = {name: value for name, value in values.items() if name not in self.paths}
+            trial = trial(key, **named)
+        for path in self.paths:
+            where = operator.attrgetter(path)
+            trial = eqx.tree_at(where, trial, values[path].astype(where(trial).dtype))
+        return trial
+
+
+def select(
+    trial: Trial | Callable[..., Trial], parameters: Any, key: Key[Array, ""]
+) -> tuple[Tuned, Values]:
+    """The trial as a function of a key and of values, and the values at the start."""
+    if isinstance(trial, type) or not callable(trial):
+        check_instance(trial, Trial, "trial", "a Trial, or a function that makes one from a key")
+    check_instance(parameters, Mapping, "parameters", "a dict of starting values by name")
+    if not parameters:
+        raise ValueError("Argument `parameters` must have at least one parameter, got none.")
+    for name in parameters:
+        if not isinstance(name, str):
+            raise TypeError(f"Argument `parameters` must have names, got {name!r}.")
+    paths = tuple(name for name in parameters if "." in name or isinstance(trial, Trial))
+    given = {
+        name: _as_start(value, name) for name, value in parameters.items() if name not in paths
+    }
+    if isinstance(trial, Trial):
+        example = trial
+    else:
+        _check_arguments(trial, given)
+        example = trial(key, **given)
+    check_trial(example)
+    start = {}
+    for name, value in parameters.items():
+        if name not in paths:
+            start[name] = given[name]
+            continue
+        found = _at_path(example, name)
+        start[name] = found if value is None else _as_start(value, name)
+        if start[name].shape != found.shape:
+            raise ValueError(
+                f"Argument `parameters[{name!r}]` must have the shape {found.shape} of what it "
+                f"replaces, got {start[name].shape}."
+            )
+    return Tuned(trial, paths), {name: jnp.asarray(value, float) for name, value in start.items()}
+
+
+def _as_start(value: Any, name: str) -> Float[Array, "..."]:
+    where = f"Argument `parameters[{name!r}]`"
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "iuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{where} must be a number or an array of numbers, got {value!r}."
+        ) from None
+    if array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(f"{where} must be finite numbers, got {value}.")
+    return jnp.asarray(array, float)
+
+
+def _check_arguments(trial: Callable, given: Values) -> None:
+    """Names that the function takes; a dataclass of a task says which of its fields are numbers."""
+    known = getattr(trial, "float_parameters", None)
+    if known is None:
+        try:
+            signature = inspect.signature(trial).parameters.values()
+        except (TypeError, ValueError):  # some built-in functions have none
+            return
+        if any(each.kind is each.VAR_KEYWORD for each in signature):
+            return
+        known = [each.name for each in signature][1:]
+    else:
+        known = [name for name in known if name not in getattr(trial, "static_parameters", ())]
+    for name in given:
+        if name not in known:
+            raise ValueError(
+                f"Argument `parameters` must name numbers that the trial takes, got {name!r}: "
+                f"{_hint(name, known)}"
+            )
+    right = f"a key and the parameters {', '.join(given)}"
+    check_takes(trial, "trial", right, None, **given)
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
+
+
+def _at_path(trial: Trial, path: str) -> Float[Array, "..."]:
+    """The array at a path such as "noise.strength"."""
+    found: Any = trial
+    for place, part in enumerate(path.split(".")):
+        if not dataclasses.is_dataclass(found):
+            known: list[str] = []
+        else:
+            known = [field.name for field in dataclasses.fields(found)]
+        if part not in known:
+            before = ".".join(["trial", *path.split(".")[:place]])
+            hint = _hint(part, known) if known else f"{before} has no fields."
+            raise ValueError(
+                "Argument `parameters` must have paths of arrays in the trial, got "
+                f"{path!r}: {hint}"
+            )
+        found = getattr(found, part)
+    if not eqx.is_inexact_array(found):
+        raise ValueError(
+            f"Argument `parameters` must have paths of arrays of floats, got {path!r}, which is "
+            f"{type(found).__name__}."
+        )
+    return found
+
+
+def make_ranges(start: Values, bounds: Any) -> dict[str, Range]:
+    bounds = {} if bounds is None else bounds
+    check_instance(bounds, Mapping, "bounds", "a dict of pairs (low, high) by name")
+    for name in bounds:
+        if name not in start:
+            raise ValueError(
+                f"Argument `bounds` must name parameters, got {name!r}: {_hint(name, list(start))}"
+            )
+    ranges = {}
+    for name, value in start.items():
+        pair = bounds.get(name, (None, None))
+        where = f"bounds[{name!r}]"
+        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+            raise TypeError(f"Argument `{where}` must be a pair (low, high), got {pair!r}.")
+        low, high = (None if end is None else check_number(end, where) for end in pair)
+        if low is not None and high is not None and low >= high:
+            raise ValueError(
+                f"Argument `{where}` must have its lower end below the upper one, got "
+                f"({low:g}, {high:g})."
+            )
+        numbers = np.asarray(value, float)
+        inside = (low is None or (numbers > low).all()) and (high is None or (numbers < high).all())
+        if not inside:
+            raise ValueError(
+                f"Argument `parameters[{name!r}]` must begin inside its bounds ({low}, {high}), "
+                f"got {value}."
+            )
+        distance = numbers - low if low is not None else numbers
+        distance = high - numbers if low is None and high is not None else distance
+        scale = float(np.sqrt(np.mean(distance**2))) or 1.0
+        low, high = (None if end is None else jnp.asarray(end, float) for end in (low, high))
+        ranges[name] = Range(low, high, jnp.asarray(scale, float))
+    return ranges

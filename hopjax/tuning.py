@@ -1,0 +1,532 @@
+"""Tuning by gradient: input strength, or any other number of a trial, through the stochastic solve.
+
+The gradient is pathwise: a trial's noise is held fixed and its solution differentiated, which is
+exact for the equation in steps. Trial j of step k has the key `fold_in(fold_in(k1, k), j)`, k1 from
+`jax.random.split(key)`, so tuning that was interrupted goes on to the same numbers.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PRNGKeyArray
+
+from hopjax._checks import (
+    cast_floats,
+    check_count,
+    check_flag,
+    check_instance,
+    check_key,
+    check_number,
+)
+from hopjax._descent import BATCHES, REFINED_AT_MOST, Descent, History, TuningError as TuningError
+from hopjax._gradient import CHUNK, Gradients, Job
+from hopjax._identity import describe, digest, environment, provenance
+from hopjax._parameters import Tuned, Values, make_ranges, select, values_of
+from hopjax._store import Damaged, Store, StudyError
+from hopjax.ensemble import (
+    Device,
+    Ensemble,
+    Plan,
+    check_devices,
+    check_trials,
+    make_plan,
+    solve_ensemble,
+)
+from hopjax.losses import AbstractLoss
+from hopjax.statistics import Interval
+from hopjax.trials import Criterion, Trial
+
+if TYPE_CHECKING:
+    import optax
+    import xarray as xr
+
+FORWARD_AT_MOST = 4  # numbers that forward mode is chosen for
+
+
+@dataclass(frozen=True, repr=False)
+class Tuning:
+    """What `tune` found.
+
+    Attributes:
+        parameters: the tuned values by name, in float64 on the host.
+        intervals: 95% intervals of them, from the scatter of batches of fresh trials: how far the
+            minimum of the loss is known. NaN for more than four numbers, and where there is no
+            minimum (a bound, a flat loss).
+        reason: why it stopped.
+        converged: whether that was the rule of `tune`.
+        history: the steps, and all of this, as a labelled dataset.
+        ensemble: fresh trials with the tuned values.
+    """
+
+    parameters: dict[str, Float[np.ndarray, "..."]]
+    intervals: dict[str, Interval]
+    reason: str
+    converged: bool
+    history: "xr.Dataset"
+    ensemble: Ensemble
+
+    @property
+    def retrieved(self) -> Interval:
+        """The probability of retrieval on fresh trials, with its Wilson 95% interval."""
+        return self.ensemble.retrieved
+
+    def __repr__(self) -> str:
+        """A line for every parameter, why it stopped, and the probability."""
+        lines = [f"Tuning: {self.reason}"]
+        for name, (value, low, high) in self.intervals.items():
+            flat = (np.ravel(each) for each in (value, low, high))
+            shown = [
+                f"{v:.4g}" + (f" [{lo:.4g}, {hi:.4g}]" if np.isfinite(lo) else "")
+                for v, lo, hi in zip(*flat, strict=True)
+            ]
+            lines.append(f"  {name} = {', '.join(shown)}")
+        p, low, high = self.retrieved
+        lines.append(
+            f"  retrieved {p:.3f} [{low:.3f}, {high:.3f}] of {self.ensemble.trials} fresh trials"
+        )
+        return "\n".join(lines)
+
+
+def tune(
+    trial: Trial | Callable[..., Trial],
+    parameters: Mapping[str, Any],
+    *,
+    loss: AbstractLoss,
+    key: PRNGKeyArray,
+    t1: float,
+    dt: float,
+    trials: int = 128,
+    steps: int = 100,
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+    optimiser: "optax.GradientTransformation | None" = None,
+    fresh: bool = True,
+    window: int = 20,
+    tolerance: float = 0.005,
+    mode: str | None = None,
+    verify: int = 2000,
+    criterion: Criterion | None = None,
+    save_every: float | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    chunk: int | None = None,
+    folder: str | Path | None = None,
+    resume: bool = True,
+    elsewhere: bool = False,
+    devices: Sequence[Device] | None = None,
+    progress: bool = True,
+) -> Tuning:
+    """Make a loss small by changing numbers of a trial, along its gradient.
+
+    A step solves `trials` trials and differentiates. It has converged when the means of every
+    parameter over the last `window` steps and over those before differ by less than `tolerance`,
+    relative to its size, while its mean gradient over both is within 3 standard errors of zero, or
+    1% of the largest. The result is then the mean over these two windows; otherwise, after `steps`,
+    that over the window of the lowest mean loss. With the same trials in every step
+    (`fresh=False`) it is the step of the lowest loss. A step whose loss or gradient is not finite
+    is skipped and counted, and the next one goes back halfway; ten in a row end it. At last, for
+    up to four numbers, 8 further batches of `trials` make one Newton step from there, whose scatter
+    is the interval; and `verify` fresh trials say how often the target is retrieved.
+
+    Forward mode costs little more than a solve for each number, and no memory; reverse mode the
+    same however many there are, and the states of all steps of a chunk of trials: README has the
+    figures. Both laws of noise on the grid can be differentiated; increments do not depend on what
+    is tuned.
+
+    Args:
+        trial: a function of a trial's key and of the parameters, as for `Study`, or a `Trial`.
+        parameters: what is tuned and from where, {name: number or array}. A name is an argument of
+            the function, or the path of an array in the `Trial`, such as "noise.strength",
+            "model.activation.slope" or "inputs.values"; None there begins with what the trial has.
+        loss: what to make small, such as `RetrievalLoss()` or `OverlapLoss(goal=0.9)`.
+        key: decides everything random.
+        t1: end, as for `solve`.
+        dt: step of the solve.
+        trials: in each step.
+        steps: at most.
+        bounds: {name: (low, high)}, None for no bound; (0, None) for positive numbers. They are
+            never reached: a bounded parameter is transformed, low + s exp z above a bound.
+        optimiser: of Optax; by default Adam without momentum, whose rate falls from 0.1 by a
+            cosine. It sees free coordinates, in which steps are relative to the start.
+        fresh: whether each step has trials of its own; otherwise all have those of the first one,
+            so that the loss is a function without noise, whose minimum is that of these trials.
+        window: see above.
+        tolerance: see above.
+        mode: "forward" or "reverse"; by default forward for at most four numbers.
+        verify: how many fresh trials are solved at the end.
+        criterion: what counts as retrieved there, as for `solve_ensemble`.
+        save_every: as for `solve`; losses see the saved times.
+        solver: as for `solve`.
+        chunk: trials solved together on a device; by default about 32. Rounding depends on it. All
+            `trials` is fastest on one GPU.
+        folder: where to keep what is done; None keeps nothing. The dataset goes into `result.nc`.
+        resume: whether to go on with what the folder holds.
+        elsewhere: as for `Study.run`.
+        devices: as for `solve_ensemble`.
+        progress: whether to show a bar, on a terminal only.
+
+    Returns:
+        A `Tuning`.
+
+    Raises:
+        TypeError, ValueError: for a wrong argument, or parameters that went out of their range.
+        TuningError: if the gradient at the start is zero, or the loss there not finite.
+        StudyError: if the folder cannot be used, as for `Study.run`.
+    """
+    flags = {"resume": resume, "elsewhere": elsewhere}
+    for name, flag in flags.items():
+        check_flag(flag, name)
+    job = _prepare(
+        trial,
+        parameters,
+        loss=loss,
+        key=key,
+        t1=t1,
+        dt=dt,
+        trials=trials,
+        steps=steps,
+        bounds=bounds,
+        optimiser=optimiser,
+        fresh=fresh,
+        window=window,
+        tolerance=tolerance,
+        mode=mode,
+        verify=verify,
+        criterion=criterion,
+        save_every=save_every,
+        solver=solver,
+        chunk=chunk,
+        devices=devices,
+        progress=progress,
+    )
+    if folder is None:
+        history = job.descent.go_on(job.descent.begin(), lambda history: None)
+        return _finish(job, history, provenance() | environment())
+    store = Store(Path(folder))
+    with store.locked():
+        about = _open(store, job.definition(), resume, elsewhere)
+        path = store.folder / "steps.npz"
+        history = job.descent.begin()
+        if path.exists():
+            try:
+                history = History.unpack(store.read_chunk(path))
+            except Damaged as damage:
+                raise StudyError(
+                    f"{path} is damaged ({damage}): move it away to tune anew, or take another "
+                    "folder."
+                ) from None
+        history = job.descent.go_on(
+            history, lambda history: store.write_chunk(path, history.pack())
+        )
+        tuning = _finish(job, history, about)
+        store.write_result(bytes(tuning.history.to_netcdf(engine="h5netcdf", format="NETCDF4")))
+        return tuning
+
+
+class Cost(NamedTuple):
+    """What a tuning is expected to take."""
+
+    mode: str
+    numbers: int  # tuned
+    solves: int  # of trials, the differentiated ones counted once
+    seconds: float
+
+
+def estimate_tuning(
+    trial: Trial | Callable[..., Trial], parameters: Mapping[str, Any], **options: Any
+) -> Cost:
+    """What `tune` with these arguments would take, from a first step."""
+    job = _prepare(trial, parameters, **options)
+    z, key = job.descent.begin().z, job.descent.keys[0]
+    job.descent.differentiate(z, key, "step 0")
+    start = time.perf_counter()
+    job.descent.differentiate(z, key, "step 0")
+    each = time.perf_counter() - start
+    numbers = sum(value.size for value in job.descent.start.values())
+    gradients = job.descent.steps + BATCHES * (
+        1 + (2 * numbers if numbers <= REFINED_AT_MOST else 0)
+    )
+    trials = job.descent.gradients.trials
+    forward = job.descent.gradients.job.forward
+    # A solve alone takes half of a gradient or less.
+    seconds = each * (gradients + job.verify / (2 * trials))
+    mode = "forward" if forward else "reverse"
+    return Cost(mode, numbers, gradients * trials + job.verify, seconds)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The checked arguments of `tune`."""
+
+    trial: Any
+    plan: Plan
+    key: Key[Array, ""]
+    descent: Descent
+    custom: bool  # whether the optimiser is the user's
+    verify: int
+    devices: list[Device]
+
+    def definition(self) -> dict[str, Any]:
+        """What decides the numbers, as plain data."""
+        descent, job = self.descent, self.descent.gradients.job
+        return {
+            "tuning": describe(self.trial, "trial"),
+            "parameters": {
+                name: np.asarray(value).tolist() for name, value in descent.start.items()
+            },
+            "bounds": {
+                name: describe([item.low, item.high], "bounds") for name, item in job.ranges.items()
+            },
+            "loss": describe(job.loss, "loss"),
+            "optimiser": describe(descent.optimiser, "optimiser") if self.custom else "default",
+            "key": describe(self.key, "key"),
+            **{name: getattr(self.plan, name) for name in ("t1", "dt", "save_every")},
+            "solver": describe(self.plan.solver, "solver"),
+            "trials": descent.gradients.trials,
+            "chunk": descent.gradients.chunk,
+            **{name: getattr(descent, name) for name in ("steps", "window", "tolerance", "fresh")},
+            "mode": "forward" if job.forward else "reverse",
+            "float": str(jnp.result_type(float)),
+        }
+
+
+def _prepare(
+    trial: Any,
+    parameters: Any,
+    *,
+    loss: Any,
+    key: Any,
+    t1: Any,
+    dt: Any,
+    trials: Any = 128,
+    steps: Any = 100,
+    bounds: Any = None,
+    optimiser: Any = None,
+    fresh: Any = True,
+    window: Any = 20,
+    tolerance: Any = 0.005,
+    mode: Any = None,
+    verify: Any = 2000,
+    criterion: Any = None,
+    save_every: Any = None,
+    solver: Any = None,
+    chunk: Any = None,
+    devices: Any = None,
+    progress: Any = True,
+) -> _Prepared:
+    """The door of `tune`."""
+    key = check_key(key)
+    check_instance(loss, AbstractLoss, "loss", "a loss such as RetrievalLoss()")
+    trials = check_trials(trials)
+    counts = {"steps": steps, "window": window, "verify": verify}
+    steps, window, verify = (check_count(count, name) for name, count in counts.items())
+    tolerance = check_number(tolerance, "tolerance", positive=True)
+    fresh, progress = check_flag(fresh, "fresh"), check_flag(progress, "progress")
+    if mode not in (None, "forward", "reverse"):
+        raise ValueError(f'Argument `mode` must be "forward", "reverse" or None, got {mode!r}.')
+    devices = check_devices(devices)
+    plan = make_plan(
+        trials=trials,
+        t1=t1,
+        dt=dt,
+        save_every=save_every,
+        criterion=criterion,
+        reductions=None,
+        chunk=chunk,
+        solver=solver,
+        stepsize_controller=None,
+    )
+    if chunk is None:
+        chunk = -(-trials // -(-trials // CHUNK))  # all of about one size
+    make, start = select(trial, parameters, key)
+    _check_names(start)
+    ranges = make_ranges(start, bounds)
+    example = make(key, start)
+    problem = plan.check(example)
+    numbers = sum(value.size for value in start.values())
+    forward = numbers <= FORWARD_AT_MOST if mode is None else mode == "forward"
+    job = Job(make, ranges, cast_floats(loss, example.model.memories.dtype), plan, forward)
+    descent = Descent(
+        gradients=Gradients.over(job, example, problem, trials, min(chunk, trials), devices),
+        start=start,
+        keys=tuple(jax.random.split(key)),
+        steps=steps,
+        fresh=fresh,
+        window=window,
+        tolerance=tolerance,
+        optimiser=_optimiser(optimiser, steps, start),
+        progress=progress,
+    )
+    return _Prepared(trial, plan, key, descent, optimiser is not None, verify, devices)
+
+
+def _optimiser(optimiser: Any, steps: int, start: Values) -> "optax.GradientTransformation":
+    """The user's, or the default."""
+    import optax  # not at the top: importing hopjax stays light
+
+    if optimiser is None:
+        # Gradients far from a minimum are many times as large as those near it: no momentum, and
+        # a short memory of their size.
+        rate = optax.cosine_decay_schedule(0.1, steps, alpha=0.05)
+        return optax.adam(rate, b1=0.0, b2=0.9, eps=1e-12)
+    right = "one of Optax that needs gradients and the loss, such as optax.adam(0.1)"
+    if not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
+        raise TypeError(f"Argument `optimiser` must be {right}, got {type(optimiser).__name__}.")
+
+    def try_out(z):
+        update = optax.with_extra_args_support(optimiser).update
+        return update(z, optimiser.init(z), z, value=jnp.zeros(()))
+
+    try:
+        jax.eval_shape(try_out, start)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TypeError(f"Argument `optimiser` must be {right}; this one fails: {reason}") from None
+    return optimiser
+
+
+class _AtValues(eqx.Module):
+    """A trial of a key, with fixed values."""
+
+    make: Tuned
+    values: Values
+
+    def __call__(self, key: Key[Array, ""]) -> Trial:
+        return self.make(key, self.values)
+
+
+def _finish(job: _Prepared, history: History, origin: Mapping[str, Any]) -> Tuning:
+    """The result, its interval, and its retrieval on fresh trials."""
+    descent, plan = job.descent, job.plan
+    refined = descent.refine(descent.best(history))
+    ensemble = solve_ensemble(
+        _AtValues(descent.gradients.job.make, values_of(refined.z, descent.gradients.job.ranges)),
+        trials=job.verify,
+        key=jax.random.fold_in(descent.keys[1], 0),
+        t1=plan.t1,
+        dt=plan.dt,
+        save_every=plan.save_every,
+        criterion=plan.criterion,
+        solver=plan.solver,
+        devices=job.devices,
+        progress=descent.progress,
+    )
+    values = descent.values(refined.z)
+    ends = [
+        descent.values({name: refined.z[name] + sign * refined.half[name] for name in values})
+        for sign in (-1, 1)
+    ]
+    intervals = {  # which end of z is the lower one depends on the bounds
+        name: Interval(value, *(edge(*(end[name] for end in ends)) for edge in (np.fmin, np.fmax)))
+        for name, value in values.items()
+    }
+    dataset = _dataset(job, history, intervals, refined.loss, ensemble, origin)
+    converged = history.reason.startswith("converged")
+    return Tuning(values, intervals, history.reason, converged, dataset, ensemble)
+
+
+# Variables of the dataset that are not parameters.
+_OF_THE_RESULT = (
+    *("step", "loss", "loss_low", "loss_high", "gradient_norm", "diverged", "skipped"),
+    *("tuned_loss", "tuned_loss_low", "tuned_loss_high"),
+    *("retrieved", "retrieved_low", "retrieved_high"),
+)
+
+
+def _own(name: str) -> str:
+    """A parameter's name in the dataset."""
+    return name.replace(".", "_")
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Refuse parameters that would share a variable of the dataset with something else."""
+    taken = set(_OF_THE_RESULT)
+    for name in names:
+        variables = {_own(name) + end for end in ("", "_tuned", "_low", "_high")}
+        if variables & taken:
+            raise ValueError(
+                "Argument `parameters` must have names that leave those of the result alone, got "
+                f"{name!r}, which is in the way of {min(variables & taken)}."
+            )
+        taken |= variables
+
+
+def _dataset(
+    job: _Prepared,
+    history: History,
+    intervals: dict[str, Interval],
+    loss: Interval,
+    ensemble: Ensemble,
+    origin: Mapping[str, Any],
+) -> "xr.Dataset":
+    import xarray as xr  # here, so that importing hopjax stays light
+
+    half = 1.96 * history.array("error")
+    steps = {
+        "loss": (history.array("loss"), "loss of the step's trials"),
+        "loss_low": (history.array("loss") - half, "lower end of its 95% interval"),
+        "loss_high": (history.array("loss") + half, "upper end of its 95% interval"),
+        "gradient_norm": (history.array("gradient_norm"), "length of the gradient by z"),
+        "diverged": (history.array("diverged"), "trials that diverged"),
+        "skipped": (history.array("skipped").astype(int), "1: not finite, and left out"),
+    }
+    variables: dict[str, Any] = {
+        name: xr.Variable("step", values, {"long_name": about})
+        for name, (values, about) in steps.items()
+    }
+    for name, interval in intervals.items():
+        own = _own(name)
+        dims = tuple(f"{own}_{axis}" for axis in range(np.ndim(interval.estimate)))
+        path = job.descent.path(history, name)
+        variables[own] = xr.Variable(("step", *dims), path, {"long_name": f"{name} at the step"})
+        for end, values in zip(("tuned", "low", "high"), interval, strict=True):
+            about = {"tuned": "tuned", "low": "lower end", "high": "upper end"}[end]
+            variables[f"{own}_{end}"] = xr.Variable(dims, values, {"long_name": f"{name}: {about}"})
+    ends = zip(("", "_low", "_high"), loss, ensemble.retrieved, strict=True)
+    for end, of_loss, of_retrieval in ends:
+        variables[f"tuned_loss{end}"] = xr.Variable((), of_loss)
+        variables[f"retrieved{end}"] = xr.Variable((), of_retrieval)
+    criterion = job.plan.criterion
+    attributes = {
+        "title": "hopjax tuning",
+        "reason": history.reason,
+        "parameters": list(intervals),
+        "mode": "forward" if job.descent.gradients.job.forward else "reverse",
+        "trials": job.descent.gradients.trials,
+        "verified": ensemble.trials,
+        "skipped": int(history.array("skipped").sum()),
+        "threshold": criterion.threshold,
+        "settle": criterion.settle,
+        "mirror": int(criterion.mirror),
+        **{name: str(value) for name, value in origin.items()},
+    }
+    return xr.Dataset(variables, {"step": np.arange(len(history))}, attributes)
+
+
+def _open(
+    store: Store, definition: dict[str, Any], resume: bool, elsewhere: bool
+) -> dict[str, Any]:
+    """Where and with what the tuning in a folder was begun: there, or here and now."""
+    manifest, here = store.read_manifest(), environment()
+    if manifest is None:
+        manifest = {
+            **{"definition": definition, "cells": [], "environment": here},
+            **{"elsewhere": [], "provenance": provenance()},
+        }
+        store.write_manifest(manifest)
+    elif not resume:
+        raise StudyError(
+            f"The folder {store.folder} holds something already, and resume is off: take another "
+            "folder."
+        )
+    store.refuse_another(manifest, definition, "tuning")
+    if store.refuse_elsewhere(manifest, here, elsewhere):
+        store.write_manifest(manifest | {"elsewhere": [*manifest["elsewhere"], here]})
+    store.use(digest(manifest["definition"]))
+    return manifest["provenance"] | manifest["environment"]
