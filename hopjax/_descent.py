@@ -1,8 +1,9 @@
 """Going down a loss along its gradient: the steps, when to stop, and what was found."""
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 from scipy import stats
 
-from hopjax._gradient import Found, Gradients, weighted_sum
+from hopjax._gradient import Found, Gradients, OutOfRangeError, weighted_sum
 from hopjax._parameters import Values, values_of
 from hopjax.ensemble import progress_bar
 from hopjax.statistics import Interval
@@ -20,6 +21,9 @@ from hopjax.statistics import Interval
 REFINED_AT_MOST = 4  # numbers that get an interval: it takes two gradients for each
 BATCHES = 8  # of fresh trials, for that interval
 _STEP = 0.02  # of the finite difference of gradients there, in free coordinates
+_NEWTON_STEPS = 4  # at most
+_NEAR = 1e-4  # a shorter one, in free coordinates, is the last
+_CANDIDATES = 3  # of the result
 _PATIENCE = 10  # steps in a row whose gradient is not finite
 _SILENT = 1e-9  # gradients below this share of the loss are none
 _SAVE_EVERY = 5.0  # seconds
@@ -101,12 +105,21 @@ class Descent:
         }
         names = ["loss", "error", "gradient_norm", "diverged", "skipped"]
         names += [f"{kind}:{name}" for kind in "zg" for name in z]
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.optimiser.init(z))]
+        with promoting():
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.optimiser.init(z))]
         return History({name: [] for name in names}, z, z, leaves, "")
 
     def differentiate(self, z: Values, key: Key[Array, ""], place: str) -> Found:
         """The loss of the trials of a key, and its gradient."""
         return self.gradients(z, key, self.label(z, place))
+
+    @property
+    def gradients_at_the_end(self) -> int:
+        """How many `best` and `refine` take at most."""
+        numbers = sum(value.size for value in self.start.values())
+        if numbers > REFINED_AT_MOST:
+            return _CANDIDATES + BATCHES
+        return _CANDIDATES + BATCHES * (2 * numbers + _NEWTON_STEPS)
 
     def label(self, z: Values, place: str) -> str:
         """Where something went wrong, and what helps."""
@@ -126,7 +139,8 @@ class Descent:
         """Do what is left of the steps."""
         import optax  # not at the top: importing hopjax stays light
 
-        structure = jax.tree.structure(self.optimiser.init(history.z))
+        with promoting():
+            structure = jax.tree.structure(self.optimiser.init(history.z))
         update = _updater(self.optimiser)
         saved = time.monotonic()
         with progress_bar(self.steps, "tune", self.progress, len(history), unit="step") as bar:
@@ -134,9 +148,9 @@ class Descent:
                 number = len(history)
                 key = jax.random.fold_in(self.keys[0], number if self.fresh else 0)
                 found = self.differentiate(history.z, key, f"step {number}")
-                finite = bool(np.isfinite(found.loss) and np.isfinite(found.norm))
+                finite = found.finite
                 if number == 0:
-                    self._check_start(found, finite)
+                    self.check_start(found)
                 row = {
                     **{"loss": found.loss, "error": found.error, "gradient_norm": found.norm},
                     **{"diverged": found.diverged, "skipped": not finite},
@@ -166,9 +180,10 @@ class Descent:
                     saved = time.monotonic()
         return history
 
-    def _check_start(self, found: Found, finite: bool) -> None:
+    def check_start(self, found: Found) -> None:
+        """Refuse to begin where there is no way down."""
         values = in_words({name: np.asarray(value, float) for name, value in self.start.items()})
-        if not finite:
+        if not found.finite:
             what = "gradient" if np.isfinite(found.loss) else "loss"
             raise TuningError(
                 f"The {what} at the start is not finite ({values}; {found.diverged} of "
@@ -215,35 +230,58 @@ class Descent:
         return bool((stays & flat).all())
 
     def best(self, history: History) -> Values:
-        """The free coordinates that are the result."""
-        fine = history.fine
-        loss = np.where(fine, history.array("loss"), np.inf)
+        """The free coordinates that are the result: the first of these, unless another is better.
+
+        The mean over the windows where it settled, that over the window of the lowest loss, and the
+        step of the lowest loss; which is better is seen on the same fresh trials. (A mean over
+        steps on both sides of a cliff may lie beyond it.)
+        """
+        loss = np.where(history.fine, history.array("loss"), np.inf)
+        lowest = int(np.argmin(loss))
+        single = self._mean(history, slice(lowest, lowest + 1))
         if not self.fresh:
-            lowest = int(np.argmin(loss))
-            chosen = slice(lowest, lowest + 1)
-        else:
-            window = min(self.window, len(history))
-            windows = [slice(end - window, end) for end in range(len(history), window - 1, -window)]
-            chosen = min(windows, key=lambda each: loss[each].sum())
-            if history.reason.startswith("converged"):
-                chosen = _unless_worse(history, slice(len(history) - 2 * window, None), chosen)
+            return single
+        window = min(self.window, len(history))
+        windows = [slice(end - window, end) for end in range(len(history), window - 1, -window)]
+
+        def mean_loss(steps: slice) -> float:
+            fine = history.fine[steps]
+            return loss[steps][fine].mean() if fine.any() else np.inf
+
+        lowest_window = min(windows, key=mean_loss)
+        candidates = [single]
+        if history.fine[lowest_window].any():
+            candidates.insert(0, self._mean(history, lowest_window))
+        if history.reason.startswith("converged"):
+            settled = slice(len(history) - 2 * window, None)
+            candidates.insert(0, self._mean(history, settled))
+        key = jax.random.fold_in(self.keys[1], 2)
+        found = [self.differentiate(each, key, "the choice of the best") for each in candidates]
+        best = 0
+        for place, each in enumerate(found):
+            if not np.isfinite(found[best].loss) or each.loss < found[best].loss - each.error:
+                best = place
+        return candidates[best]
+
+    def _mean(self, history: History, steps: slice) -> Values:
+        """The free coordinates' mean over those of some steps that were not skipped."""
+        fine = history.fine[steps]
         return {
-            name: jnp.asarray(
-                history.array(f"z:{name}")[chosen][fine[chosen]].mean(axis=0), part.dtype
-            )
+            name: jnp.asarray(history.array(f"z:{name}")[steps][fine].mean(axis=0), part.dtype)
             for name, part in history.z.items()
         }
 
     def refine(self, z: Values) -> "Refined":
-        """A Newton step by each of some batches of fresh trials: their scatter is the interval.
+        """The minimum, and how far it is known, by Newton steps on batches of fresh trials.
 
-        What weighs the derivatives of a batch are the means of the next one: by its own, which they
-        are correlated with, the minimum of a squared distance would be biased.
+        A loss is a function of means, so the minimum of a single batch is biased. The batches are
+        pooled, and the scatter is that of their pseudo-values (the jackknife, Miller, Biometrika
+        61, 1, 1974), whose mean is free of that bias to first order.
         """
         names = list(z)
         shapes = [np.shape(z[name]) for name in names]
-        flat = np.concatenate([np.ravel(np.asarray(z[name], float)) for name in names])
-        known = flat.size <= REFINED_AT_MOST
+        start = np.concatenate([np.ravel(np.asarray(z[name], float)) for name in names])
+        known = start.size <= REFINED_AT_MOST
         gradients = self.gradients.forward() if known else self.gradients
 
         def unflat(vector: np.ndarray) -> Values:
@@ -261,34 +299,67 @@ class Descent:
                 for batch in range(BATCHES)
             ]
 
-        def slopes(found: list[Found]) -> Float[np.ndarray, "batches n"]:
-            by_mean = [gradients.evaluate(each.means)[1] for each in (*found[1:], found[0])]
-            parts = [weighted_sum(by, each.slopes) for by, each in zip(by_mean, found, strict=True)]
-            return np.array([np.concatenate([np.ravel(part[n]) for n in names]) for part in parts])
+        def slope(found: list[Found]) -> Float[np.ndarray, " n"]:
+            means = np.mean([each.means for each in found], axis=0)
+            by_mean = gradients.evaluate(means.tolist())[1]
+            parts = [weighted_sum(by_mean, each.slopes) for each in found]
+            return np.mean([np.concatenate([np.ravel(p[n]) for n in names]) for p in parts], axis=0)
 
-        found = batches(flat)
-        losses = [each.loss for each in found]
-        student = stats.t.ppf(0.975, BATCHES - 1) / np.sqrt(BATCHES)
-        middle, scatter = np.asarray(np.mean(losses)), np.asarray(np.std(losses, ddof=1))
-        loss = Interval(middle, middle - student * scatter, middle + student * scatter)
-        unknown = Refined(z, unflat(np.full(flat.size, np.nan)), loss)
+        found = batches(start)
+        unknown = Refined(z, unflat(np.full(start.size, np.nan)), _loss(found))
         if not known:
             return unknown
-        gradient = slopes(found)
-        differences = [
-            slopes(batches(flat + step)) - slopes(batches(flat - step))
-            for step in _STEP * np.eye(flat.size)
-        ]
-        curvature = np.mean(differences, axis=1) / (2 * _STEP)
-        curvature = (curvature + curvature.T) / 2
-        if not np.isfinite(curvature).all() or np.linalg.eigvalsh(curvature)[0] <= 0:
-            return unknown
-        minima = flat - np.linalg.solve(curvature, gradient.T).T
-        minimum, half = minima.mean(axis=0), student * minima.std(axis=0, ddof=1)
-        # Beyond where the loss is a parabola, a Newton step means nothing.
-        if np.abs(minimum - flat).max() > 5 * _STEP or half.max() > 0.5:
-            return unknown
-        return Refined(unflat(minimum), unflat(half), loss)
+        try:
+            curvature = np.stack(
+                [
+                    slope(batches(start + step)) - slope(batches(start - step))
+                    for step in _STEP * np.eye(start.size)
+                ]
+            ) / (2 * _STEP)
+            curvature = (curvature + curvature.T) / 2
+            if not np.isfinite(curvature).all() or np.linalg.eigvalsh(curvature)[0] <= 0:
+                return unknown
+
+            def minimum(found: list[Found]) -> Float[np.ndarray, " n"]:
+                return point - np.linalg.solve(curvature, slope(found))
+
+            point = start
+            for number in range(_NEWTON_STEPS):
+                found = batches(point) if number else found
+                reached, low, high = _spread(minimum, found)
+                half, step = (high - low) / 2, np.abs(reached - point)
+                # Beyond where the loss is a parabola, a Newton step means nothing.
+                near = np.abs(reached - start) <= np.maximum(half, 5 * _STEP)
+                if not (near.all() and half.max() <= 0.5):
+                    return unknown
+                point = reached
+                if (step <= np.maximum(half / 4, _NEAR)).all():
+                    return Refined(unflat(point), unflat(half), _loss(found))
+        except OutOfRangeError:
+            pass
+        return unknown
+
+
+def _spread(
+    estimate: Callable[[list[Found]], Float[np.ndarray, " n"]], found: list[Found]
+) -> Float[np.ndarray, "3 n"]:
+    """The jackknife of some batches: what is estimated from all, and the ends of its interval."""
+    whole, count = estimate(found), len(found)
+    parts = [found[:batch] + found[batch + 1 :] for batch in range(count)]
+    pseudo = np.array([count * whole - (count - 1) * estimate(part) for part in parts])
+    return _of_batches(pseudo)
+
+
+def _loss(found: list[Found]) -> Interval:
+    """The loss that such a batch has, which is also that of a step."""
+    return Interval(*_of_batches(np.array([each.loss for each in found])))
+
+
+def _of_batches(values: Float[np.ndarray, "batches *n"]) -> Float[np.ndarray, "3 *n"]:
+    """The mean and the ends of its 95% interval, by Student's distribution."""
+    count, middle = len(values), values.mean(axis=0)
+    half = stats.t.ppf(0.975, count - 1) * values.std(axis=0, ddof=1) / np.sqrt(count)
+    return np.stack([middle, middle - half, middle + half])
 
 
 class Refined(NamedTuple):
@@ -301,26 +372,28 @@ class Refined(NamedTuple):
 
 def in_words(values: Numbers) -> str:
     """Parameters, to print."""
-    return ", ".join(
-        f"{name} = {np.array2string(np.asarray(value), precision=4, threshold=6)}"
+    texts = {
+        name: np.array2string(np.asarray(value), precision=4, threshold=6)
         for name, value in values.items()
-    )
+    }
+    return ", ".join(f"{name} = {' '.join(text.split())}" for name, text in texts.items())
+
+
+@contextlib.contextmanager
+def promoting() -> Iterator[None]:
+    """Optax mixes dtypes and ranks, which the user may have forbidden."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 @functools.lru_cache(maxsize=8)
 def _updater(optimiser: Any) -> Callable:
     import optax
 
-    update = optax.with_extra_args_support(optimiser).update
-    return jax.jit(lambda gradient, state, z, loss: update(gradient, state, z, value=loss))
+    update = jax.jit(optax.with_extra_args_support(optimiser).update)
 
+    def updater(gradient: Values, state: Any, z: Values, loss: Float[Array, ""]) -> Any:
+        with promoting():
+            return update(gradient, state, z, value=loss)
 
-def _unless_worse(history: History, settled: slice, best: slice) -> slice:
-    """The steps where it settled, unless the loss was clearly lower elsewhere."""
-    (low, low_error), (high, high_error) = (
-        (np.nanmean(loss), np.sqrt(np.nansum(error**2)) / len(loss))
-        for loss, error in (
-            (history.array("loss")[each], history.array("error")[each]) for each in (best, settled)
-        )
-    )
-    return best if high - low > 4 * np.hypot(low_error, high_error) else settled
+    return updater

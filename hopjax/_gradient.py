@@ -6,7 +6,9 @@ is the same to the bit on any number of devices.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import diffrax as dfx
@@ -14,7 +16,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from hopjax._checks import cast_floats, collect_bad_values
@@ -24,7 +25,11 @@ from hopjax.losses import AbstractLoss
 from hopjax.solve import Problem, Trajectory, solve
 from hopjax.trials import Trial
 
-CHUNK = 32  # trials at a time on a device: enough for a CPU, and a reverse pass fits into memory
+CHUNK = 16  # trials at a time on a device: enough for a CPU, and a reverse pass fits into memory
+
+
+class OutOfRangeError(ValueError):
+    """A parameter of a trial has a value that it must not have."""
 
 
 class Job(eqx.Module):
@@ -48,35 +53,42 @@ class Found(NamedTuple):
     slopes: list[dict[str, Float[np.ndarray, "..."]]]
 
     @property
+    def finite(self) -> bool:
+        """Whether one can go on from here."""
+        return bool(np.isfinite(self.loss) and np.isfinite(self.norm))
+
+    @property
     def norm(self) -> float:
         """The length of the gradient."""
         return float(np.sqrt(sum(np.sum(part**2) for part in self.gradient.values())))
 
 
 class _Solved(NamedTuple):
-    """Chunks of trials, a row of arrays for each."""
+    """A chunk of trials."""
 
-    measured: list[Float[Array, "chunks n"]]  # what the loss measures, number by number
-    ok: Bool[Array, "chunks n"]
-    bad: Bool[Array, "chunks n checks"]
+    measured: list[Float[Array, " n"]]  # what the loss measures, number by number
+    ok: Bool[Array, " n"]
+    bad: Bool[Array, "n checks"]
     # For every number the derivatives of its sum over the chunk, {parameter: array}; in reverse
     # mode those of the weighted sum of all.
     slopes: list[Values] | Values | None
 
 
-@eqx.filter_jit
-def _solve_chunks(
-    job: Job,
+def _chunk(
+    static: Any,
+    messages: list[str],
+    arrays: Job,
     z: Values,
     weights: list[Float[Array, ""]] | None,
     keys: Array,
-    counted: Bool[Array, "chunks n"],
-) -> tuple[_Solved, tuple[str, ...]]:
+    counted: Bool[Array, " n"],
+) -> _Solved:
     """Solve the trials with these keys; without weights nothing is differentiated.
 
-    And what is wrong where `bad` says so, one message for each check.
+    `messages` gets what is wrong where `bad` says so, one for each check.
     """
-    messages: list[str] = []
+    structure, leaves = static
+    job: Job = eqx.combine(arrays, jax.tree.unflatten(structure, leaves))
 
     def measure(values: Values, key_data: Array):
         key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
@@ -85,10 +97,11 @@ def _solve_chunks(
             trial = job.make(setting_key, values)
             check_trial(trial)
             trial = cast_floats(trial, trial.model.memories.dtype)
+            well = jnp.all(jnp.isfinite(trial.x0))
             trajectory = solve(
                 trial.model,
                 trial.inputs,
-                trial.x0,
+                jnp.where(well, trial.x0, jnp.zeros_like(trial.x0)),
                 t1=job.plan.t1,
                 dt=job.plan.dt,
                 noise=trial.noise,
@@ -101,25 +114,38 @@ def _solve_chunks(
             measured = jax.tree.leaves(job.loss.measure(trial, trajectory))
         messages[:] = found.messages
         bad = jnp.array(found.bad, bool).reshape(len(found.bad))
-        return measured, trajectory.ok, bad
+        # The overlaps of a blown-up state may look perfect.
+        ok = trajectory.ok & well
+        return [jnp.where(ok, each, jnp.nan) for each in measured], ok, bad
 
-    def solve_chunk(keys: Array, counted: Bool[Array, " n"]) -> _Solved:
-        def sums(z: Values):
-            values = values_of(z, job.ranges)
-            measured, ok, bad = jax.vmap(measure, in_axes=(None, 0))(values, keys)
-            return [jnp.sum(each, where=counted) for each in measured], (measured, ok, bad)
+    def sums(z: Values):
+        measured, ok, bad = jax.vmap(measure, in_axes=(None, 0))(values_of(z, job.ranges), keys)
+        return [jnp.sum(each, where=counted) for each in measured], (measured, ok, bad)
 
-        if weights is None:
-            _, (measured, ok, bad) = sums(z)
-            return _Solved(measured, ok, bad, None)
-        if job.forward:
-            slopes, (measured, ok, bad) = jax.jacfwd(sums, has_aux=True)(z)
-        else:
-            _, pull_back, (measured, ok, bad) = jax.vjp(sums, z, has_aux=True)
-            (slopes,) = pull_back(weights)
-        return _Solved(measured, ok, bad, slopes)
+    slopes = None
+    if weights is None:
+        _, (measured, ok, bad) = sums(z)
+    elif job.forward:
+        slopes, (measured, ok, bad) = jax.jacfwd(sums, has_aux=True)(z)
+    else:
+        _, pull_back, (measured, ok, bad) = jax.vjp(sums, z, has_aux=True)
+        (slopes,) = pull_back(weights)
+    return _Solved(measured, ok, bad, slopes)
 
-    return jax.vmap(solve_chunk)(keys, counted), tuple(messages)
+
+@partial(jax.jit, static_argnums=0)
+def _solve_chunk(static: Any, *arrays: Any) -> _Solved:
+    """As `_chunk`; not by Equinox, which would wait for the result."""
+    return _chunk(static, [], *arrays)
+
+
+def _split(job: Job) -> tuple[Job, Any]:
+    """The arrays, and the rest as something that can be hashed."""
+    arrays, rest = eqx.partition(
+        job, lambda leaf: eqx.is_array(leaf) or isinstance(leaf, (np.ndarray, np.generic))
+    )
+    leaves, structure = jax.tree.flatten(rest)
+    return arrays, (structure, tuple(leaves))
 
 
 @eqx.filter_jit
@@ -132,7 +158,7 @@ def weighted_sum(
 ) -> dict[str, np.ndarray]:
     """The gradient, from the slopes of the means and the slope of the loss by each of them."""
     return {
-        name: np.sum([by * each[name] for by, each in zip(weights, slopes, strict=True)], axis=0)
+        name: np.asarray(sum(by * each[name] for by, each in zip(weights, slopes, strict=True)))
         for name in slopes[0]
     }
 
@@ -142,11 +168,13 @@ class Gradients:
     """The gradient of the loss of some trials, as a function of free coordinates and a key."""
 
     job: Job
+    placed: list[Job]  # its arrays, on each device ...
+    static: Any  # ... and the rest of it
     structure: Any  # of what the loss measures: scalars
     dtypes: list[Any]
     trials: int
     chunk: int
-    mesh: Mesh
+    devices: list[Device]
 
     @classmethod
     def over(
@@ -164,23 +192,23 @@ class Gradients:
             TypeError: for a loss that does not measure numbers of such a trial.
         """
         devices = devices[: -(-trials // chunk)]
-        mesh = jax.make_mesh(
-            (len(devices),), ("chunks",), axis_types=(AxisType.Auto,), devices=devices
-        )
         measured = _measured(job.loss, trial, problem)
         leaves, structure = jax.tree.flatten(measured)
-        job = eqx.filter_shard(job, NamedSharding(mesh, PartitionSpec()))
-        return cls(job, structure, [leaf.dtype for leaf in leaves], trials, chunk, mesh)
+        arrays, static = _split(job)
+        placed = [jax.device_put(arrays, device) for device in devices]
+        dtypes = [leaf.dtype for leaf in leaves]
+        return cls(job, placed, static, structure, dtypes, trials, chunk, devices)
 
     def forward(self) -> "Gradients":
         """The same in forward mode."""
-        return replace(self, job=replace(self.job, forward=True))
+        job, *placed = (replace(each, forward=True) for each in (self.job, *self.placed))
+        return replace(self, job=job, placed=placed, static=_split(job)[1])
 
     def __call__(self, z: Values, key: Key[Array, ""], label: str) -> Found:
         """Of the trials with the keys `fold_in(key, j)`.
 
         Raises:
-            ValueError: if parameters of a trial are out of their range, naming the trial.
+            OutOfRangeError: if parameters of a trial are out of their range, naming the trial.
         """
         weights = [jnp.ones((), dtype) for dtype in self.dtypes]
         alone = len(weights) == 1
@@ -193,7 +221,7 @@ class Gradients:
             ]
         measured, ok, slopes = self._solve(z, key, weights, label)
         loss, by_mean = self.evaluate([float(each.mean()) for each in measured])
-        slopes = jax.tree.map(lambda each: np.asarray(each) / self.trials, slopes)
+        slopes = jax.tree.map(lambda each: np.asarray(each / self.trials), slopes)
         if self.job.forward:
             gradient = weighted_sum(by_mean, slopes)
         else:
@@ -220,30 +248,34 @@ class Gradients:
         self, z: Values, key: Key[Array, ""], weights: list[Array] | None, label: str
     ) -> tuple[list[np.ndarray], np.ndarray, Any]:
         """What was measured in each trial, which trials are ok, and the sums of the slopes."""
-        width = self.mesh.size
-        count = -(-self.trials // self.chunk)
-        rounds = -(-count // width)
-        # The last chunk, and the last round, are filled up with what is there already.
-        numbers = np.arange(rounds * width * self.chunk).reshape(rounds, width, self.chunk)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.trials))
         data = np.asarray(jax.random.key_data(keys))
-        everywhere = NamedSharding(self.mesh, PartitionSpec())
-        z, weights = eqx.filter_shard((z, weights), everywhere)
-        parts, messages = [], ()
-        for places in numbers:
-            rows = jax.device_put(
-                (data[places % self.trials], places < self.trials),
-                NamedSharding(self.mesh, PartitionSpec("chunks")),
-            )
-            solved, messages = _solve_chunks(self.job, z, weights, *rows)
-            parts.append(jax.tree.map(np.asarray, solved))
-        solved: _Solved = jax.tree.map(lambda *each: np.concatenate(each), *parts)
+        shared = [
+            (arrays, *jax.device_put((z, weights), device))
+            for arrays, device in zip(self.placed, self.devices, strict=True)
+        ]
+        calls = []
+        # One program for one device: what XLA makes of one for several rounds otherwise.
+        for number in range(-(-self.trials // self.chunk)):
+            place = number % len(self.devices)
+            # The last chunk is filled up with the first trials.
+            trials = np.arange(number * self.chunk, (number + 1) * self.chunk)
+            rows = data[trials % self.trials], trials < self.trials
+            calls.append((*shared[place], *jax.device_put(rows, self.devices[place])))
+        # A thread for each device: on CPUs a call returns when all is computed.
+        with ThreadPoolExecutor(len(self.devices)) as pool:
+            results = list(pool.map(partial(_solve_chunk, self.static), *zip(*calls, strict=True)))
+        solved: _Solved = jax.tree.map(lambda *each: np.stack(each), *results)
         measured, ok, bad = jax.tree.map(
             lambda each: each.reshape(-1, *each.shape[2:])[: self.trials],
             (solved.measured, solved.ok, solved.bad),
         )
         for number, check in np.argwhere(bad)[:1]:
-            raise ValueError(f"{messages[check][:-1]}, which it is not in trial {number} {label}.")
+            messages: list[str] = []
+            jax.eval_shape(partial(_chunk, self.static, messages), *calls[0])
+            raise OutOfRangeError(
+                f"{messages[check][:-1]}, which it is not in trial {number} {label}."
+            )
         slopes = jax.tree.map(lambda each: np.sum(each, axis=0, dtype=float), solved.slopes)
         return [np.asarray(each, float) for each in measured], ok, slopes
 
@@ -272,6 +304,6 @@ def _measured(loss: AbstractLoss, trial: Trial, problem: Problem) -> PyTree[jax.
             for leaf in jax.tree.leaves(tree)
         ]
         if not right or not all(right):
-            got = eqx.tree_pformat(tree).replace("\n", " ")
+            got = " ".join(eqx.tree_pformat(tree, struct_as_array=True).split())
             raise TypeError(f"Argument `loss` must have a `{what}` of real numbers, got {got}.")
     return measured

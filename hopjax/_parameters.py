@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from hopjax._checks import check_instance, check_number, check_takes
+from hopjax._checks import (
+    check_array,
+    check_instance,
+    check_number,
+    check_takes,
+    check_values,
+)
 from hopjax.ensemble import check_trial
 from hopjax.trials import Trial
 
@@ -85,6 +92,11 @@ def select(
     for name in parameters:
         if not isinstance(name, str):
             raise TypeError(f"Argument `parameters` must have names, got {name!r}.")
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(
+                "Argument `parameters` must have names of arguments, or paths such as "
+                f"'noise.strength', got {name!r}."
+            )
     paths = tuple(name for name in parameters if "." in name or isinstance(trial, Trial))
     given = {
         name: _as_start(value, name) for name, value in parameters.items() if name not in paths
@@ -101,33 +113,37 @@ def select(
             start[name] = given[name]
             continue
         found = _at_path(example, name)
-        start[name] = found if value is None else _as_start(value, name)
+        start[name] = _as_start(found if value is None else value, name)
         if start[name].shape != found.shape:
             raise ValueError(
                 f"Argument `parameters[{name!r}]` must have the shape {found.shape} of what it "
                 f"replaces, got {start[name].shape}."
             )
-    return Tuned(trial, paths), {name: jnp.asarray(value, float) for name, value in start.items()}
+    return Tuned(trial, paths), start
 
 
 def _as_start(value: Any, name: str) -> Float[Array, "..."]:
-    where = f"Argument `parameters[{name!r}]`"
+    where = f"parameters[{name!r}]"
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "iuf":
             raise TypeError
     except (TypeError, ValueError):
+        got = " ".join(repr(value).split())[:80]
         raise TypeError(
-            f"{where} must be a number or an array of numbers, got {value!r}."
+            f"Argument `{where}` must be a number or an array of numbers, got {got}."
         ) from None
-    if array.size == 0 or not np.isfinite(array).all():
-        raise ValueError(f"{where} must be finite numbers, got {value}.")
-    return jnp.asarray(array, float)
+    if array.size == 0:
+        raise ValueError(f"Argument `{where}` must have numbers, got shape {array.shape}.")
+    return check_array(array, where).astype(jnp.result_type(float))
 
 
 def _check_arguments(trial: Callable, given: Values) -> None:
     """Names that the function takes; a dataclass of a task says which of its fields are numbers."""
-    known = getattr(trial, "float_parameters", None)
+    if isinstance(trial, eqx.Partial):
+        trial = functools.partial(trial.func, *trial.args, **trial.keywords)
+    task = trial.func if isinstance(trial, functools.partial) else trial
+    known = getattr(task, "float_parameters", None)
     if known is None:
         try:
             signature = inspect.signature(trial).parameters.values()
@@ -137,20 +153,22 @@ def _check_arguments(trial: Callable, given: Values) -> None:
             return
         known = [each.name for each in signature][1:]
     else:
-        known = [name for name in known if name not in getattr(trial, "static_parameters", ())]
+        known = [name for name in known if name not in getattr(task, "static_parameters", ())]
     for name in given:
         if name not in known:
             raise ValueError(
                 f"Argument `parameters` must name numbers that the trial takes, got {name!r}: "
                 f"{_hint(name, known)}"
             )
-    right = f"a key and the parameters {', '.join(given)}"
+    right = " and the parameters ".join(["a key", *([", ".join(given)] if given else [])])
     check_takes(trial, "trial", right, None, **given)
 
 
 def _hint(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known are {', '.join(known)}." if known else "it takes none."
 
 
 def _at_path(trial: Trial, path: str) -> Float[Array, "..."]:
@@ -170,9 +188,10 @@ def _at_path(trial: Trial, path: str) -> Float[Array, "..."]:
             )
         found = getattr(found, part)
     if not eqx.is_inexact_array(found):
+        kind = f"of {found.dtype}" if eqx.is_array(found) else type(found).__name__
         raise ValueError(
             f"Argument `parameters` must have paths of arrays of floats, got {path!r}, which is "
-            f"{type(found).__name__}."
+            f"{kind}."
         )
     return found
 
@@ -198,12 +217,9 @@ def make_ranges(start: Values, bounds: Any) -> dict[str, Range]:
                 f"({low:g}, {high:g})."
             )
         numbers = np.asarray(value, float)
-        inside = (low is None or (numbers > low).all()) and (high is None or (numbers < high).all())
-        if not inside:
-            raise ValueError(
-                f"Argument `parameters[{name!r}]` must begin inside its bounds ({low}, {high}), "
-                f"got {value}."
-            )
+        inside = (low is None or numbers > low) & (high is None or numbers < high)
+        right = f"inside its bounds ({low}, {high})"
+        check_values(value, ~np.asarray(inside), f"parameters[{name!r}]", right)
         distance = numbers - low if low is not None else numbers
         distance = high - numbers if low is None and high is not None else distance
         scale = float(np.sqrt(np.mean(distance**2))) or 1.0

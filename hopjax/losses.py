@@ -12,9 +12,10 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from hopjax._checks import check_flag, check_instance, check_number
+from hopjax._checks import check_flag, check_instance, check_number, is_traced
 from hopjax.inputs import Schedule
 from hopjax.solve import Trajectory
 from hopjax.trials import Trial, late
@@ -61,14 +62,18 @@ class WeightedSum(AbstractLoss):
         Raises:
             TypeError, ValueError: for what is no loss or no number, or does not match in length.
         """
+        check_instance(losses, (list, tuple), "losses", "a list of losses such as [OverlapLoss()]")
         self.losses = tuple(losses)
         weights = [1.0] * len(self.losses) if weights is None else weights
+        check_instance(weights, (list, tuple), "weights", "a list of numbers, one for each loss")
+        if not self.losses:
+            raise ValueError("Argument `losses` must have at least one loss, got none.")
         for loss in self.losses:
             check_instance(loss, AbstractLoss, "losses", "losses such as OverlapLoss()")
-        if len(weights) != len(self.losses) or not self.losses:
+        if len(weights) != len(self.losses):
             raise ValueError(
-                f"Argument `weights` must have one number for each of {len(self.losses)} losses "
-                f"(and there must be one), got {len(weights)}."
+                f"Argument `weights` must have one number for each of {len(self.losses)} losses, "
+                f"got {len(weights)}."
             )
         self.weights = tuple(_number(weight, "weight") for weight in weights)
 
@@ -92,6 +97,15 @@ def _time(value: Any, name: str) -> float:
     if check_number(value, name) < 0:
         raise ValueError(f"Argument `{name}` must be zero or positive, got {value:g}.")
     return float(value)
+
+
+def _check_before_end(value: float, name: str, ts: Float[Array, " T"]) -> None:
+    """Refuse a time beyond the saved ones, where these are known: before anything is solved."""
+    if not is_traced(ts) and value >= np.asarray(ts)[-1]:
+        raise ValueError(
+            f"Argument `{name}` must be below the last saved time {float(np.asarray(ts)[-1]):g}, "
+            f"got {value:g}."
+        )
 
 
 class _Wanted(eqx.Module):
@@ -134,8 +148,9 @@ class _Threshold(eqx.Module):
     def straight_through(self, overlaps: Float[Array, "*T"]) -> Float[Array, "*T"]:
         """0 or 1, with the slope of the smooth one."""
         smooth = self.smooth(overlaps)
-        hard = jnp.where(jnp.isfinite(overlaps), overlaps > self.threshold, jnp.nan)
-        return smooth + jax.lax.stop_gradient(hard.astype(smooth.dtype) - smooth)
+        hard = (overlaps > self.threshold).astype(smooth.dtype)
+        hard = jnp.where(jnp.isfinite(overlaps), hard, jnp.nan)
+        return smooth + jax.lax.stop_gradient(hard - smooth)
 
 
 @final
@@ -279,6 +294,7 @@ class TimeLoss(AbstractLoss):
         """The time spent below the threshold."""
         overlaps = trajectory.overlaps[:, trial.target]
         strength = jnp.abs(overlaps) if self.mirror else overlaps
+        _check_before_end(self.since, "since", trajectory.ts)
         ts = jnp.maximum(trajectory.ts, self.since)
         return jnp.trapezoid(1 - self.above.smooth(strength), ts)
 
@@ -311,15 +327,18 @@ class InputCost(AbstractLoss):
         """The integral of one trial."""
         ts, inputs = trajectory.ts, trial.inputs
         if isinstance(inputs, Schedule):
-            ends = jnp.append(inputs.onsets[1:], math.inf)
-            durations = jnp.clip(jnp.minimum(ends, ts[-1]) - inputs.onsets, 0)
+            # Whole numbers of steps, by which the solution has no derivative either.
+            onsets = jax.lax.stop_gradient(inputs.onsets)
+            ends = jnp.append(onsets[1:], math.inf)
+            durations = jnp.clip(jnp.minimum(ends, ts[-1]) - onsets, 0)
             return jnp.sum(durations * self._cost(inputs.values))
         if callable(inputs):
             return jnp.trapezoid(self._cost(jax.vmap(trial.input_at)(ts)), ts)
         return (ts[-1] - ts[0]) * self._cost(inputs)
 
     def _cost(self, values: Float[Array, "*S N"]) -> Float[Array, "*S"]:
-        sizes = values**2 if self.power == 2 else jnp.abs(values) ** self.power
+        # Not `jnp.abs`, whose slope at zero is 1.
+        sizes = values**2 if self.power == 2 else (jnp.sign(values) * values) ** self.power
         return jnp.mean(sizes, axis=-1)
 
     def value(self, means: Float[Array, ""]) -> Float[Array, ""]:
@@ -335,6 +354,7 @@ def _late_mean(
     mirror: bool,
 ) -> Float[Array, ""]:
     """The mean of a function of the overlap with the target, over the times that count."""
+    _check_before_end(settle, "settle", trajectory.ts)
     if settle == 0:
         overlaps = trial.model.overlaps(trajectory.final_state)[trial.target]
     else:

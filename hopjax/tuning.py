@@ -5,8 +5,10 @@ exact for the equation in steps. Trial j of step k has the key `fold_in(fold_in(
 `jax.random.split(key)`, so tuning that was interrupted goes on to the same numbers.
 """
 
+import importlib.metadata
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,9 +28,14 @@ from hopjax._checks import (
     check_key,
     check_number,
 )
-from hopjax._descent import BATCHES, REFINED_AT_MOST, Descent, History, TuningError as TuningError
+from hopjax._descent import (
+    Descent,
+    History,
+    TuningError as TuningError,
+    promoting,
+)
 from hopjax._gradient import CHUNK, Gradients, Job
-from hopjax._identity import describe, digest, environment, provenance
+from hopjax._identity import canonical, describe, digest, environment, provenance
 from hopjax._parameters import Tuned, Values, make_ranges, select, values_of
 from hopjax._store import Damaged, Store, StudyError
 from hopjax.ensemble import (
@@ -42,7 +49,7 @@ from hopjax.ensemble import (
 )
 from hopjax.losses import AbstractLoss
 from hopjax.statistics import Interval
-from hopjax.trials import Criterion, Trial
+from hopjax.trials import OUTCOMES, Criterion, Trial
 
 if TYPE_CHECKING:
     import optax
@@ -80,19 +87,7 @@ class Tuning:
 
     def __repr__(self) -> str:
         """A line for every parameter, why it stopped, and the probability."""
-        lines = [f"Tuning: {self.reason}"]
-        for name, (value, low, high) in self.intervals.items():
-            flat = (np.ravel(each) for each in (value, low, high))
-            shown = [
-                f"{v:.4g}" + (f" [{lo:.4g}, {hi:.4g}]" if np.isfinite(lo) else "")
-                for v, lo, hi in zip(*flat, strict=True)
-            ]
-            lines.append(f"  {name} = {', '.join(shown)}")
-        p, low, high = self.retrieved
-        lines.append(
-            f"  retrieved {p:.3f} [{low:.3f}, {high:.3f}] of {self.ensemble.trials} fresh trials"
-        )
-        return "\n".join(lines)
+        return summary(self.history)
 
 
 def tune(
@@ -127,12 +122,14 @@ def tune(
     A step solves `trials` trials and differentiates. It has converged when the means of every
     parameter over the last `window` steps and over those before differ by less than `tolerance`,
     relative to its size, while its mean gradient over both is within 3 standard errors of zero, or
-    1% of the largest. The result is then the mean over these two windows; otherwise, after `steps`,
-    that over the window of the lowest mean loss. With the same trials in every step
-    (`fresh=False`) it is the step of the lowest loss. A step whose loss or gradient is not finite
-    is skipped and counted, and the next one goes back halfway; ten in a row end it. At last, for
-    up to four numbers, 8 further batches of `trials` make one Newton step from there, whose scatter
-    is the interval; and `verify` fresh trials say how often the target is retrieved.
+    1% of the largest; otherwise it ends after `steps`. The result is the mean over these two
+    windows, that over the window of the lowest loss, or the step of the lowest loss: the first of
+    them, unless the next has a clearly lower loss on fresh trials. With the same trials in every
+    step (`fresh=False`) it is the step of the lowest loss. A step whose loss or gradient is not
+    finite, as when a trial diverges, is skipped and counted, and the next one goes back halfway;
+    ten in a row end it. At last, for up to four numbers, Newton steps on 8 further batches of
+    `trials` go on from there to the minimum, and the scatter of the batches is the interval; and
+    `verify` fresh trials say how often the target is retrieved.
 
     Forward mode costs little more than a solve for each number, and no memory; reverse mode the
     same however many there are, and the states of all steps of a chunk of trials: README has the
@@ -150,7 +147,7 @@ def tune(
         dt: step of the solve.
         trials: in each step.
         steps: at most.
-        bounds: {name: (low, high)}, None for no bound; (0, None) for positive numbers. They are
+        bounds: {name: (low, high)}, None for no bound; (0.0, None) for positive numbers. They are
             never reached: a bounded parameter is transformed, low + s exp z above a bound.
         optimiser: of Optax; by default Adam without momentum, whose rate falls from 0.1 by a
             cosine. It sees free coordinates, in which steps are relative to the start.
@@ -163,7 +160,7 @@ def tune(
         criterion: what counts as retrieved there, as for `solve_ensemble`.
         save_every: as for `solve`; losses see the saved times.
         solver: as for `solve`.
-        chunk: trials solved together on a device; by default about 32. Rounding depends on it. All
+        chunk: trials solved together on a device; by default about 16. Rounding depends on it. All
             `trials` is fastest on one GPU.
         folder: where to keep what is done; None keeps nothing. The dataset goes into `result.nc`.
         resume: whether to go on with what the folder holds.
@@ -182,6 +179,8 @@ def tune(
     flags = {"resume": resume, "elsewhere": elsewhere}
     for name, flag in flags.items():
         check_flag(flag, name)
+    if folder is not None:
+        check_instance(folder, (str, os.PathLike), "folder", "a path, or None")
     job = _prepare(
         trial,
         parameters,
@@ -207,10 +206,10 @@ def tune(
     )
     if folder is None:
         history = job.descent.go_on(job.descent.begin(), lambda history: None)
-        return _finish(job, history, provenance() | environment())
-    store = Store(Path(folder))
+        return _finish(job, history, provenance() | _here())
+    store, definition = Store(Path(folder)), job.definition()
     with store.locked():
-        about = _open(store, job.definition(), resume, elsewhere)
+        about = _open(store, definition, resume, elsewhere)
         path = store.folder / "steps.npz"
         history = job.descent.begin()
         if path.exists():
@@ -229,8 +228,43 @@ def tune(
         return tuning
 
 
+SHOWN = 12  # entries of an array; the rest is not printed
+
+
+def summary(dataset: "xr.Dataset") -> str:
+    """What the dataset of a tuning says: the parameters, how often it retrieves, the steps."""
+    about = dataset.attrs
+    names, diverged = about["parameters"].split(", "), int(about["verified_diverged"])
+    return "\n".join(
+        [
+            f"Tuning: {about['reason']}",
+            *(f"  {name} = {tuned_text(dataset, name)}" for name in names),
+            f"  retrieved {_text(dataset, 'retrieved', '', '.3f')} of {about['verified']} fresh "
+            "trials" + (f", of which {diverged} diverged" if diverged else ""),
+            f"  {dataset.sizes['step']} steps of {about['trials']} trials in {about['mode']} mode: "
+            f"{about['skipped']} skipped, {int(dataset.diverged.sum())} trials diverged",
+        ]
+    )
+
+
+def tuned_text(dataset: "xr.Dataset", name: str) -> str:
+    """What a parameter was tuned to, entry by entry with its interval."""
+    return _text(dataset, _own(name), "_tuned", ".4g")
+
+
+def _text(dataset: "xr.Dataset", name: str, estimate: str, form: str) -> str:
+    ends = (dataset[name + end].to_numpy().ravel() for end in (estimate, "_low", "_high"))
+    entries = list(zip(*ends, strict=True))
+    shown = [
+        f"{value:{form}}" + (f" [{low:{form}}, {high:{form}}]" if np.isfinite(low) else "")
+        for value, low, high in entries[:SHOWN]
+    ]
+    more = [f"... ({len(entries)} in all)"] if len(entries) > SHOWN else []
+    return ", ".join([*shown, *more])
+
+
 class Cost(NamedTuple):
-    """What a tuning is expected to take."""
+    """What a tuning takes at most, but for compilation."""
 
     mode: str
     numbers: int  # tuned
@@ -243,21 +277,26 @@ def estimate_tuning(
 ) -> Cost:
     """What `tune` with these arguments would take, from a first step."""
     job = _prepare(trial, parameters, **options)
-    z, key = job.descent.begin().z, job.descent.keys[0]
-    job.descent.differentiate(z, key, "step 0")
+    descent = job.descent
+    z, key = descent.begin().z, descent.keys[0]
+    descent.check_start(descent.differentiate(z, key, "step 0"))
     start = time.perf_counter()
-    job.descent.differentiate(z, key, "step 0")
+    descent.differentiate(z, key, "step 0")
     each = time.perf_counter() - start
-    numbers = sum(value.size for value in job.descent.start.values())
-    gradients = job.descent.steps + BATCHES * (
-        1 + (2 * numbers if numbers <= REFINED_AT_MOST else 0)
-    )
-    trials = job.descent.gradients.trials
-    forward = job.descent.gradients.job.forward
+    numbers = sum(value.size for value in descent.start.values())
+    trials = descent.gradients.trials
+    gradients = descent.steps + descent.gradients_at_the_end
+    mode = "forward" if descent.gradients.job.forward else "reverse"
     # A solve alone takes half of a gradient or less.
     seconds = each * (gradients + job.verify / (2 * trials))
-    mode = "forward" if forward else "reverse"
     return Cost(mode, numbers, gradients * trials + job.verify, seconds)
+
+
+def check_tuning(
+    trial: Trial | Callable[..., Trial], parameters: Mapping[str, Any], **options: Any
+) -> None:
+    """Refuse what `tune` would refuse of these arguments; nothing is solved."""
+    _prepare(trial, parameters, **options)
 
 
 @dataclass(frozen=True)
@@ -384,7 +423,8 @@ def _optimiser(optimiser: Any, steps: int, start: Values) -> "optax.GradientTran
         return update(z, optimiser.init(z), z, value=jnp.zeros(()))
 
     try:
-        jax.eval_shape(try_out, start)
+        with promoting():
+            jax.eval_shape(try_out, start)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise TypeError(f"Argument `optimiser` must be {right}; this one fails: {reason}") from None
@@ -417,7 +457,8 @@ def _finish(job: _Prepared, history: History, origin: Mapping[str, Any]) -> Tuni
         devices=job.devices,
         progress=descent.progress,
     )
-    values = descent.values(refined.z)
+    found = descent.values(refined.z)
+    values = {name: found[name] for name in descent.start}  # as given: JAX sorts them
     ends = [
         descent.values({name: refined.z[name] + sign * refined.half[name] for name in values})
         for sign in (-1, 1)
@@ -444,11 +485,12 @@ def _own(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _check_names(names: Iterable[str]) -> None:
-    """Refuse parameters that would share a variable of the dataset with something else."""
+def _check_names(start: Values) -> None:
+    """Refuse parameters that would share a name in the dataset with something else."""
     taken = set(_OF_THE_RESULT)
-    for name in names:
-        variables = {_own(name) + end for end in ("", "_tuned", "_low", "_high")}
+    for name, value in start.items():
+        axes = (f"_{axis}" for axis in range(value.ndim))
+        variables = {_own(name) + end for end in ("", "_tuned", "_low", "_high", *axes)}
         if variables & taken:
             raise ValueError(
                 "Argument `parameters` must have names that leave those of the result alone, got "
@@ -490,31 +532,55 @@ def _dataset(
             variables[f"{own}_{end}"] = xr.Variable(dims, values, {"long_name": f"{name}: {about}"})
     ends = zip(("", "_low", "_high"), loss, ensemble.retrieved, strict=True)
     for end, of_loss, of_retrieval in ends:
-        variables[f"tuned_loss{end}"] = xr.Variable((), of_loss)
-        variables[f"retrieved{end}"] = xr.Variable((), of_retrieval)
+        about = {"": "", "_low": ", lower end", "_high": ", upper end"}[end]
+        for name, what, value in (
+            ("tuned_loss", "loss of a step's trials with the tuned values", of_loss),
+            ("retrieved", "probability of retrieval with the tuned values", of_retrieval),
+        ):
+            variables[name + end] = xr.Variable((), value, {"long_name": what + about})
     criterion = job.plan.criterion
+    try:
+        definition = job.definition()
+    except TypeError:  # in memory anything goes
+        definition = "a function without a description"
     attributes = {
         "title": "hopjax tuning",
         "reason": history.reason,
-        "parameters": list(intervals),
+        "parameters": ", ".join(intervals),
         "mode": "forward" if job.descent.gradients.job.forward else "reverse",
         "trials": job.descent.gradients.trials,
         "verified": ensemble.trials,
+        "verified_diverged": int(np.sum(ensemble.outcome == OUTCOMES.index("diverged"))),
         "skipped": int(history.array("skipped").sum()),
         "threshold": criterion.threshold,
         "settle": criterion.settle,
         "mirror": int(criterion.mirror),
+        "random numbers": "threefry2x32",
+        "key": canonical(describe(job.key, "key")),
+        "definition": canonical(definition),
         **{name: str(value) for name, value in origin.items()},
     }
     return xr.Dataset(variables, {"step": np.arange(len(history))}, attributes)
+
+
+def _here() -> dict[str, Any]:
+    """What the bits of a tuning may depend on besides its definition."""
+    return environment() | {"optax": importlib.metadata.version("optax")}
 
 
 def _open(
     store: Store, definition: dict[str, Any], resume: bool, elsewhere: bool
 ) -> dict[str, Any]:
     """Where and with what the tuning in a folder was begun: there, or here and now."""
-    manifest, here = store.read_manifest(), environment()
+    manifest: dict[str, Any] | None = store.read_manifest()
+    here = _here()
     if manifest is None:
+        for name in ("steps.npz", "chunks"):
+            if (store.folder / name).exists():
+                raise StudyError(
+                    f"The folder {store.folder} has {name} but no manifest.json: take another "
+                    "folder, or put the manifest back."
+                )
         manifest = {
             **{"definition": definition, "cells": [], "environment": here},
             **{"elsewhere": [], "provenance": provenance()},
@@ -525,8 +591,14 @@ def _open(
             f"The folder {store.folder} holds something already, and resume is off: take another "
             "folder."
         )
+    if "tuning" not in manifest["definition"]:
+        raise StudyError(f"The folder {store.folder} holds a study: take another folder.")
     store.refuse_another(manifest, definition, "tuning")
-    if store.refuse_elsewhere(manifest, here, elsewhere):
-        store.write_manifest(manifest | {"elsewhere": [*manifest["elsewhere"], here]})
+    moved = store.refuse_elsewhere(manifest, here, elsewhere)
+    if moved and here not in manifest["elsewhere"]:
+        manifest = manifest | {"elsewhere": [*manifest["elsewhere"], here]}
+        store.write_manifest(manifest)
     store.use(digest(manifest["definition"]))
-    return manifest["provenance"] | manifest["environment"]
+    about = manifest["provenance"] | manifest["environment"]
+    places = {"elsewhere": canonical(manifest["elsewhere"])} if manifest["elsewhere"] else {}
+    return about | places

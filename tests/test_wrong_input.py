@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jaxtyping import Array, Float
 
@@ -166,6 +167,46 @@ def broken_condition(t, overlaps):
 
 def two_conditions(t, overlaps):
     return overlaps[0] > 0, overlaps[1] > 0
+
+
+def tuned(parameters: Any = None, **changes: Any) -> hj.Tuning:
+    """A correct call, but for the changes; nothing is solved before it is refused."""
+    right: dict[str, Any] = {
+        "trial": trial(),
+        "parameters": {"noise.strength": 0.5} if parameters is None else parameters,
+        "loss": hj.OverlapLoss(),
+        "key": KEY,
+        "t1": 0.2,
+        "dt": 0.1,
+        "trials": 2,
+    }
+    right |= changes
+    return hj.tune(right.pop("trial"), right.pop("parameters"), **right)
+
+
+def of_arguments(key, strength=1.0, loss=1.0, x=1.0, x_low=1.0, x_0=1.0):
+    return trial(inputs=strength * MEMORIES[0])
+
+
+def of_key_only(key):
+    return trial()
+
+
+def tuned_arguments(parameters: Any, **changes: Any) -> hj.Tuning:
+    return tuned(parameters, trial=of_arguments, **changes)
+
+
+class Measured(hj.AbstractLoss):
+    """A loss that measures what it is made of, and has that value."""
+
+    what: Any = None
+    is_value: bool = False
+
+    def measure(self, trial, trajectory):
+        return trajectory.ts[0] if self.is_value else self.what
+
+    def value(self, means):
+        return self.what if self.is_value else jnp.zeros(())
 
 
 def found() -> theory.Equilibrium:
@@ -1430,6 +1471,335 @@ CASES = {
         TypeError,
         "equilibrium",
         "(8,)",
+    ),
+    # tuning: the trial and its parameters
+    "trial to tune a class": Case(
+        lambda: tuned(trial=hj.Retrieval), TypeError, "trial", "the class Retrieval"
+    ),
+    "trial to tune a model": Case(
+        lambda: tuned(trial=hj.IDPHopfield(MEMORIES)), TypeError, "trial", "IDPHopfield"
+    ),
+    "trial to tune a function of a model": Case(
+        lambda: tuned({"noise.strength": None}, trial=model_of_key),
+        TypeError,
+        "trial",
+        "IDPHopfield",
+    ),
+    "trial to tune without a key": Case(
+        lambda: tuned({"noise.strength": None}, trial=no_key), TypeError, "trial", "no_key"
+    ),
+    "parameters none": Case(lambda: tuned({}), ValueError, "parameters", "none"),
+    "parameters a list": Case(lambda: tuned(["noise.strength"]), TypeError, "parameters", "list"),
+    "parameters without names": Case(lambda: tuned({0: 1.0}), TypeError, "parameters", "got 0"),
+    "parameters of a strange name": Case(
+        lambda: tuned({"noise strength": 1.0}), ValueError, "parameters", "'noise strength'"
+    ),
+    "parameters indexed": Case(
+        lambda: tuned({"model.memories[0]": 1.0}), ValueError, "parameters", "'model.memories[0]'"
+    ),
+    "parameters misspelt": Case(
+        lambda: tuned_arguments({"stregth": 1.0}), ValueError, "parameters", "'strength'?"
+    ),
+    "parameters unknown": Case(
+        lambda: tuned_arguments({"voltage": 1.0}), ValueError, "parameters", "known are strength, "
+    ),
+    "parameters of a function without any": Case(
+        lambda: tuned({"strength": 1.0}, trial=of_key_only), ValueError, "parameters", "takes none"
+    ),
+    "parameters of a task misspelt": Case(
+        lambda: tuned({"nois": 1.0}, trial=hj.Retrieval(num_neurons=8, num_memories=2)),
+        ValueError,
+        "parameters",
+        "'noise'?",
+    ),
+    "parameters of a task that fix shapes": Case(
+        lambda: tuned({"load": 0.5}, trial=hj.Retrieval(num_neurons=8, num_memories=2)),
+        ValueError,
+        "parameters",
+        "'load'",
+    ),
+    "parameters of a partial misspelt": Case(
+        lambda: tuned({"stregth": 1.0}, trial=eqx.Partial(of_arguments, loss=1.0)),
+        ValueError,
+        "parameters",
+        "'strength'?",
+    ),
+    "path misspelt": Case(
+        lambda: tuned({"noise.strenght": 1.0}), ValueError, "parameters", "'strength'?"
+    ),
+    "path misspelt at its beginning": Case(
+        lambda: tuned({"modl.activation.slope": 1.0}), ValueError, "parameters", "'model'?"
+    ),
+    "path through an array": Case(
+        lambda: tuned({"inputs.values": None}), ValueError, "parameters", "trial.inputs has no"
+    ),
+    "path through no noise": Case(
+        lambda: tuned({"noise.strength": 1.0}, trial=trial(noise=None)),
+        ValueError,
+        "parameters",
+        "trial.noise has no",
+    ),
+    "path of integers": Case(lambda: tuned({"target": 1.0}), ValueError, "parameters", "int32"),
+    "path of a module": Case(
+        lambda: tuned({"model.activation": 1.0}), ValueError, "parameters", "Tanh"
+    ),
+    "path of a flag": Case(
+        lambda: tuned({"model.self_coupling": 1.0}), ValueError, "parameters", "bool"
+    ),
+    "path of another shape": Case(
+        lambda: tuned({"x0": np.ones(7)}), ValueError, "parameters['x0']", "(7,)"
+    ),
+    "path of what is not finite": Case(
+        lambda: tuned({"x0": None}, trial=trial(x0=np.full(8, INF))),
+        ValueError,
+        "parameters['x0']",
+        "inf at index [0]",
+    ),
+    "start none": Case(
+        lambda: tuned_arguments({"strength": None}), TypeError, "parameters['strength']", "None"
+    ),
+    "start a string": Case(
+        lambda: tuned({"noise.strength": "loud"}), TypeError, "parameters['noise.strength']", "loud"
+    ),
+    "start a flag": Case(
+        lambda: tuned({"noise.strength": True}), TypeError, "parameters['noise.strength']", "True"
+    ),
+    "start ragged": Case(
+        lambda: tuned_arguments({"strength": [[1.0], [1.0, 2.0]]}),
+        TypeError,
+        "parameters['strength']",
+        "[[1.0], [1.0, 2.0]]",
+    ),
+    "start strings in rows": Case(
+        lambda: tuned_arguments({"strength": np.array([["a", "b"], ["c", "d"]])}),
+        TypeError,
+        "parameters['strength']",
+        "'d'",
+    ),
+    "start NaN": Case(
+        lambda: tuned({"noise.strength": NAN}), ValueError, "parameters['noise.strength']", "nan"
+    ),
+    "start NaN in rows": Case(
+        lambda: tuned_arguments({"strength": np.full((3, 30), NAN)}),
+        ValueError,
+        "parameters['strength']",
+        "nan at index [0, 0]",
+    ),
+    "start without numbers": Case(
+        lambda: tuned_arguments({"strength": []}), ValueError, "parameters['strength']", "(0,)"
+    ),
+    "parameter named as the loss": Case(
+        lambda: tuned_arguments({"loss": 1.0}), ValueError, "parameters", "'loss'"
+    ),
+    "parameter named as the end of another one": Case(
+        lambda: tuned_arguments({"x": 1.0, "x_low": 1.0}), ValueError, "parameters", "'x_low'"
+    ),
+    "parameter named as the axis of another one": Case(
+        lambda: tuned_arguments({"x": [1.0, 2.0], "x_0": 1.0}), ValueError, "parameters", "'x_0'"
+    ),
+    # tuning: bounds
+    "bounds a pair": Case(lambda: tuned(bounds=(0, 1)), TypeError, "bounds", "(0, 1)"),
+    "bounds of something else": Case(
+        lambda: tuned(bounds={"noise.strenth": (0, 1)}), ValueError, "bounds", "'noise.strength'?"
+    ),
+    "bounds a number": Case(
+        lambda: tuned(bounds={"noise.strength": 0.0}), TypeError, "bounds['noise.strength']", "0.0"
+    ),
+    "bounds of three": Case(
+        lambda: tuned(bounds={"noise.strength": (0, 1, 2)}),
+        TypeError,
+        "bounds['noise.strength']",
+        "(0, 1, 2)",
+    ),
+    "bounds a string": Case(
+        lambda: tuned(bounds={"noise.strength": "01"}),
+        TypeError,
+        "bounds['noise.strength']",
+        "'01'",
+    ),
+    "bounds of strings": Case(
+        lambda: tuned(bounds={"noise.strength": ("0", None)}),
+        TypeError,
+        "bounds['noise.strength']",
+        "'0'",
+    ),
+    "bounds NaN": Case(
+        lambda: tuned(bounds={"noise.strength": (NAN, None)}),
+        ValueError,
+        "bounds['noise.strength']",
+        "nan",
+    ),
+    "bounds infinite": Case(
+        lambda: tuned(bounds={"noise.strength": (0.0, INF)}),
+        ValueError,
+        "bounds['noise.strength']",
+        "inf",
+    ),
+    "bounds reversed": Case(
+        lambda: tuned(bounds={"noise.strength": (1.0, 0.0)}),
+        ValueError,
+        "bounds['noise.strength']",
+        "(1, 0)",
+    ),
+    "bounds without room": Case(
+        lambda: tuned(bounds={"noise.strength": (0.5, 0.5)}),
+        ValueError,
+        "bounds['noise.strength']",
+        "(0.5, 0.5)",
+    ),
+    "start below its bounds": Case(
+        lambda: tuned(bounds={"noise.strength": (1.0, None)}),
+        ValueError,
+        "parameters['noise.strength']",
+        "got 0.5",
+    ),
+    "start on its lower bound": Case(
+        lambda: tuned(bounds={"noise.strength": (0.5, 1.0)}),
+        ValueError,
+        "parameters['noise.strength']",
+        "got 0.5",
+    ),
+    "start on its upper bound": Case(
+        lambda: tuned(bounds={"noise.strength": (None, 0.5)}),
+        ValueError,
+        "parameters['noise.strength']",
+        "got 0.5",
+    ),
+    "start partly above its bounds": Case(
+        lambda: tuned({"x0": np.linspace(0, 1, 8)}, bounds={"x0": (-1.0, 0.9)}),
+        ValueError,
+        "parameters['x0']",
+        "1.0 at index [7]",
+    ),
+    # tuning: the loss
+    "loss a class": Case(
+        lambda: tuned(loss=hj.OverlapLoss), TypeError, "loss", "the class OverlapLoss"
+    ),
+    "loss a function": Case(lambda: tuned(loss=is_fine), TypeError, "loss", "is_fine"),
+    "loss that measures nothing": Case(
+        lambda: tuned(loss=Measured()), TypeError, "loss", "`measure` of real numbers, got None"
+    ),
+    "loss that measures an array": Case(
+        lambda: tuned(loss=Measured(jnp.ones(2))), TypeError, "loss", "f64[2]"
+    ),
+    "loss that measures integers": Case(
+        lambda: tuned(loss=Measured(jnp.ones((), int))), TypeError, "loss", "i64[]"
+    ),
+    "loss without a value": Case(
+        lambda: tuned(loss=Measured(None, True)), TypeError, "loss", "`value` of real numbers"
+    ),
+    "loss with two values": Case(
+        lambda: tuned(loss=Measured([jnp.ones(2)], True)), TypeError, "loss", "f64[2]"
+    ),
+    "settle of a loss as long as the trial": Case(
+        lambda: tuned(loss=hj.OverlapLoss(settle=0.2)), ValueError, "settle", "got 0.2"
+    ),
+    "settle of a sum beyond the trial": Case(
+        lambda: tuned(loss=hj.InputCost() + 2.0 * hj.RetrievalLoss(settle=1.0)),
+        ValueError,
+        "settle",
+        "got 1",
+    ),
+    "since of a loss beyond the trial": Case(
+        lambda: tuned(loss=hj.TimeLoss(since=0.3)), ValueError, "since", "got 0.3"
+    ),
+    "settle of a loss negative": Case(
+        lambda: hj.OverlapLoss(settle=-1.0), ValueError, "settle", "-1"
+    ),
+    "settle of a loss NaN": Case(lambda: hj.RetrievalLoss(settle=NAN), ValueError, "settle", "nan"),
+    "settle of a loss a string": Case(
+        lambda: hj.RetrievalLoss(settle="1"), TypeError, "settle", "'1'"
+    ),
+    "since of a loss negative": Case(lambda: hj.TimeLoss(since=-0.1), ValueError, "since", "-0.1"),
+    "goal above 1": Case(lambda: hj.OverlapLoss(goal=1.1), ValueError, "goal", "1.1"),
+    "goal negative": Case(lambda: hj.RetrievalLoss(goal=-0.1), ValueError, "goal", "-0.1"),
+    "goal NaN": Case(lambda: hj.OverlapLoss(goal=NAN), ValueError, "goal", "nan"),
+    "goal a string": Case(lambda: hj.OverlapLoss(goal="high"), TypeError, "goal", "'high'"),
+    "at_least above 1": Case(lambda: hj.OverlapLoss(at_least=2), ValueError, "at_least", "2"),
+    "at_least beside a goal": Case(
+        lambda: hj.RetrievalLoss(goal=0.9, at_least=0.8), ValueError, "at_least", "`goal` is given"
+    ),
+    "threshold of a loss 0": Case(lambda: hj.RetrievalLoss(0), ValueError, "threshold", "0.0"),
+    "threshold of a time a string": Case(
+        lambda: hj.TimeLoss("0.9"), TypeError, "threshold", "'0.9'"
+    ),
+    "temperature 0": Case(
+        lambda: hj.RetrievalLoss(temperature=0.0), ValueError, "temperature", "0.0"
+    ),
+    "temperature negative": Case(
+        lambda: hj.TimeLoss(temperature=-1.0), ValueError, "temperature", "-1.0"
+    ),
+    "temperature traced": Case(
+        lambda: jax.jit(lambda t: hj.TimeLoss(temperature=t).since)(1.0),
+        TypeError,
+        "temperature",
+        "traced",
+    ),
+    "mirror of a loss an integer": Case(
+        lambda: hj.OverlapLoss(mirror=1), TypeError, "mirror", "1 (int)"
+    ),
+    "straight_through a string": Case(
+        lambda: hj.RetrievalLoss(straight_through="yes"), TypeError, "straight_through", "'yes'"
+    ),
+    "power of a cost below 1": Case(lambda: hj.InputCost(0.5), ValueError, "power", "0.5"),
+    "power of a cost infinite": Case(lambda: hj.InputCost(INF), ValueError, "power", "inf"),
+    "power of a cost a string": Case(lambda: hj.InputCost("2"), TypeError, "power", "'2'"),
+    "losses a single one": Case(
+        lambda: hj.WeightedSum(hj.InputCost()), TypeError, "losses", "InputCost"
+    ),
+    "losses a number": Case(lambda: hj.InputCost().__add__(1.0), TypeError, "losses", "1.0"),
+    "losses none": Case(lambda: hj.WeightedSum([]), ValueError, "losses", "got none"),
+    "weights too few": Case(
+        lambda: hj.WeightedSum([hj.InputCost(), hj.TimeLoss()], [1.0]), ValueError, "weights", "1"
+    ),
+    "weights a number": Case(
+        lambda: hj.WeightedSum([hj.InputCost()], 2.0), TypeError, "weights", "2.0"
+    ),
+    "weight a string": Case(lambda: hj.InputCost().__mul__("2"), TypeError, "weight", "'2'"),
+    "weight NaN": Case(lambda: NAN * hj.InputCost(), ValueError, "weight", "nan"),
+    # tuning: how
+    "optimiser a string": Case(lambda: tuned(optimiser="adam"), TypeError, "optimiser", "str"),
+    "optimiser not made yet": Case(
+        lambda: tuned(optimiser=optax.adam), TypeError, "optimiser", "function"
+    ),
+    "optimiser that needs the function": Case(
+        lambda: tuned(optimiser=optax.lbfgs()), TypeError, "optimiser", "this one fails"
+    ),
+    "mode of tuning unknown": Case(lambda: tuned(mode="both"), ValueError, "mode", "'both'"),
+    "trials to tune 0": Case(lambda: tuned(trials=0), ValueError, "trials", "0"),
+    "trials to tune a float": Case(lambda: tuned(trials=2.0), TypeError, "trials", "2.0"),
+    "steps 0": Case(lambda: tuned(steps=0), ValueError, "steps", "0"),
+    "steps a float": Case(lambda: tuned(steps=1e3), TypeError, "steps", "1000.0"),
+    "window 0": Case(lambda: tuned(window=0), ValueError, "window", "0"),
+    "verify 0": Case(lambda: tuned(verify=0), ValueError, "verify", "0"),
+    "verify a flag": Case(lambda: tuned(verify=True), TypeError, "verify", "True"),
+    "tolerance of tuning 0": Case(lambda: tuned(tolerance=0), ValueError, "tolerance", "0.0"),
+    "tolerance a string": Case(lambda: tuned(tolerance="1%"), TypeError, "tolerance", "'1%'"),
+    "fresh an integer": Case(lambda: tuned(fresh=1), TypeError, "fresh", "1 (int)"),
+    "progress of tuning a string": Case(
+        lambda: tuned(progress="no"), TypeError, "progress", "'no'"
+    ),
+    "resume an integer": Case(lambda: tuned(resume=0), TypeError, "resume", "0 (int)"),
+    "elsewhere none": Case(lambda: tuned(elsewhere=None), TypeError, "elsewhere", "None"),
+    "folder a number": Case(lambda: tuned(folder=3), TypeError, "folder", "3 (int)"),
+    "criterion of tuning a number": Case(
+        lambda: tuned(criterion=0.9), TypeError, "criterion", "0.9"
+    ),
+    "settle of tuning beyond t1": Case(
+        lambda: tuned(criterion=hj.Criterion(settle=0.2)), ValueError, "settle", "0.2"
+    ),
+    "chunk of tuning 0": Case(lambda: tuned(chunk=0), ValueError, "chunk", "0"),
+    "devices of tuning none": Case(lambda: tuned(devices=[]), ValueError, "devices", "[]"),
+    "key of tuning a seed": Case(lambda: tuned(key=0), TypeError, "key", "0 (int)"),
+    "t1 of tuning off the grid": Case(lambda: tuned(t1=0.25), ValueError, "t1", "0.25"),
+    "dt of tuning traced": Case(
+        lambda: jax.jit(lambda dt: tuned(dt=dt).reason)(0.1), TypeError, "dt", "traced"
+    ),
+    "save_every of tuning beyond t1": Case(
+        lambda: tuned(save_every=0.3), ValueError, "save_every", "0.3"
+    ),
+    "solver of tuning a string": Case(
+        lambda: tuned(solver="euler"), TypeError, "solver", "'euler'"
     ),
 }
 
