@@ -1,4 +1,4 @@
-"""A study's results as a labelled dataset."""
+"""A study's results as a labelled dataset, and reading it again."""
 
 import hashlib
 import io
@@ -75,21 +75,26 @@ def load_study(folder: str | Path) -> "xr.Dataset":
     Raises:
         StudyError: if there is none, or it cannot be read.
     """
+    return load_result(folder, "study")
+
+
+def load_result(folder: str | Path, what: str) -> "xr.Dataset":
+    """The dataset in a folder of `what`, whose checksum is right."""
     import xarray as xr
 
     path = Path(folder) / "result.nc"
     try:
         content, sha = path.read_bytes(), path.with_suffix(".sha256").read_text()
         if sha.split()[:1] != [hashlib.sha256(content).hexdigest()]:
-            raise ValueError("it is not what was written: run the study again")
+            raise ValueError(f"it is not what was written: run the {what} again")
         return xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
     except FileNotFoundError:
         if path.exists():
             raise StudyError(
-                f"{path} has no checksum beside it, result.sha256: run the study again."
+                f"{path} has no checksum beside it, result.sha256: run the {what} again."
             ) from None
         raise StudyError(
-            f"{path} does not exist: run the study in this folder to its end first."
+            f"{path} does not exist: run the {what} in this folder to its end first."
         ) from None
     except (OSError, ValueError) as error:
         raise StudyError(f"Cannot read {path}: {' '.join(str(error).split())[:200]}.") from error

@@ -1,4 +1,4 @@
-"""The `hopjax` command: run a study from a file, show one, and say what is installed."""
+"""The `hopjax` command: run a study or a tuning from a file, and show what came of it."""
 
 import importlib.metadata
 import importlib.resources
@@ -7,23 +7,29 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import jax
 
+from hopjax._dataset import load_result
+from hopjax._file import StudyFileError
 from hopjax._identity import PACKAGES
+from hopjax._show import draw_study, draw_tuning, study_table
 from hopjax._store import StudyError
-from hopjax._study_file import StudyFileError, read_study
-from hopjax._sweep import text as _show
-from hopjax.statistics import censored_quantiles
-from hopjax.study import Study, load_study
-
-if TYPE_CHECKING:
-    import xarray as xr
+from hopjax._study_file import read_study
+from hopjax._tune_file import TuningArguments, read_tuning
+from hopjax.study import Study
+from hopjax.tuning import TuningError, estimate_tuning, summary, tune as run_tuning
 
 _FORCED = "--xla_force_host_platform_device_count"
+_EXAMPLES = {"study": "noise.toml", "tune": "tune.toml"}
+_RESULTS = {  # what a dataset is entitled: its text and its picture
+    "hopjax study": (study_table, draw_study),
+    "hopjax tuning": (summary, draw_tuning),
+}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,24 +38,44 @@ def commands() -> None:
     """Studies of noisy memory retrieval in Hopfield networks.
 
     Begin with:  hopjax example > noise.toml;  hopjax study noise.toml --out noise
+
+    Or with:  hopjax example tune > tune.toml;  hopjax tune tune.toml --out tuned
     """
+
+
+def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of everything that computes."""
+    options = [
+        click.option("--out", type=click.Path(path_type=Path), help="Folder for what is computed."),
+        click.option(
+            "--resume/--no-resume", default=True, help="Go on with what the folder holds."
+        ),
+        click.option(
+            "--devices", type=click.IntRange(1), help="How many devices (CPU: cores) to use."
+        ),
+        click.option(
+            "--cache",
+            type=click.Path(path_type=Path, file_okay=False, writable=True),
+            help="Folder that keeps compiled programs for the next run.",
+        ),
+        click.option(
+            "--dry-run", is_flag=True, help="Say what it would do and cost; save nothing."
+        ),
+        click.option(
+            "--elsewhere",
+            is_flag=True,
+            help="Go on with what was begun on another machine or version.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @commands.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for chunks and result.nc.")
+@_of_a_run
 @click.option("--trials", type=click.IntRange(1), help="Trials per cell, instead of the file's.")
-@click.option("--resume/--no-resume", default=True, help="Go on with what the folder holds.")
-@click.option("--devices", type=click.IntRange(1), help="How many devices (CPU: cores) to use.")
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path, file_okay=False, writable=True),
-    help="Folder that keeps compiled programs for the next run.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what it would do and cost; save nothing.")
-@click.option(
-    "--elsewhere", is_flag=True, help="Go on with a study begun on another machine or version."
-)
 @click.option(
     "--distributed", is_flag=True, help="One of several processes of a Slurm or MPI allocation."
 )
@@ -75,8 +101,7 @@ def study(
     Finished chunks are saved in the folder as it goes. Interrupted, it goes on when the same
     command is run again, and ends with the same numbers.
     """
-    if out is None and not dry_run:
-        raise click.UsageError("Option --out must be given: a folder for the results.")
+    _check_out(out, dry_run)
     explicit = (coordinator, processes, process)
     if any(option is not None for option in explicit):
         if coordinator is None or processes is None or process is None:
@@ -87,9 +112,7 @@ def study(
             raise click.UsageError(
                 f"Option --process must be below --processes {processes}, got {process}."
             )
-    if cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    _keep_compiled(cache)
     here = coordinator is not None and coordinator.split(":")[0] in ("localhost", "127.0.0.1")
     _use_cores(devices, processes if here and processes else 1)
     if distributed or coordinator is not None:
@@ -105,18 +128,60 @@ def study(
         click.echo(f"{cells} cells of {plan.trials} trials, into {out}", err=True)
     dataset = plan.run(out, resume=resume, elsewhere=elsewhere, devices=mine)
     if jax.process_index() == 0:
-        click.echo(table(dataset))
+        click.echo(study_table(dataset))
         click.echo(f"saved {out / 'result.nc'}", err=True)
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_of_a_run
+def tune(
+    file: Path,
+    out: Path | None,
+    resume: bool,
+    devices: int | None,
+    cache: Path | None,
+    dry_run: bool,
+    elsewhere: bool,
+) -> None:
+    """Tune the numbers that FILE names by gradient, or go on with it.
+
+    The steps are saved in the folder as it goes. Interrupted, it goes on when the same command is
+    run again, and ends with the same numbers.
+    """
+    _check_out(out, dry_run)
+    _keep_compiled(cache)
+    _use_cores(devices, 1)
+    mine = _devices(devices)
+    arguments = read_tuning(file)
+    if dry_run:
+        _print_cost(arguments, mine)
+        return
+    assert out is not None
+    click.echo(f"tuning {', '.join(arguments.parameters)}, into {out}", err=True)
+    tuning = run_tuning(
+        arguments.trial,
+        arguments.parameters,
+        **arguments.options,
+        folder=out,
+        resume=resume,
+        elsewhere=elsewhere,
+        devices=mine,
+    )
+    click.echo(repr(tuning))
+    click.echo(f"saved {out / 'result.nc'}", err=True)
 
 
 @commands.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def show(folder: Path) -> None:
-    """Print the table of a finished study and draw its picture, FOLDER/result.png."""
-    dataset = load_study(folder)
-    if not {"retrieved", "count", "passage_time"} <= set(dataset.data_vars):
-        raise StudyError(f"{folder / 'result.nc'} is not the result of a study.")
-    click.echo(table(dataset))
+    """Print what a finished study or tuning found and draw its picture, FOLDER/result.png."""
+    dataset = load_result(folder, "study or tuning")
+    kind = dataset.attrs.get("title")
+    if kind not in _RESULTS:
+        raise StudyError(f"{folder / 'result.nc'} is not the result of a study or tuning.")
+    text, draw = _RESULTS[kind]
+    click.echo(text(dataset))
     path = folder / "result.png"
     try:
         draw(dataset, path)
@@ -138,10 +203,11 @@ def info() -> None:
 
 
 @commands.command()
-def example() -> None:
-    """Print a commented study file."""
-    text = importlib.resources.files("hopjax").joinpath("examples", "noise.toml").read_text("utf-8")
-    click.echo(text, nl=False)
+@click.argument("kind", type=click.Choice(list(_EXAMPLES)), default="study")
+def example(kind: str) -> None:
+    """Print a commented file for `study` (the default) or `tune`."""
+    path = importlib.resources.files("hopjax").joinpath("examples", _EXAMPLES[kind])
+    click.echo(path.read_text("utf-8"), nl=False)
 
 
 def main() -> None:
@@ -156,16 +222,27 @@ def main() -> None:
         sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message())
-    except (StudyError, StudyFileError, ValueError, TypeError) as error:
+    except (StudyError, StudyFileError, TuningError, ValueError, TypeError) as error:
         _fail(str(error))
     except (click.Abort, KeyboardInterrupt):
-        click.echo("hopjax: interrupted; the same command goes on with the study.", err=True)
+        click.echo("hopjax: interrupted; the same command goes on from there.", err=True)
         sys.exit(130)
 
 
 def _fail(message: str) -> None:
     click.echo(f"hopjax: {' '.join(message.split())}", err=True)
     sys.exit(2)
+
+
+def _check_out(out: Path | None, dry_run: bool) -> None:
+    if out is None and not dry_run:
+        raise click.UsageError("Option --out must be given: a folder for the results.")
+
+
+def _keep_compiled(cache: Path | None) -> None:
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _join(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -211,6 +288,21 @@ def _print_estimate(plan: Study, devices: list[Any]) -> None:
     click.echo(f"about {_size(cost.bytes_of_result)} of results")
 
 
+def _print_cost(arguments: TuningArguments, devices: list[Any]) -> None:
+    trial, parameters, options = arguments
+    for name, start in parameters.items():
+        ends = zip(("above", "below"), options["bounds"].get(name, ()), strict=False)
+        bounds = [f", {side} {end:g}" for side, end in ends if end is not None]
+        click.echo(f"{name} from {start}{''.join(bounds)}")
+    click.echo("measuring ...", err=True)
+    cost = estimate_tuning(trial, parameters, **options, devices=devices)
+    click.echo(
+        f"numbers to tune: {cost.numbers}, in {cost.mode} mode; at most {cost.solves} solves, on "
+        f"{len(devices)} devices"
+    )
+    click.echo(f"about {_duration(cost.seconds)} at most, without compiling")
+
+
 def _duration(seconds: float) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
@@ -221,92 +313,3 @@ def _duration(seconds: float) -> str:
 def _size(size: float) -> str:
     power = min(3, int(math.log2(max(size, 1)) // 10))
     return f"{size / 1024**power:.0f} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
-
-
-def _cells(dataset: "xr.Dataset") -> "xr.Dataset":
-    """One row for every cell, whether it was a grid or a list."""
-    dims = dataset.retrieved.dims
-    return dataset.stack(row=dims, create_index=False)
-
-
-def _parameters(dataset: "xr.Dataset") -> list[str]:
-    grid = list(dataset.retrieved.dims)
-    if grid == ["cell"]:
-        return [str(name) for name, c in dataset.coords.items() if c.dims == ("cell",)]
-    return [str(name) for name in grid]
-
-
-def table(dataset: "xr.Dataset") -> str:
-    """A study's results: one line for every cell, plain text."""
-    names, rows = _parameters(dataset), _cells(dataset)
-    head = [*names, "retrieved", "95% interval", "median passage", "diverged"]
-    lines = [head]
-    middle = rows.passage_time.transpose("row", "trial").to_numpy()
-    for place in range(rows.sizes["row"]):
-        row = rows.isel(row=place)
-        lines.append(
-            [
-                *(_show(row[name].item()) for name in names),
-                f"{row.retrieved.item():.3f}",
-                f"[{row.retrieved_low.item():.3f}, {row.retrieved_high.item():.3f}]",
-                f"{censored_quantiles(middle[place], [0.5])[0]:g}",
-                str(int(row["count"].sel(outcome_name="diverged").item())),
-            ]
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join(entry.rjust(width) for entry, width in zip(line, widths, strict=True))
-        for line in lines
-    ]
-    settle = dataset.attrs["settle"]
-    sign = "|m|" if dataset.attrs["mirror"] else "m"
-    text.append(
-        f"{dataset.attrs['trials']} trials in each cell; retrieved: {sign} > "
-        f"{dataset.attrs['threshold']:g} at the end"
-        + (f", averaged over the last {settle:g}" if settle else "")
-    )
-    if dataset.attrs["diverged"] != "none":
-        text.append(f"diverged, and left out of means: {dataset.attrs['diverged']}")
-    return "\n".join(text)
-
-
-def draw(dataset: "xr.Dataset", path: Path) -> None:
-    """A picture: P(retrieved) with intervals against the first numeric parameter."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from hopjax import plotting
-
-    names, rows = _parameters(dataset), _cells(dataset)
-    numeric = [name for name in names if rows[name].dtype.kind in "if"]
-    x = max(numeric, key=lambda name: len(set(rows[name].values.tolist())), default=names[0])
-    others = [name for name in names if name != x]
-    labels = [
-        ", ".join(f"{name} = {_show(rows[name].values[place].item())}" for name in others)
-        for place in range(rows.sizes["row"])
-    ]
-    groups = list(dict.fromkeys(labels))
-    shown = groups[: len(plotting.COLOURS)]
-    with plotting.style():
-        figure, ax = plt.subplots(figsize=(plotting.COLUMN_WIDTH, 2.6), layout="constrained")
-        for place, group in enumerate(shown):
-            mine = [number for number, label in enumerate(labels) if label == group]
-            part = rows.isel(row=mine).sortby(x)
-            plotting.plot_proportions(
-                part[x].values,
-                part.retrieved.values,
-                part.retrieved_low.values,
-                part.retrieved_high.values,
-                place=place,
-                label=group or None,
-                ax=ax,
-            )
-        ax.set(xlabel=x, ylabel="P(retrieved)")
-        if groups != [""]:
-            more = len(groups) - len(shown)
-            title = f"and {more} more, not drawn" if more else None
-            figure.legend(loc="outside lower center", title=title)
-        figure.savefig(path, metadata={"Software": None})
-        plt.close(figure)

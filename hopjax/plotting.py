@@ -12,8 +12,9 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, Real
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OTHERS_COLOUR = "#BBBBBB"
@@ -122,6 +123,69 @@ def plot_proportions(
         label=label,
     )
     ax.set_ylim(-0.04, 1.04)
+    return ax
+
+
+def plot_descent(
+    steps: Real[ArrayLike, " S"],
+    values: Float[ArrayLike, "S *n"],
+    low: Float[ArrayLike, " S"] | None = None,
+    high: Float[ArrayLike, " S"] | None = None,
+    *,
+    tuned: tuple[Float[ArrayLike, "*n"], Float[ArrayLike, "*n"], Float[ArrayLike, "*n"]]
+    | None = None,
+    place: int = 0,
+    label: str | None = None,
+    log: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """A loss or a parameter over the steps of tuning, and to the right of them what was found.
+
+    Args:
+        steps: numbers of the steps, as `step` in the dataset of a tuning.
+        values: one for each step, or several, which are lines of one colour. NaN leaves a gap.
+        low: lower ends of a band around single values.
+        high: its upper ends.
+        tuned: (value, low, high), what was found and the ends of its interval: a number each, or
+            one for each line. Ends that are NaN draw none.
+        place: decides on the colour, the style of the line and the marker.
+        label: of the line, in a legend.
+        log: whether the axis is logarithmic. Its range is then that of the values alone, as ends
+            of a band may be negative.
+        ax: where to draw; a new figure if not given.
+    """
+    ax = _axes(ax)
+    steps, values = np.asarray(steps), np.asarray(values, float)
+    values = values.reshape(len(steps), -1)
+    colour = COLOURS[place % len(COLOURS)]
+    if low is not None and high is not None:
+        ax.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
+    dashes = LINE_STYLES[place % len(LINE_STYLES)]
+    first, *_ = ax.plot(steps, values, color=colour, linestyle=dashes)
+    first.set_label(label)
+    if tuned is not None:
+        estimate, lower, upper = (np.asarray(part, float).ravel() for part in tuned)
+        width = max(steps[-1] - steps[0], 1)
+        ax.errorbar(
+            np.full(len(estimate), steps[-1] + (0.04 + 0.025 * place) * width),
+            estimate,
+            # As for proportions: rounding.
+            np.maximum([estimate - lower, upper - estimate], 0),
+            color=colour,
+            linestyle="none",
+            elinewidth=0.7,
+            capsize=2,
+            marker=MARKERS[place % len(MARKERS)],
+            markersize=2.5,
+        )
+    if log:
+        ax.set_yscale("log")
+        shown = values if tuned is None else np.append(values, np.asarray(tuned[0], float))
+        shown = shown[shown > 0]
+        if shown.size:
+            ax.set_ylim(shown.min() / 2, 2 * shown.max())
+    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    ax.set_xlabel("step")
     return ax
 
 

@@ -487,6 +487,8 @@ class Study:
                 )
 
     def _refuse_another(self, store: Store, manifest: dict[str, Any]) -> None:
+        if "tuning" in manifest["definition"]:
+            raise StudyError(f"The folder {store.folder} holds a tuning: take another folder.")
         store.refuse_another(manifest, self._definition(), "study")
         mine = {canonical(cell) for cell in self.cells}
         lost = [cell for cell in manifest["cells"] if canonical(cell) not in mine]

@@ -70,8 +70,12 @@ LAYERS: dict[str, set[str]] = {
     "tuning": {"_checks", "_descent", "_gradient", "_identity", "_parameters", "_store"}
     | {"ensemble", "losses", "statistics", "trials"},
     "tasks": DATA | {"models", "noise", "trials"},
-    "_study_file": {"_checks", "study", "tasks", "trials"},
-    "cli": {"_identity", "_store", "_study_file", "_sweep", "plotting", "statistics", "study"},
+    "_file": {"_checks", "tasks", "trials"},
+    "_study_file": {"_file", "study"},
+    "_tune_file": {"_checks", "_file", "losses", "tasks", "tuning"},
+    "_show": {"_sweep", "plotting", "statistics", "tuning"},
+    "cli": {"_dataset", "_file", "_identity", "_show", "_store", "_study_file", "_tune_file"}
+    | {"study", "tuning"},
 }
 
 EVERYWHERE = {"equinox", "jax", "jaxtyping", "numpy"}
@@ -90,7 +94,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "_descent": {"optax", "scipy"},
     "tuning": {"diffrax", "optax", "xarray"},
     "study": {"diffrax", "xarray"},
-    "cli": {"click", "matplotlib", "xarray"},
+    "_tune_file": {"optax"},
+    "_show": {"matplotlib", "xarray"},
+    "cli": {"click"},
 }
 
 
@@ -304,6 +310,28 @@ TYPE_CHECKED = """
     task = hj.Retrieval(num_neurons=8, load=0.5, shown=(0, 1), onsets=(0.0, 0.1), start="memory")
     standard = hj.Study(task, [{"noise": 0.0}, {"noise": 1}], **settings)
     assert standard.run().sizes["cell"] == 2
+
+    # Tuning: a few numbers forwards, many backwards, of a function and of a trial.
+    retrieval = hj.RetrievalLoss(0.5, temperature=0.2, settle=0.1, goal=0.9, straight_through=True)
+    losses = retrieval + 0.1 * hj.TimeLoss(0.5) + hj.InputCost() * 0.01
+    tuned = dict(key=keys[2], t1=0.4, dt=0.1, trials=5, chunk=2, steps=5, window=2, verify=3)
+    with tempfile.TemporaryDirectory() as folder:
+        parameters, bounds = {"noise": 0.5, "weights": (1.0, 0.2)}, {"noise": (0.0, None)}
+        tuning = hj.tune(
+            setting, parameters, loss=losses, bounds=bounds, criterion=hj.Criterion(0.5), **tuned,
+            folder=folder,
+        )
+        again = hj.tune(
+            setting, parameters, loss=losses, bounds=bounds, criterion=hj.Criterion(0.5), **tuned,
+            folder=Path(folder),
+        )
+        assert again.history.identical(tuning.history)
+    assert "weights" in repr(tuning) and tuning.parameters["noise"] > 0
+    trial = setting(keys[0])
+    start = {"model.memories": None, "noise.strength": 0.5}
+    many = hj.tune(trial, start, loss=hj.OverlapLoss(at_least=1.0), fresh=False, **tuned)
+    assert many.history.attrs["mode"] == "reverse"
+    assert many.parameters["model.memories"].shape == (3, 8)
 
     # And the checks were on.
     try:

@@ -1,12 +1,14 @@
 """The `hopjax` command, in this process where JAX allows it."""
 
 import importlib.resources
+import inspect
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,13 @@ import xarray as xr
 from conftest import ROOT
 
 import hopjax as hj
-from hopjax import cli
+from hopjax import _descent, _file, _show, _tune_file, cli
+from hopjax._descent import Descent
+from hopjax._store import Store
 from hopjax._study_file import read_study
+from hopjax._tune_file import read_tuning
 from hopjax.study import Estimate
+from hopjax.tuning import Cost, summary
 
 TEXT = """
 trials = 4
@@ -41,6 +47,35 @@ law = "two_point"
 [sweep]
 noise = [0.5, 2.0]
 slope = [5.0, 10.0]
+"""
+
+TUNE = """
+seed = 3
+t1 = 0.4
+dt = 0.1
+trials = 4
+chunk = 2
+steps = 6
+window = 2
+verify = 20
+
+[criterion]
+threshold = 0.5
+
+[trial]
+num_neurons = 16
+num_memories = 2
+noise = 0.5
+slope = 2.0
+start = "memory"
+start_scale = 0.2
+
+[tune]
+strength = { start = 1.5, low = 0.0 }
+
+[[loss]]
+kind = "overlap"
+goal = 0.9
 """
 
 
@@ -90,6 +125,25 @@ def folder(saved, tmp_path):
     return Path(shutil.copytree(saved, tmp_path / "study"))
 
 
+@pytest.fixture(scope="module")
+def tune_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tuning") / "tune.toml"
+    path.write_text(TUNE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tuning(tune_file):
+    """The file's tuning, saved beside it; not to be changed."""
+    trial, parameters, options = read_tuning(tune_file)
+    return hj.tune(trial, parameters, **options, folder=tune_file.with_name("saved"))
+
+
+@pytest.fixture
+def tuned(tuning, tune_file, tmp_path):
+    return Path(shutil.copytree(tune_file.with_name("saved"), tmp_path / "tuned"))
+
+
 def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
@@ -122,6 +176,47 @@ def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
         assert len(read_study(tmp_path / "noise.toml").cells) == cells
 
 
+def test_the_example_of_tuning_names_everything_and_is_the_packaged_file(call, tmp_path):
+    assert call("example", "study")[1] == call("example")[1]
+    code, text, errors = call("example", "tune")
+    assert (code, errors) == (0, [])
+    packaged = importlib.resources.files("hopjax").joinpath("examples", "tune.toml")
+    assert text.encode() == packaged.read_bytes()
+    assert all(len(line) <= 100 for line in text.splitlines())
+    named = set(re.findall(r"\b(\w+) = ", text))
+    options = [inspect.signature(kind).parameters for kind in _tune_file._LOSSES.values()]
+    for known in (_tune_file._TOP, _file.FIELDS, _file._CRITERION, *options):
+        assert set(known) <= named
+    path = tmp_path / "tune.toml"
+
+    def read(text: str) -> Any:
+        path.write_text(text.replace("num_neurons = 512", "num_neurons = 32"))  # which is faster
+        return read_tuning(path)
+
+    trial, parameters, options = read(text)
+    assert trial.num_memories == 8
+    assert parameters == {"strength": 1.5}
+    assert options["bounds"] == {"strength": (0.0, None)}
+    assert options["steps"] == 60
+    # What is commented out is right as well: one line in the place of another ...
+    body, others = text.split("#\n# Other kinds")
+    read(body.replace("goal = ", "# goal = ").replace("# at_least", "at_least"))
+    swapped = re.sub("(?m)^(noise|background)", r"# \1", body)
+    swapped = re.sub(r"(?m)^# (noise = {|background = 0.4 .*without)", r"\1", swapped)
+    assert read(swapped)[1] == {"strength": 1.5, "noise": 2.0, "background": 0.4}
+    for line in re.findall(r"(?m)^# (\w+ = .*)$", body):
+        if not line.startswith(("at_least", "noise", "background")):
+            body = body.replace(f"# {line}", line)
+    options = read(body)[2]
+    assert options["optimiser"] is not None
+    assert options["chunk"] == 16
+    # ... and what follows "Other kinds".
+    assert (
+        len(read(body + re.sub("(?m)^# ?", "", others[others.index("# [[") :]))[2]["loss"].losses)
+        == 4
+    )
+
+
 def test_info_names_versions_and_devices(call):
     code, text, errors = call("info")
     assert (code, errors) == (0, [])
@@ -130,14 +225,16 @@ def test_info_names_versions_and_devices(call):
     assert text.splitlines()[-1] == "2 x cpu cpu"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["study", "--help"], ["show", "-h"], []])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["-h"], ["study", "--help"], ["tune", "--help"], ["show", "-h"], []]
+)
 def test_help(call, words):
     code, text, errors = call(*words)
     said = text.splitlines() if words else [*text.splitlines(), *errors]
     assert code == 0 or not words
     assert any(line.startswith("Usage: hopjax") for line in said)
     assert len(said) > 5
-    if words[:1] == ["study"]:
+    if words[:1] in (["study"], ["tune"]):
         assert "--dry-run" in text
         assert "\b" not in text
 
@@ -171,7 +268,7 @@ def test_a_study_is_run_saved_and_printed(call, file, saved, tmp_path):
 def test_show_prints_the_table_and_draws_it(call, folder, file):
     code, text, errors = call("show", folder)
     assert (code, errors) == (0, [f"drawn {folder / 'result.png'}"])
-    assert text == cli.table(hj.load_study(folder)) + "\n"
+    assert text == _show.study_table(hj.load_study(folder)) + "\n"
     image = matplotlib.image.imread(folder / "result.png")
     assert min(image.shape[:2]) > 100
     colours = np.unique((255 * image[..., :3]).astype(int).reshape(-1, 3), axis=0)
@@ -193,8 +290,8 @@ def test_a_list_of_cells_and_words_can_be_shown(call, tmp_path, file):
     worded = hj.load_study(tmp_path / "study").assign_coords(
         noise=("cell", ["[1,2]", "null"]), slope=("cell", ["a", "b"])
     )
-    assert cli.table(worded).splitlines()[1].split()[:2] == ["[1,2]", "a"]
-    cli.draw(worded, tmp_path / "worded.png")
+    assert _show.study_table(worded).splitlines()[1].split()[:2] == ["[1,2]", "a"]
+    _show.draw_study(worded, tmp_path / "worded.png")
     assert (tmp_path / "worded.png").stat().st_size > 1000
 
 
@@ -269,8 +366,134 @@ def test_an_interruption_is_one_line(call, file, tmp_path, monkeypatch):
     monkeypatch.setattr(hj.Study, "run", interrupted)
     code, _, errors = call("study", file, "--out", tmp_path / "study")
     assert code == 130
-    assert errors[-1] == "hopjax: interrupted; the same command goes on with the study."
+    assert errors[-1] == "hopjax: interrupted; the same command goes on from there."
     assert len(list(filter(None, errors))) == 2
+
+
+# Tuning.
+
+
+def test_tuning_is_done_saved_and_printed(call, tune_file, tuning, tmp_path):
+    folder = tmp_path / "deep" / "tuned"
+    code, text, errors = call("tune", tune_file, "--out", folder)
+    assert code == 0
+    assert errors == [f"tuning strength, into {folder}", f"saved {folder / 'result.nc'}"]
+    assert text == f"{tuning}\n"
+    xr.testing.assert_identical(hj.load_study(folder), tuning.history)
+    saved = tune_file.with_name("saved") / "result.nc"
+    assert (folder / "result.nc").read_bytes() == saved.read_bytes()
+
+
+def test_the_same_command_again_does_no_step_again(call, tune_file, tuning, tuned, monkeypatch):
+    differentiate = Descent.differentiate
+
+    def after_the_steps(self, z, key, place):
+        assert not place.startswith("step")
+        return differentiate(self, z, key, place)
+
+    monkeypatch.setattr(Descent, "differentiate", after_the_steps)
+    before = {name: (tuned / name).read_bytes() for name in names(tuned) - {"lock"}}
+    code, text, _ = call("tune", tune_file, "--out", tuned)
+    assert code == 0
+    assert text == f"{tuning}\n"
+    assert {name: (tuned / name).read_bytes() for name in before} == before
+
+
+def test_interrupted_tuning_goes_on_to_the_same_numbers(
+    call, tune_file, tuning, tmp_path, monkeypatch
+):
+    differentiate, solved = Descent.differentiate, []
+
+    def interrupted(self, z, key, place):
+        solved.append(place)
+        if len(solved) == 4:
+            raise KeyboardInterrupt
+        return differentiate(self, z, key, place)
+
+    monkeypatch.setattr(Descent, "differentiate", interrupted)
+    monkeypatch.setattr(_descent, "_SAVE_EVERY", -1.0)  # every step
+    folder = tmp_path / "tuned"
+    code, text, errors = call("tune", tune_file, "--out", folder)
+    assert (code, text) == (130, "")
+    assert errors[-1] == "hopjax: interrupted; the same command goes on from there."
+    assert len(list(filter(None, errors))) == 2
+    assert names(folder) == {"lock", "manifest.json", "steps.npz"}
+    code, text, _ = call("tune", tune_file, "--out", folder)
+    assert (code, text) == (0, f"{tuning}\n")
+    steps = [place for place in solved if place.startswith("step")]
+    assert steps == [f"step {number}" for number in (0, 1, 2, 3, 3, 4, 5)]
+    saved = tune_file.with_name("saved") / "result.nc"
+    assert (folder / "result.nc").read_bytes() == saved.read_bytes()
+
+
+def test_a_dry_run_of_tuning_writes_nothing(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        cli, "estimate_tuning", lambda *args, **options: Cost("forward", 4, 344, 7200.0)
+    )
+    path = tmp_path / "tune.toml"
+    path.write_text(
+        re.sub("(?m)^(noise|slope) = .*", "", TUNE).replace(
+            "[tune]",
+            "[tune]\nnoise = 1.5\nslope = { start = 5, low = 1, high = 20 }\ndominant = [2.0, 3.5]",
+        )
+    )
+    before = names(tmp_path)
+    for words in ([], ["--out", tmp_path / "tuned"]):
+        code, text, errors = call("tune", path, "--dry-run", *words)
+        assert (code, errors) == (0, ["measuring ..."])
+        assert text.splitlines() == [
+            "noise from 1.5",
+            "slope from 5, above 1, below 20",
+            "dominant from (2.0, 3.5)",
+            "strength from 1.5, above 0",
+            "numbers to tune: 4, in forward mode; at most 344 solves, on 2 devices",
+            "about 2.0 hours at most, without compiling",
+        ]
+    assert names(tmp_path) == before
+
+
+def test_tuning_is_estimated(call, tune_file):
+    code, text, _ = call("tune", tune_file, "--dry-run", "--devices", "1")
+    assert code == 0
+    start, size, duration = text.splitlines()
+    assert start == "strength from 1.5, above 0"
+    found = re.fullmatch(
+        r"numbers to tune: 1, in forward mode; at most (\d+) solves, on 1 devices", size
+    )
+    assert found
+    assert int(found[1]) > 6 * 4 + 20  # of the steps and of the fresh trials
+    assert re.fullmatch(r"about \d+ seconds at most, without compiling", duration)
+
+
+def test_show_prints_what_tuning_found_and_draws_it(call, tuned, tuning):
+    code, text, errors = call("show", tuned)
+    assert (code, errors) == (0, [f"drawn {tuned / 'result.png'}"])
+    assert text == f"{tuning}\n"
+    image = matplotlib.image.imread(tuned / "result.png")
+    colours = np.unique((255 * image[..., :3]).astype(int).reshape(-1, 3), axis=0)
+    assert (np.ptp(colours, axis=1) > 50).any()  # more than black on white
+    drawn = (image[..., :3].min(axis=-1) < 0.9).mean(axis=1)
+    assert 0.005 < drawn.mean() < 0.5
+
+
+def test_many_tuned_numbers_and_gaps_can_be_shown(tuning, tmp_path):
+    steps = tuning.history.sizes["step"]
+    many = {"inputs_values": np.zeros((steps, 20)), **{f"p{n}": np.ones(steps) for n in range(8)}}
+    variables = {}
+    for name, path in many.items():
+        dims = ("n",) * (path.ndim - 1)
+        variables[name] = (("step", *dims), path)
+        variables |= {f"{name}{end}": (dims, path[-1]) for end in ("_tuned", "_low", "_high")}
+    dataset = tuning.history.assign(variables)
+    dataset.attrs |= {"parameters": ", ".join(many).replace("_", "."), "skipped": 1}
+    dataset.loss[2] = np.nan
+    lines = summary(dataset).splitlines()
+    assert lines[1].startswith("  inputs.values = 0 [0, 0], 0 [0, 0], ")
+    assert lines[1].endswith(", ... (20 in all)")
+    assert lines[2] == "  p0 = 1 [1, 1]"
+    assert lines[-1].endswith(": 1 skipped, 0 trials diverged")
+    _show.draw_tuning(dataset, tmp_path / "many.png")
+    assert (tmp_path / "many.png").stat().st_size > 1000
 
 
 # Every failure is one line and exit code 2.
@@ -325,38 +548,89 @@ FAILURES: dict[str, tuple[list[str], str]] = {
     "show a file": (["show", "{file}"], r"result\.nc"),
     "show a foreign file": (["show", "{foreign}"], r"result\.nc"),
     "show a damaged file": (["show", "{damaged}"], r"result\.nc"),
+    "show another file": (["show", "{dataset}"], r"result\.nc is not the result of a study or tun"),
+    "no such example": (["example", "tuning"], "'tuning' is not one of 'study', 'tune'"),
+    "tune nothing": (["tune"], "Missing argument 'FILE'"),
+    "tune by no file": (
+        ["tune", "none.toml", "--out", "{new}"],
+        "none.toml: cannot be read: No su",
+    ),
+    "tune without a folder": (["tune", "{tune}"], "Option --out must be given: a folder for"),
+    "tune in several processes": (["tune", "{tune}", "--processes", "2"], "No such option.*proces"),
+    "tune too many devices": (
+        ["tune", "{tune}", "--out", "{new}", "--devices", "99"],
+        "at most 2 here, got 99",
+    ),
+    "tune badly": (
+        ["tune", "{bad_tune}", "--out", "{new}"],
+        r"tune.toml:1: trials: must be an int",
+    ),
+    "tune badly, dry": (
+        ["tune", "{bad_tune}", "--dry-run"],
+        r"tune.toml:1: trials: must be an int",
+    ),
+    "tune by a study": (["tune", "{file}", "--out", "{new}"], r"study.toml:\d+: sweep: is no key"),
+    "study by a tuning": (
+        ["study", "{tune}", "--out", "{new}"],
+        r"tune.toml:\d+: steps: is no key",
+    ),
+    "tune from the end": (
+        ["tune", "{silent}", "--out", "{new}"],
+        r"The loss at the start \(strength = 1\.5\) is zero: nothing is left to tune\.",
+    ),
+    "tune, no resume": (
+        ["tune", "{tune}", "--out", "{tuned}", "--no-resume"],
+        "resume is off: take another folder",
+    ),
+    "another tuning": (
+        ["tune", "{other_tune}", "--out", "{tuned}"],
+        "holds another tuning, which differs in .*noise",
+    ),
+    "tune in the folder of a study": (
+        ["tune", "{tune}", "--out", "{folder}"],
+        "holds a study: take another folder",
+    ),
+    "study in the folder of a tuning": (
+        ["study", "{file}", "--out", "{tuned}"],
+        "holds a tuning: take another folder",
+    ),
 }
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_one_line(call, file, folder, tmp_path, name):
+def test_a_failure_is_one_line(call, file, folder, tune_file, tuned, tmp_path, name):
     places = {"file": file, "folder": folder, "new": tmp_path / "new"}
+    places |= {"tune": tune_file, "tuned": tuned}
     for place, text in {
         "bad": "trials = 1.5\n" + TEXT.replace("trials = 4", ""),
         "other": TEXT.replace("num_neurons = 8", "num_neurons = 9"),
         "fewer": TEXT.replace("[5.0, 10.0]", "[5.0]"),
+        "bad_tune": "trials = 1.5\n" + TUNE.replace("trials = 4", ""),
+        "other_tune": TUNE.replace("noise = 0.5", "noise = 0.6"),
+        "silent": TUNE.replace("goal = 0.9", "at_least = 0.0"),
     }.items():
         places[place] = tmp_path / f"{place}.toml"
         places[place].write_text(text)
-    for place in ("foreign", "damaged"):
+    for place in ("foreign", "damaged", "dataset"):
         places[place] = tmp_path / place
         places[place].mkdir()
     xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "foreign" / "result.nc", engine="h5netcdf")
+    Store(tmp_path / "dataset").write_result((tmp_path / "foreign" / "result.nc").read_bytes())
     (tmp_path / "damaged" / "result.nc").write_bytes((folder / "result.nc").read_bytes()[:9000])
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     words, match = FAILURES[name]
     code, text, errors = call(*(word.format(**places) for word in words))
     assert code == 2
     assert text == ""
-    assert [line for line in errors if not re.match(r"\d cells of 4 trials, into ", line)] == [
-        errors[-1]
-    ]
+    begun = re.compile(r"\d cells of 4 trials, into |tuning strength, into ")
+    assert [line for line in errors if not begun.match(line)] == [errors[-1]]
     assert errors[-1].startswith("hopjax: ")
     assert re.search(match, errors[-1]), errors[-1]
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert {path for path in after if path.name != "lock"} == {
-        path for path in before if path.name != "lock"
+    ours = {"lock"} if name != "tune from the end" else {"lock", "manifest.json"}
+    assert {path for path in after if path.name not in ours} == {
+        path for path in before if path.name not in ours
     }
     assert all(after[path] == before[path] for path in before if path.name != "lock")
 
@@ -364,12 +638,13 @@ def test_a_failure_is_one_line(call, file, folder, tmp_path, name):
 # In processes of their own.
 
 
-def start(*words: Any, **environment: str) -> subprocess.Popen[str]:
+def start(
+    *words: Any, script: str = "from hopjax.cli import main; main()"
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", "from hopjax.cli import main; main()", *map(str, words)],
+        [sys.executable, "-c", script, *map(str, words)],
         env=os.environ
-        | {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_ENABLE_X64": "1"}
-        | environment,
+        | {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_ENABLE_X64": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -414,6 +689,36 @@ def test_a_cache_keeps_compiled_programs(file, saved, tmp_path):
         assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
         kept.append({path.name for path in (tmp_path / "cache").glob("*-cache")})
     assert kept[0] == kept[1] != set()
+
+
+@pytest.mark.slow
+def test_tuning_on_its_own(tune_file, tuning, tmp_path):
+    for devices in ("1", "3"):
+        folder = tmp_path / devices
+        ((code, text, errors),) = finish(
+            start("tune", tune_file, "--out", folder, "--devices", devices)
+        )
+        assert (code, text) == (0, f"{tuning}\n")
+        assert errors == [f"tuning strength, into {folder}", f"saved {folder / 'result.nc'}"]
+        saved = tune_file.with_name("saved") / "result.nc"
+        assert (folder / "result.nc").read_bytes() == saved.read_bytes()
+
+
+@pytest.mark.slow
+def test_tuning_that_is_killed_goes_on_to_the_same_numbers(call, tmp_path):
+    path, folder = tmp_path / "tune.toml", tmp_path / "tuned"
+    path.write_text(TUNE.replace("steps = 6", "steps = 150\nfresh = false\ntolerance = 1e-9"))
+    script = "from hopjax import _descent, cli; _descent._SAVE_EVERY = -1; cli.main()"
+    with start("tune", path, "--out", folder, script=script) as process:
+        while not (folder / "steps.npz").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert not (folder / "result.nc").exists()
+    for out in (folder, tmp_path / "alone"):
+        assert call("tune", path, "--out", out)[0] == 0
+    found, expected = ((out / "result.nc").read_bytes() for out in (folder, tmp_path / "alone"))
+    assert found == expected
 
 
 @pytest.mark.slow

@@ -47,9 +47,10 @@ def test_functions_make_axes_of_their_own():
         lambda: plotting.plot_shown([0.0, 1.0], [0, 1], 3.0),
         lambda: plotting.plot_weights(np.array([1.0, 2.0])),
         lambda: plotting.plot_proportions(TS, TS / 3, TS / 4, TS / 2),
+        lambda: plotting.plot_descent(np.arange(31), TS),
     ):
         assert isinstance(draw(), Axes)
-    assert len(plt.get_fignums()) == 5
+    assert len(plt.get_fignums()) == 6
 
 
 def test_plot_band_spans_low_to_high(ax):
@@ -70,6 +71,61 @@ def test_plot_proportions_draws_estimates_and_their_intervals(ax):
     np.testing.assert_allclose(ends, np.stack([low, high], axis=1))
     assert drawn.lines[0].get_color() == plotting.COLOURS[2]
     assert ax.get_legend_handles_labels()[1] == ["IDP"]
+
+
+def test_plot_descent_draws_the_steps_a_band_and_what_was_found(ax):
+    steps, loss = np.arange(4), np.array([1.0, 0.5, np.nan, 0.25])
+    drawn = plotting.plot_descent(
+        *(steps, loss, loss - 0.4, loss + 0.5), tuned=(0.2, 0.1, 0.4), place=1, label="loss", ax=ax
+    )
+    assert drawn is ax
+    line, *_ = ax.get_lines()
+    np.testing.assert_array_equal(line.get_xdata(), steps)
+    np.testing.assert_array_equal(line.get_ydata(), loss)
+    assert line.get_color() == plotting.COLOURS[1]
+    assert ax.get_legend_handles_labels()[1] == ["loss"]
+    band = np.concatenate([path.vertices for path in ax.collections[0].get_paths()])
+    np.testing.assert_allclose([band[:, 1].min(), band[:, 1].max()], [-0.15, 1.5])
+    (found,) = ax.containers
+    ((x, y),) = found.lines[0].get_xydata()
+    assert y == 0.2
+    assert 3 < x < 4
+    np.testing.assert_allclose(found.lines[2][0].get_segments()[0][:, 1], [0.1, 0.4])
+    assert ax.get_yscale() == "linear"
+    assert ax.get_xlabel() == "step"
+
+
+def test_plot_descent_of_several_numbers_without_intervals(ax):
+    values = np.arange(8.0).reshape(4, 2)
+    nothing = np.full(2, np.nan)
+    end = np.array([6.5, 7.5])
+    plotting.plot_descent(np.arange(4), values, tuned=(end, nothing, nothing), ax=ax)
+    for line, column in zip(ax.get_lines(), values.T, strict=False):
+        np.testing.assert_array_equal(line.get_ydata(), column)
+        assert line.get_color() == plotting.COLOURS[0]
+    (found,) = ax.containers
+    np.testing.assert_array_equal(found.lines[0].get_ydata(), end)
+    ax.figure.canvas.draw()  # what is not there is no error
+
+
+def test_a_logarithmic_plot_descent_has_the_range_of_its_values(ax):
+    loss = np.array([1.0, 0.1, 1e-3])
+    plotting.plot_descent(
+        np.arange(3), loss, loss - 0.5, 100 * loss, tuned=(1e-4, -1.0, 1.0), log=True, ax=ax
+    )
+    assert ax.get_yscale() == "log"
+    low, high = ax.get_ylim()
+    assert 1e-5 < low < 1e-4
+    assert 1 < high < 10
+
+
+def test_plot_descent_of_a_single_step(ax):
+    one = np.array([2.0])
+    plotting.plot_descent(
+        np.arange(1), one, one - 0.5, one + 0.5, tuned=(2.0, 1.0, 3.0), log=True, ax=ax
+    )
+    ax.figure.canvas.draw()
+    assert ax.get_xlim()[1] - ax.get_xlim()[0] < 2
 
 
 def test_plot_shown_marks_each_window(ax):

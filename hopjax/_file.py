@@ -1,0 +1,177 @@
+"""What files in TOML share: reading, the tables of a task, and mistakes told by line and key."""
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+from jaxtyping import Array, Key
+
+from hopjax._checks import check_count
+from hopjax.tasks import Retrieval
+from hopjax.trials import Criterion
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Retrieval))
+_CRITERION = ("threshold", "mixed", "settle", "since", "mirror")
+
+_T = TypeVar("_T")
+
+
+class StudyFileError(ValueError):
+    """A file is wrong; the message begins with the file, the line and the key."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where things are in a file, and what it calls the arguments that they become."""
+
+    path: Path
+    # (table, key) -> line. A table itself has the key ""; each of several of one name counts as
+    # "name[0]", "name[1]" too.
+    lines: Mapping[tuple[str, str], int]
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def wrong(self, table: str, key: str, what: str) -> StudyFileError:
+        """The error of a key."""
+        name = table.partition("[")[0]
+        places = [(table, key), (key, ""), (table, ""), ("", name)]
+        line = next(filter(None, map(self.lines.get, places)), None)
+        place = f"{self.path}:{line}" if line else f"{self.path}"
+        where = f"[{name}] {key}".strip() if table else key
+        return StudyFileError(f"{place}: {where}: {what}")
+
+    def known(
+        self,
+        table: str,
+        given: Iterable[str],
+        names: tuple[str, ...],
+        what: str = "key that is known here",
+    ) -> None:
+        """Refuse keys that are none of the names."""
+        for key in given:
+            if key not in names:
+                close = difflib.get_close_matches(key, names, 1)
+                hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}."
+                raise self.wrong(table, key, f"is no {what}: {hint}")
+
+    def needs(self, content: dict[str, Any], what: Mapping[str, str]) -> None:
+        """Refuse a file without one of these keys."""
+        for name, right in what.items():
+            if name not in content:
+                raise self.wrong("", name, f"is missing, {right}.")
+
+    def attempt(self, tables: tuple[str, ...], make: Callable[[], _T]) -> _T:
+        """Make something; an argument's error becomes that of the key with its name."""
+        try:
+            return make()
+        except (TypeError, ValueError) as error:
+            raise self._blame(error, tables) from error
+
+    def _blame(self, error: Exception, tables: tuple[str, ...]) -> StudyFileError:
+        message = " ".join(str(error).split())
+        found = re.match(r"Argument `(?:\w+\['(\w+)'\]|(\w+))` (.*)", message)
+        if not found:
+            return StudyFileError(f"{self.path}: {message}")
+        key, rest = found[1] or found[2], found[3]
+        key = self.aliases.get(key, key)
+        for table in tables:
+            if (table, key) in self.lines:
+                return self.wrong(table, key, rest)
+        return self.wrong("", key, rest)
+
+
+def read_file(
+    path: Path, keys: tuple[str, ...], tables: tuple[str, ...], lists: tuple[str, ...]
+) -> tuple[dict[str, Any], Source]:
+    """What is in a file that may have these keys, tables and lists of tables, and where.
+
+    Raises:
+        StudyFileError: if it cannot be read, is no TOML, or has other keys or no tables there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StudyFileError(f"{path}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        raise StudyFileError(f"{path}: is no text in UTF-8.") from None
+    try:
+        content = tomllib.loads(text)
+    except ValueError as error:  # a TOMLDecodeError, or a number with thousands of digits
+        found = re.search(r"\(at line (\d+)", str(error))
+        place = f"{path}:{found[1]}" if found else f"{path}"
+        raise StudyFileError(f"{place}: is no TOML: {error}.") from None
+    source = Source(path, _lines(text))
+    source.known("", content, (*keys, *tables, *lists))
+    for table in tables:
+        if not isinstance(content.get(table, {}), dict):
+            raise source.wrong("", table, f"must be a table, [{table}], got {content[table]!r}.")
+    return content, source
+
+
+def check_tables(source: Source, content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The list of tables of a name."""
+    tables = content[name]
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise source.wrong("", name, f"must be tables, [[{name}]].")
+    return tables
+
+
+def read_task(
+    source: Source,
+    content: dict[str, Any],
+    varied: dict[str, Any],
+    how: str,
+    tables: tuple[str, ...],
+) -> tuple[Retrieval, Criterion, Key[Array, ""]]:
+    """The task of [trial], the criterion, and the key of the seed.
+
+    Args:
+        source: where things are.
+        content: of the file.
+        varied: the first values of those fields that the file has elsewhere, in `tables`.
+        how: they are varied, for messages.
+        tables: see `varied`.
+    """
+    criterion, trial = content.get("criterion", {}), content.get("trial", {})
+    source.known("criterion", criterion, _CRITERION)
+    source.known("trial", trial, FIELDS)
+    for name in trial:
+        if name in varied:
+            raise source.wrong("trial", name, f"is {how} too: give it once.")
+    seed = source.attempt((), lambda: check_count(content["seed"], "seed", minimum=0))
+    if seed >= 2**63:
+        raise source.wrong("", "seed", f"must be below 2^63, got {seed}.")
+    fields = {name: tuples(value) for name, value in (trial | varied).items()}
+    task = source.attempt(("trial", *tables), lambda: Retrieval(**fields))
+    judge = source.attempt(("criterion",), lambda: Criterion(**criterion))
+    return task, judge, jax.random.key(seed)
+
+
+def tuples(value: Any) -> Any:
+    """Lists as tuples."""
+    return tuple(tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _lines(text: str) -> dict[tuple[str, str], int]:
+    """The first line of every key of every table."""
+    lines: dict[tuple[str, str], int] = {}
+    tables, count = ("",), Counter[str]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[{1,2}\s*([\w.-]+)\s*\]{1,2}", line):
+            name = header[1]
+            tables = (name, f"{name}[{count[name]}]")
+            count[name] += 1
+            for table in tables:
+                lines.setdefault((table, ""), number)
+            outer, _, inner = name.rpartition(".")
+            if outer:
+                lines.setdefault((outer, inner), number)
+        elif key := re.match(r"\s*\"?([\w-]+)\"?\s*=", line):
+            for table in tables:
+                lines.setdefault((table, key[1]), number)
+    return lines
