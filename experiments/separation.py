@@ -1,0 +1,217 @@
+"""Telling two nearly equal memories apart: how much of each memory an input should hold.
+
+Memory 2 is memory 1 with a tenth of its signs changed, and the network is in memory 2. Inputs of
+one energy, |u|²/N, are to bring it to memory 1. One that holds memory 1 alone holds most of memory
+2 as well; one without any saliency of memory 2, its projection taken out, leaves little of memory
+1. The weights of all other memories relative to that of memory 1 are tuned, beside brute force over
+that of memory 2. Run alone: `python -m experiments.separation [--full] [--redraw]`.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Key
+from matplotlib.figure import Figure
+
+import hopjax as hj
+from experiments.common import Claim, Experiment, number, rounded, show
+from hopjax import plotting
+
+NUM_NEURONS = 512
+DIFFERENT = 0.1  # share of neurons in which memories 1 and 2 differ
+STRENGTH = 3.0  # of the input: the root mean square of u
+NOISE = 2.0
+DT, T1, SETTLE = 0.01, 10.0, 1.0
+THRESHOLD = 0.95  # of the overlap with memory 1: what has equal parts of both has 0.9
+TEMPERATURE = 0.01
+SEED = 2025
+ALONE, PROJECTED = 0.0, -(1 - 2 * DIFFERENT)  # weights of memory 2
+
+NUM_MEMORIES = {"quick": 2, "full": 4}
+STEPS = {"quick": 40, "full": 100}
+BATCH = {"quick": 32, "full": 128}
+TRIALS = {"quick": 200, "full": 2000}
+WEIGHTS = {
+    "quick": (PROJECTED, -0.4, ALONE),
+    "full": (PROJECTED, -0.7, -0.6, -0.55, -0.5, -0.45, -0.4, -0.35, -0.3, -0.2, -0.1, ALONE, 0.2),
+}
+
+
+def trial(key: Key[Array, ""], weights: Float[ArrayLike, " others"]) -> hj.Trial:
+    """The input's weights of memories 2 and on; that of memory 1 is 1."""
+    memory_key, rival_key = jax.random.split(key)
+    weights = jnp.append(jnp.ones(1), jnp.asarray(weights))
+    memories = hj.random_memories(
+        memory_key, num_memories=weights.size, num_neurons=NUM_NEURONS, dtype=jnp.float32
+    )
+    memories = memories.at[1].set(hj.corrupt(rival_key, memories[0], DIFFERENT))
+    u = hj.mixture(memories, weights)
+    u = STRENGTH * u / jnp.sqrt(jnp.mean(u**2))
+    x0 = STRENGTH * memories[1]
+    return hj.Trial(hj.IDPHopfield(memories), u, x0, hj.AdditiveNoise(NOISE, "two_point"))
+
+
+def late(trial: hj.Trial, trajectory: hj.Trajectory) -> dict[str, Float[Array, " both"]]:
+    """The overlaps with memories 1 and 2, averaged over the last time."""
+    when = trajectory.ts > T1 - SETTLE
+    overlaps = jnp.mean(trajectory.overlaps[:, :2], axis=0, where=when[:, None])
+    return {"overlap": jnp.abs(overlaps)}
+
+
+CRITERION = hj.Criterion(THRESHOLD, settle=SETTLE)
+
+
+def compute(full: bool) -> dict[str, Any]:
+    size = "full" if full else "quick"
+    others = NUM_MEMORIES[size] - 1
+    tuning = hj.tune(
+        trial,
+        {"weights": np.zeros(others)},
+        loss=hj.RetrievalLoss(THRESHOLD, temperature=TEMPERATURE, settle=SETTLE, mirror=True),
+        key=jax.random.key(SEED),
+        t1=T1,
+        dt=DT,
+        trials=BATCH[size],
+        steps=STEPS[size],
+        verify=TRIALS[size],
+        criterion=CRITERION,
+    )
+    tuned, low, high = tuning.intervals["weights"]
+    study = hj.Study(
+        trial,
+        {"weights": [(weight, *[0.0] * (others - 1)) for weight in WEIGHTS[size]]},
+        trials=TRIALS[size],
+        key=jax.random.key(SEED + 1),
+        t1=T1,
+        dt=DT,
+        criterion=CRITERION,
+        reductions={"late": hj.PerTrial(late)},
+        paired=["weights"],
+    )
+    data = study.run()
+    cells = [data.isel(weights=place) for place in range(len(WEIGHTS[size]))]
+    return {
+        "settings": {
+            "num_neurons": NUM_NEURONS,
+            "num_memories": NUM_MEMORIES[size],
+            "different": DIFFERENT,
+            "strength": STRENGTH,
+            "noise": NOISE,
+            "threshold": THRESHOLD,
+            "temperature": TEMPERATURE,
+            "dt": DT,
+            "t1": T1,
+            "seed": SEED,
+        },
+        "path": rounded(tuning.history.weights),
+        "reason": tuning.reason,
+        "tuned": {
+            "weights": rounded(tuned),
+            "low": rounded(low),
+            "high": rounded(high),
+            "retrieved": interval(tuning.retrieved),
+        },
+        "brute_force": [
+            {
+                "weight": weight,
+                "retrieved": interval((cell.retrieved, cell.retrieved_low, cell.retrieved_high)),
+                "overlaps": rounded(cell.late_overlap.mean("trial")),
+            }
+            for weight, cell in zip(WEIGHTS[size], cells, strict=True)
+        ],
+    }
+
+
+def interval(ends: Iterable[Any]) -> dict[str, float]:
+    return {
+        name: round(float(end), 4) for name, end in zip(("p", "low", "high"), ends, strict=True)
+    }
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    figure, axes = plt.subplots(
+        3,
+        1,
+        figsize=(plotting.COLUMN_WIDTH, 4.4),
+        height_ratios=[1.2, 1.2, 1],
+        layout="constrained",
+    )
+    brute, tuned = numbers["brute_force"], numbers["tuned"]
+    xs = [cell["weight"] for cell in brute]
+    p, low, high = (
+        np.array([cell["retrieved"][end] for cell in brute]) for end in ("p", "low", "high")
+    )
+    plotting.plot_proportions(np.array(xs), p, low, high, place=0, label="brute force", ax=axes[0])
+    point = tuned["retrieved"]
+    sides = [abs(number(tuned[end][0]) - tuned["weights"][0]) for end in ("low", "high")]
+    axes[0].errorbar(
+        tuned["weights"][0],
+        point["p"],
+        yerr=np.array([[point["p"] - point["low"]], [point["high"] - point["p"]]]),
+        xerr=np.nan_to_num(sides)[:, None],
+        color=plotting.COLOURS[1],
+        marker="s",
+        markersize=4,
+        label="tuned",
+    )
+    axes[0].set_ylabel("P(memory 1 retrieved)")
+    axes[0].legend(loc="upper left")
+    axes[0].sharex(axes[1])
+    axes[0].tick_params(labelbottom=False)
+    for memory in range(2):
+        axes[1].plot(
+            xs,
+            [cell["overlaps"][memory] for cell in brute],
+            color=plotting.COLOURS[memory],
+            linestyle=plotting.LINE_STYLES[memory],
+            marker=plotting.MARKERS[memory],
+            markersize=2.5,
+            label=f"memory {memory + 1}",
+        )
+    axes[1].axhline(numbers["settings"]["threshold"], color=plotting.OTHERS_COLOUR, linewidth=0.7)
+    axes[1].set(ylabel="overlap $|m|$", xlabel="weight of memory 2 (that of memory 1 is 1)")
+    axes[1].legend()
+    for memory, path in enumerate(np.transpose(numbers["path"]), start=1):
+        axes[2].plot(
+            path,
+            color=plotting.COLOURS[memory],
+            linestyle=plotting.LINE_STYLES[memory],
+            label=f"memory {memory + 1}",
+        )
+    axes[2].set(xlabel="step of tuning", ylabel="weight")
+    axes[2].legend(ncols=3, loc="upper right")
+    return figure
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    cells = {cell["weight"]: cell["retrieved"] for cell in numbers["brute_force"]}
+    tuned, best = numbers["tuned"]["retrieved"], max(cells.values(), key=lambda each: each["p"])
+    return [
+        Claim(
+            "tuned weights retrieve memory 1 more often than an input of memory 1 alone, and than "
+            "one without memory 2's saliency",
+            f"P = {show(tuned)}, alone {show(cells[ALONE])}, without {show(cells[PROJECTED])}",
+            tuned["low"] > max(cells[ALONE]["high"], cells[PROJECTED]["high"]),
+        ),
+        Claim(
+            "no weight of memory 2 does better by brute force",
+            f"P ≤ {show(best)}",
+            best["low"] <= tuned["high"],
+        ),
+    ]
+
+
+EXPERIMENT = Experiment(
+    name="separation",
+    compute=compute,
+    draw={"separation": draw},
+    claims=claims,
+    source="studies here",
+)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()
