@@ -22,10 +22,13 @@ from experiments import (
     noise_window,
     phase_diagram,
     pictures,
+    pulse,
     retrieval_time,
     robustness,
+    separation,
     sequence,
     storage,
+    tuned_strength,
     two_layer,
     unscaled,
 )
@@ -51,6 +54,9 @@ EXPERIMENTS = (
     storage.EXPERIMENT,
     continual.EXPERIMENT,
     pictures.EXPERIMENT,
+    tuned_strength.EXPERIMENT,
+    pulse.EXPERIMENT,
+    separation.EXPERIMENT,
 )
 
 

@@ -299,34 +299,40 @@ class Descent:
                 for batch in range(BATCHES)
             ]
 
-        def slope(found: list[Found]) -> Float[np.ndarray, " n"]:
-            means = np.mean([each.means for each in found], axis=0)
+        def slope(found: list[Found], kept: list[int]) -> Float[np.ndarray, " n"]:
+            pooled = [found[batch] for batch in kept]
+            means = np.mean([each.means for each in pooled], axis=0)
             by_mean = gradients.evaluate(means.tolist())[1]
-            parts = [weighted_sum(by_mean, each.slopes) for each in found]
+            parts = [weighted_sum(by_mean, each.slopes) for each in pooled]
             return np.mean([np.concatenate([np.ravel(p[n]) for n in names]) for p in parts], axis=0)
 
-        found = batches(start)
+        point, found = start, batches(start)
         unknown = Refined(z, unflat(np.full(start.size, np.nan)), _loss(found))
         if not known:
             return unknown
         try:
-            curvature = np.stack(
-                [
-                    slope(batches(start + step)) - slope(batches(start - step))
-                    for step in _STEP * np.eye(start.size)
-                ]
-            ) / (2 * _STEP)
-            curvature = (curvature + curvature.T) / 2
-            if not np.isfinite(curvature).all() or np.linalg.eigvalsh(curvature)[0] <= 0:
+            sides = [
+                (batches(start + step), batches(start - step))
+                for step in _STEP * np.eye(start.size)
+            ]
+
+            def curvature(kept: list[int]) -> Float[np.ndarray, "n n"]:
+                rows = [slope(high, kept) - slope(low, kept) for high, low in sides]
+                matrix = np.stack(rows) / (2 * _STEP)
+                return np.nan_to_num(matrix + matrix.T) / 2
+
+            def least_curvature(kept: list[int]) -> Float[np.ndarray, " 1"]:
+                return np.linalg.eigvalsh(curvature(kept))[:1]
+
+            def minimum(kept: list[int]) -> Float[np.ndarray, " n"]:
+                return point - np.linalg.solve(curvature(kept), slope(found, kept))
+
+            # Along a valley whose slope is lost in the noise nothing says where the minimum is.
+            if not _spread(least_curvature)[1] > 0:
                 return unknown
-
-            def minimum(found: list[Found]) -> Float[np.ndarray, " n"]:
-                return point - np.linalg.solve(curvature, slope(found))
-
-            point = start
             for number in range(_NEWTON_STEPS):
                 found = batches(point) if number else found
-                reached, low, high = _spread(minimum, found)
+                reached, low, high = _spread(minimum)
                 half, step = (high - low) / 2, np.abs(reached - point)
                 # Beyond where the loss is a parabola, a Newton step means nothing.
                 near = np.abs(reached - start) <= np.maximum(half, 5 * _STEP)
@@ -335,19 +341,19 @@ class Descent:
                 point = reached
                 if (step <= np.maximum(half / 4, _NEAR)).all():
                     return Refined(unflat(point), unflat(half), _loss(found))
-        except OutOfRangeError:
+        except (OutOfRangeError, np.linalg.LinAlgError):
             pass
         return unknown
 
 
 def _spread(
-    estimate: Callable[[list[Found]], Float[np.ndarray, " n"]], found: list[Found]
+    estimate: Callable[[list[int]], Float[np.ndarray, " n"]],
 ) -> Float[np.ndarray, "3 n"]:
-    """The jackknife of some batches: what is estimated from all, and the ends of its interval."""
-    whole, count = estimate(found), len(found)
-    parts = [found[:batch] + found[batch + 1 :] for batch in range(count)]
-    pseudo = np.array([count * whole - (count - 1) * estimate(part) for part in parts])
-    return _of_batches(pseudo)
+    """The jackknife: what is estimated from all batches, and the ends of its interval."""
+    whole = estimate([*range(BATCHES)])
+    parts = [[*range(left_out), *range(left_out + 1, BATCHES)] for left_out in range(BATCHES)]
+    pseudo = [BATCHES * whole - (BATCHES - 1) * estimate(part) for part in parts]
+    return _of_batches(np.array(pseudo))
 
 
 def _loss(found: list[Found]) -> Interval:

@@ -27,10 +27,13 @@ from experiments import (
     phase_diagram,
     pictures,
     protocols,
+    pulse,
     retrieval_time,
     robustness,
+    separation,
     sequence,
     storage,
+    tuned_strength,
     two_layer,
     unscaled,
 )
@@ -67,6 +70,7 @@ SLOW = (
     *(sequence, glitch, hierarchy, landscape, phase_diagram, noise_window, escape),
     *(robustness, retrieval_time, unscaled, glitch_duration, capacity),
     *(attention, firing_rate, two_layer, storage, continual, pictures),
+    *(tuned_strength, pulse, separation),
 )
 
 

@@ -252,9 +252,20 @@ def test_other_solvers_can_be_differentiated(mode, solver):
 # Float32.
 
 
-@pytest.mark.parametrize("kind", kinds("attention"))
-@pytest.mark.parametrize("mode", ["forward", pytest.param("reverse", marks=pytest.mark.slow)])
-def test_float32_gradients_are_those_of_float64(mode, kind):
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        ("attention", "forward"),
+        *(
+            pytest.param(kind, mode, marks=pytest.mark.slow)
+            for kind, mode in (
+                *((kind, "forward") for kind in CASES if kind != "attention"),
+                *((kind, "reverse") for kind in ("idp, two-point", "two layers", "attention")),
+            )
+        ),
+    ],
+)
+def test_float32_gradients_are_those_of_float64(kind, mode):
     (exact, z), (rounded, _) = prepare(kind, mode), prepare(kind, mode, dtype=jnp.float32)
     one, other = exact(z), rounded(z)
     assert_alike(other.gradient, one.gradient, 1e-4)

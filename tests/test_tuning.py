@@ -249,6 +249,18 @@ def test_intervals_cover_as_often_as_they_say(kind):
     assert given > 30
 
 
+def two_parts(key, one, other):
+    return trial(key, one + other, noise=1.5)
+
+
+@pytest.mark.slow
+def test_numbers_of_which_only_the_sum_counts_have_no_interval():
+    parameters = {"one": 0.3, "other": 0.5}
+    tuning = tune(trial=two_parts, parameters=parameters, trials=32, chunk=32, steps=30)
+    assert sum(tuning.parameters.values()) == pytest.approx(_brute("overlap"), abs=0.15)
+    assert all(np.isnan(interval.low) for interval in tuning.intervals.values())
+
+
 def held(key, strength):
     """512 neurons in memory 1 of 8 orthogonal ones, which the input holds most of, under noise."""
     memories = hj.orthogonal_memories(num_memories=8, num_neurons=512, dtype=jnp.float32)

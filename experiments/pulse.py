@@ -1,0 +1,334 @@
+"""The cheapest pulse that switches a network from one memory to another: noise makes it cheaper.
+
+The state starts in memory 1; an input that favours memory 2 is on for a while, in windows whose
+strengths are tuned for the least energy ∫ |u|²/N dt at which nearly all trials change over (least
+total |u| would be an impulse, as short and strong as is allowed). Its height is then what brings
+95% of trials into memory 2 for good. The classic network gets the input as a current and keeps its
+memories without one. IDP has an input that holds both memories alike, to which the pulse adds. The
+cheapest pulse of constant strength, by brute force, stands beside it. Run alone:
+`python -m experiments.pulse [--full] [--redraw]`.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from jaxtyping import Array, ArrayLike, Float, Key
+from matplotlib.figure import Figure
+
+import hopjax as hj
+from experiments.common import Claim, Experiment, proportion, rounded, run_trials, show
+from hopjax import plotting
+
+NUM_NEURONS, NUM_MEMORIES = 256, 4
+WINDOWS, WINDOW = 8, 0.5  # the pulse: how many, and how long
+START_NOISE = 0.5  # of the start around memory 1
+HELD = 2.0  # IDP: weight of memories 1 and 2 without the pulse
+DT = 0.01
+# Tuned is where a trial is soon after the pulse, on the one side or the other; what counts is
+# whether it is in memory 2 long after it, averaged over the last time.
+TUNED_T1, TUNED_THRESHOLD, TUNED_TO = 6.0, 0.5, 0.98
+T1, THRESHOLD, SETTLE = 12.0, 0.8, 1.0
+WANTED, MARGIN = 0.95, 0.015  # P(switch), and for the trials that find the height
+STRONGEST = {"classic": 4.0, "idp": 80.0}
+START = {"classic": 1.3, "idp": 25.0}
+MODELS = {"classic": "classic: pulse of current", "idp": "IDP: pulse of plasticity"}
+SEED = 2025
+
+NOISES = {
+    "quick": {"classic": (0.0, 0.7)},
+    "full": {"classic": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7), "idp": (1.1, 1.2, 1.3, 1.4, 1.5)},
+}
+STEPS = {"quick": 30, "full": 120}
+BATCH = {"quick": 32, "full": 64}
+HEIGHTS = np.geomspace(0.7, 2.0, 48)  # relative to the tuned one; at the quick size no search ...
+QUICK_HEIGHT = 1.15  # ... but this
+HEIGHT_TRIALS = 400
+VERIFY = {"quick": 200, "full": 2000}
+QUIET = (0.0, 0.4)  # noises at which IDP is shown the strongest pulse of all
+
+
+def trial(
+    key: Key[Array, ""],
+    pulse: Float[ArrayLike, " W"],
+    noise: Float[ArrayLike, ""] = 0.0,
+    *,
+    model: str,
+) -> hj.Trial:
+    memory_key, start_key = jax.random.split(key)
+    memories = hj.random_memories(
+        memory_key, num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS, dtype=jnp.float32
+    )
+    held = HELD if model == "idp" else 0.0
+    weights = jnp.zeros((WINDOWS + 1, NUM_MEMORIES)).at[:, :2].set(held)
+    weights = weights.at[:-1, 1].add(pulse)
+    x0 = memories[0] + START_NOISE * jax.random.normal(start_key, (NUM_NEURONS,), jnp.float32)
+    return hj.Trial(
+        hj.IDPHopfield(memories) if model == "idp" else hj.ClassicHopfield(memories),
+        hj.Schedule(WINDOW * np.arange(WINDOWS + 1), hj.mixture(memories, weights)),
+        HELD * x0 if model == "idp" else x0,
+        hj.AdditiveNoise(noise, "two_point"),
+        target=1,
+    )
+
+
+def energy(pulse: Float[ArrayLike, "*cells W"], model: str) -> Float[np.ndarray, "*cells"]:
+    """What a pulse adds to the energy of the input, for orthogonal memories."""
+    pulse = np.asarray(pulse, float)
+    held = HELD if model == "idp" else 0.0
+    return WINDOW * np.sum((held + pulse) ** 2 - held**2, axis=-1)
+
+
+def criterion(model: str) -> hj.Criterion:
+    # IDP is odd: −ξ is as good as ξ.
+    return hj.Criterion(THRESHOLD, settle=SETTLE, mirror=model == "idp")
+
+
+def switched(
+    model: str,
+    pulses: Float[np.ndarray, "cells W"],
+    noises: Float[ArrayLike, " cells"],
+    trials: int,
+    seed: int,
+) -> Float[np.ndarray, "cells trials"]:
+    """For each pulse at its noise, in which trials memory 2 is retrieved long after it."""
+    judge = criterion(model)
+
+    def run(key: Key[Array, ""], cell: tuple[Array, Array]) -> Array:
+        trial_key, noise_key = jax.random.split(key)
+        made = trial(trial_key, *cell, model=model)
+        trajectory = hj.solve(
+            made.model,
+            made.inputs,
+            made.x0,
+            t1=T1,
+            dt=DT,
+            noise=made.noise,
+            key=noise_key,
+            throw=False,
+        )
+        return judge.passed(judge.judged(made, trajectory), made.target)
+
+    cells = (np.asarray(pulses, np.float32), np.asarray(noises, np.float32))
+    return run_trials(run, jax.random.key(seed), trials, f"{model}, pulses", cells)
+
+
+def tune(size: str, model: str, noise: float) -> hj.Tuning:
+    """The shape of a pulse."""
+    steps, flat = STEPS[size], np.full(WINDOWS, START[model])
+    retrieval = hj.RetrievalLoss(
+        TUNED_THRESHOLD,
+        temperature=0.1,
+        straight_through=True,
+        settle=WINDOW,
+        at_least=TUNED_TO,
+        mirror=model == "idp",
+    )
+    return hj.tune(
+        eqx.Partial(trial, noise=jnp.asarray(noise), model=model),
+        {"pulse": flat},
+        loss=1000 * retrieval + hj.InputCost() * (1 / float(energy(flat, model))),
+        key=jax.random.key(SEED),
+        t1=TUNED_T1,
+        dt=DT,
+        bounds={"pulse": (0.0, STRONGEST[model])},
+        # Few trials are about to change sides, and their gradients are large: clip them.
+        optimiser=optax.chain(
+            optax.clip_by_global_norm(0.5),
+            optax.adam(optax.cosine_decay_schedule(0.2, steps, alpha=0.05), b1=0.5, b2=0.95),
+        ),
+        trials=BATCH[size],
+        steps=steps,
+        verify=1,  # that comes below, for longer
+    )
+
+
+def of_model(size: str, model: str) -> list[dict[str, Any]]:
+    """The cheapest pulses of tuned and of constant shapes at every noise."""
+    noises = NOISES[size][model]
+    results: list[dict[str, Any]] = []
+    shapes = []
+    for noise in noises:
+        tuning = tune(size, model, noise)
+        shapes.append(tuning.parameters["pulse"])
+        results.append({"model": model, "noise": noise, "reason": tuning.reason})
+    shapes = np.array(shapes)
+    found = {"tuned": QUICK_HEIGHT * shapes}
+    if size == "full":
+        # Rectangles of every duration, at first with the energy of the tuned shape.
+        on = np.arange(WINDOWS) < np.arange(1, WINDOWS + 1)[:, None]
+        levels = np.sqrt(np.sum(shapes**2, axis=1, keepdims=True) / np.sum(on, axis=1))
+        found = {
+            "tuned": cheapest(model, shapes[:, None], noises),
+            "constant": cheapest(model, levels[..., None] * on, noises),
+        }
+    fresh = switched(
+        model, np.concatenate(list(found.values())), noises * len(found), VERIFY[size], SEED + 2
+    )
+    fresh = dict(zip(found, np.split(fresh, len(found)), strict=True))
+    for kind, pulses in found.items():
+        for result, pulse, trials in zip(results, pulses, fresh[kind], strict=True):
+            result[kind] = {
+                "pulse": rounded(pulse),
+                "energy": round(float(energy(pulse, model)), 4),
+                "total": round(float(WINDOW * np.sum(pulse)), 4),
+                "switched": proportion(trials),
+            }
+    return results
+
+
+def cheapest(
+    model: str, shapes: Float[np.ndarray, "noises shapes W"], noises: tuple[float, ...]
+) -> Float[np.ndarray, "noises W"]:
+    """At each noise the pulse of least energy that is enough, of its shapes at all heights."""
+    pulses = (HEIGHTS[:, None] * shapes[:, :, None]).reshape(len(noises), -1, WINDOWS)
+    at = np.repeat(noises, pulses.shape[1])
+    rates = switched(model, pulses.reshape(-1, WINDOWS), at, HEIGHT_TRIALS, SEED + 1).mean(axis=1)
+    enough = rates.reshape(pulses.shape[:2]) >= WANTED + MARGIN
+    if not enough.any(axis=1).all():
+        raise RuntimeError(f"No pulse of {model} is high enough at one of the noises {noises}.")
+    best = np.argmin(np.where(enough, energy(pulses, model), np.inf), axis=1)
+    return pulses[np.arange(len(noises)), best]
+
+
+def compute(full: bool) -> dict[str, Any]:
+    size = "full" if full else "quick"
+    numbers: dict[str, Any] = {
+        "settings": {
+            "num_neurons": NUM_NEURONS,
+            "num_memories": NUM_MEMORIES,
+            "window": WINDOW,
+            "windows": WINDOWS,
+            "held": HELD,
+            "dt": DT,
+            "t1": T1,
+            "threshold": THRESHOLD,
+            "wanted": WANTED,
+            "margin": MARGIN,
+            "tuned_to": TUNED_TO,
+            "strongest": STRONGEST,
+            "seed": SEED,
+        },
+        "results": [result for model in NOISES[size] for result in of_model(size, model)],
+    }
+    if full:
+        strongest = np.full((len(QUIET), WINDOWS), STRONGEST["idp"])
+        found = switched("idp", strongest, np.array(QUIET), VERIFY[size], SEED + 2)
+        numbers["quiet"] = [
+            {"noise": noise, "switched": proportion(each)}
+            for noise, each in zip(QUIET, found, strict=True)
+        ]
+    return numbers
+
+
+def of(numbers: dict[str, Any], model: str) -> list[dict[str, Any]]:
+    return [each for each in numbers["results"] if each["model"] == model]
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    models = [model for model in MODELS if of(numbers, model)]
+    figure, axes = plt.subplots(
+        2,
+        len(models),
+        figsize=(plotting.COLUMN_WIDTH, 3.6),
+        squeeze=False,
+        layout="constrained",
+    )
+    edges = WINDOW * np.arange(WINDOWS + 1)
+    for (above, below), model in zip(axes.T, models, strict=True):
+        results = of(numbers, model)
+        for place, each in enumerate(results):
+            above.stairs(
+                each["tuned"]["pulse"],
+                edges,
+                baseline=None,
+                color=plt.get_cmap("viridis")(0.9 * place / max(1, len(results) - 1)),
+                label=rf"$\sigma$ = {each['noise']:g}",
+                linewidth=1,
+            )
+        above.set(xlabel="time $t$", title=MODELS[model], ylim=(0, None), xlim=(0, edges[-1]))
+        above.legend(fontsize=5, ncols=2, handlelength=1, columnspacing=0.8)
+        noises = [each["noise"] for each in results]
+        kinds = {"tuned": "tuned", "constant": "constant strength"}
+        for place, (kind, label) in enumerate(kinds.items()):
+            if kind in results[0]:
+                below.plot(
+                    noises,
+                    [each[kind]["energy"] for each in results],
+                    color=plotting.COLOURS[place],
+                    linestyle=plotting.LINE_STYLES[place],
+                    marker=plotting.MARKERS[place],
+                    markersize=3.5,
+                    markerfacecolor=None if place == 0 else "none",
+                    label=label,
+                )
+        below.set(xlabel=r"noise $\sigma$", ylim=(0, None))
+        below.legend()
+    axes[0, 0].set_ylabel("strength of the pulse")
+    axes[1, 0].set_ylabel("energy of the pulse")
+    return figure
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    made = []
+    for model, title in MODELS.items():
+        results = of(numbers, model)
+        if not results:
+            continue
+        name = title.partition(":")[0]
+        tuned = [each["tuned"] for each in results]
+        least = min((each["switched"] for each in tuned), key=lambda each: each["p"])
+        energies = [each["energy"] for each in tuned]
+        cheap = int(np.argmin(energies))
+        made += [
+            Claim(
+                f"{name}: tuned pulses switch to memory 2 at every noise (P ≥ .95)",
+                f"P ≥ {show(least)}",
+                least["p"] >= WANTED,
+            ),
+            Claim(
+                f"{name}: noise makes the switch cheaper, by half at least",
+                f"energy {energies[0]:.3g} at σ = {results[0]['noise']:g}, "
+                f"{energies[cheap]:.3g} at {results[cheap]['noise']:g}",
+                energies[cheap] < 0.5 * energies[0],
+            ),
+        ]
+        ratios = [
+            each["tuned"]["energy"] / each["constant"]["energy"]
+            for each in results
+            if "constant" in each
+        ]
+        if ratios:
+            made.append(
+                Claim(
+                    f"{name}: the tuned pulse is cheaper than any of constant strength",
+                    f"{min(ratios):.2f} to {max(ratios):.2f} of its energy",
+                    max(ratios) < 1,
+                )
+            )
+    if "quiet" in numbers:
+        most = max((each["switched"] for each in numbers["quiet"]), key=lambda each: each["high"])
+        made.append(
+            Claim(
+                f"IDP: up to σ = {max(QUIET):g} a pulse of {STRONGEST['idp']:g} is not enough",
+                f"P ≤ {show(most)}",
+                most["high"] < WANTED,
+            )
+        )
+    return made
+
+
+EXPERIMENT = Experiment(
+    name="pulse",
+    compute=compute,
+    draw={"pulse": draw},
+    claims=claims,
+    source="studies here",
+)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()
