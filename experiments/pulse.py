@@ -33,7 +33,7 @@ DT = 0.01
 # whether it is in memory 2 long after it, averaged over the last time.
 TUNED_T1, TUNED_THRESHOLD, TUNED_TO = 6.0, 0.5, 0.98
 T1, THRESHOLD, SETTLE = 12.0, 0.8, 1.0
-WANTED, MARGIN = 0.95, 0.015  # P(switch), and for the trials that find the height
+WANTED, MARGIN = 0.95, 0.025  # P(switch), and for the trials that find the height
 STRONGEST = {"classic": 4.0, "idp": 80.0}
 START = {"classic": 1.3, "idp": 25.0}
 MODELS = {"classic": "classic: pulse of current", "idp": "IDP: pulse of plasticity"}
@@ -43,11 +43,11 @@ NOISES = {
     "quick": {"classic": (0.0, 0.7)},
     "full": {"classic": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7), "idp": (1.1, 1.2, 1.3, 1.4, 1.5)},
 }
-STEPS = {"quick": 30, "full": 120}
+STEPS = {"quick": 30, "full": 200}
 BATCH = {"quick": 32, "full": 64}
-HEIGHTS = np.geomspace(0.7, 2.0, 48)  # relative to the tuned one; at the quick size no search ...
+HEIGHTS = np.geomspace(0.7, 1.6, 20)  # relative to the tuned one; at the quick size no search ...
 QUICK_HEIGHT = 1.15  # ... but this
-HEIGHT_TRIALS = 400
+HEIGHT_TRIALS = 500
 VERIFY = {"quick": 200, "full": 2000}
 QUIET = (0.0, 0.4)  # noises at which IDP is shown the strongest pulse of all
 
@@ -138,8 +138,8 @@ def tune(size: str, model: str, noise: float) -> hj.Tuning:
         bounds={"pulse": (0.0, STRONGEST[model])},
         # Few trials are about to change sides, and their gradients are large: clip them.
         optimiser=optax.chain(
-            optax.clip_by_global_norm(0.5),
-            optax.adam(optax.cosine_decay_schedule(0.2, steps, alpha=0.05), b1=0.5, b2=0.95),
+            optax.clip_by_global_norm(0.1),
+            optax.adam(optax.cosine_decay_schedule(0.3, steps, alpha=0.05), b1=0.8, b2=0.99),
         ),
         trials=BATCH[size],
         steps=steps,
@@ -250,7 +250,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
                 label=rf"$\sigma$ = {each['noise']:g}",
                 linewidth=1,
             )
-        above.set(xlabel="time $t$", title=MODELS[model], ylim=(0, None), xlim=(0, edges[-1]))
+        top = 1.35 * max(max(each["tuned"]["pulse"]) for each in results)  # room for the legend
+        above.set(xlabel="time $t$", title=MODELS[model], ylim=(0, top), xlim=(0, edges[-1]))
         above.legend(fontsize=5, ncols=2, handlelength=1, columnspacing=0.8)
         noises = [each["noise"] for each in results]
         kinds = {"tuned": "tuned", "constant": "constant strength"}
@@ -267,7 +268,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
                     label=label,
                 )
         below.set(xlabel=r"noise $\sigma$", ylim=(0, None))
-        below.legend()
+        below.legend(loc="lower left")
     axes[0, 0].set_ylabel("strength of the pulse")
     axes[1, 0].set_ylabel("energy of the pulse")
     return figure
@@ -305,9 +306,10 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         if ratios:
             made.append(
                 Claim(
-                    f"{name}: the tuned pulse is cheaper than any of constant strength",
+                    f"{name}: the tuned pulse costs what the cheapest of constant strength does, "
+                    "within a fifth",
                     f"{min(ratios):.2f} to {max(ratios):.2f} of its energy",
-                    max(ratios) < 1,
+                    0.8 < min(ratios) and max(ratios) < 1.2,
                 )
             )
     if "quiet" in numbers:

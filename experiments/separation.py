@@ -183,7 +183,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
             label=f"memory {memory + 1}",
         )
     axes[2].set(xlabel="step of tuning", ylabel="weight")
-    axes[2].legend(ncols=3, loc="upper right")
+    axes[2].legend(ncols=3, loc="center right")
     return figure
 
 
