@@ -43,7 +43,7 @@ NOISES = {
     "quick": {"classic": (0.0, 0.7)},
     "full": {"classic": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7), "idp": (1.1, 1.2, 1.3, 1.4, 1.5)},
 }
-STEPS = {"quick": 30, "full": 200}
+STEPS = {"quick": 20, "full": 200}
 BATCH = {"quick": 32, "full": 64}
 HEIGHTS = np.geomspace(0.7, 1.6, 20)  # relative to the tuned one; at the quick size no search ...
 QUICK_HEIGHT = 1.15  # ... but this

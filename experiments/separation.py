@@ -32,9 +32,9 @@ SEED = 2025
 ALONE, PROJECTED = 0.0, -(1 - 2 * DIFFERENT)  # weights of memory 2
 
 NUM_MEMORIES = {"quick": 2, "full": 4}
-STEPS = {"quick": 40, "full": 100}
+STEPS = {"quick": 30, "full": 100}
 BATCH = {"quick": 32, "full": 128}
-TRIALS = {"quick": 200, "full": 2000}
+TRIALS = {"quick": 150, "full": 2000}
 WEIGHTS = {
     "quick": (PROJECTED, -0.4, ALONE),
     "full": (PROJECTED, -0.7, -0.6, -0.55, -0.5, -0.45, -0.4, -0.35, -0.3, -0.2, -0.1, ALONE, 0.2),

@@ -6,6 +6,7 @@ at which the mean overlap with memory 1 is 0.9, and the smallest one at which th
 noises. Run alone: `python -m experiments.tuned_strength [--full] [--redraw]`.
 """
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -17,7 +18,7 @@ from jaxtyping import Array, ArrayLike, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, rounded
+from experiments.common import Claim, Experiment, rounded, side_by_side
 from hopjax import plotting, theory
 
 NUM_NEURONS = 512
@@ -38,9 +39,9 @@ STARTS = {
     "full": dict.fromkeys(GOALS, (1.5, 2.5, 4.0)),
 }
 BATCH = {"quick": 32, "full": 128}
-STEPS = {"quick": 40, "full": 100}
+STEPS = {"quick": 30, "full": 100}
 VERIFY = {"quick": 256, "full": 2000}
-BRUTE_TRIALS = {"quick": 256, "full": 4000}
+BRUTE_TRIALS = {"quick": 200, "full": 4000}
 STRENGTHS = {
     "quick": (2.5, 2.65, 2.8, 2.95),
     "full": (1.5, 2.0, 2.3, 2.5, 2.6, 2.63, 2.7, 2.76, 2.78, 2.8, 2.82, 2.9, 3.0, 3.5, 4.0),
@@ -164,10 +165,15 @@ def predicted(noise: float | None = None) -> Any:
 
 def compute(full: bool) -> dict[str, Any]:
     size = "full" if full else "quick"
-    tuned = {
-        task: [tune(size, loss, start, NOISE) for start in STARTS[size][task]]
-        for task, loss in losses().items()
-    }
+
+    def all_starts(task: str, loss: hj.AbstractLoss) -> list[dict[str, Any]]:
+        return [tune(size, loss, start, NOISE) for start in STARTS[size][task]]
+
+    *found, brute = side_by_side(
+        *(partial(all_starts, task, loss) for task, loss in losses().items()),
+        partial(brute_force, size),
+    )
+    tuned = dict(zip(GOALS, found, strict=True))
     two_point = {
         task: tune(size, loss, STARTS[size][task][0], NOISE, "two_point")
         for task, loss in losses().items()
@@ -189,7 +195,7 @@ def compute(full: bool) -> dict[str, Any]:
             "trials_per_step": BATCH[size],
             "seed": SEED,
         },
-        "brute_force": brute_force(size),
+        "brute_force": brute,
         "tuned": tuned,
         "two_point": two_point,
         "other_noises": [
