@@ -145,7 +145,8 @@ def tune(
         key: decides everything random.
         t1: end, as for `solve`.
         dt: step of the solve.
-        trials: in each step.
+        trials: in each step. A squared distance to a `goal` carries their scatter: the fewer they
+            are, the further its minimum is from the goal.
         steps: at most.
         bounds: {name: (low, high)}, None for no bound; (0.0, None) for positive numbers. They are
             never reached: a bounded parameter is transformed, low + s exp z above a bound.
