@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Key
 from scipy import stats
 
 from hopjax._gradient import Found, Gradients, OutOfRangeError, weighted_sum
-from hopjax._parameters import Values, values_of
+from hopjax._parameters import Values, count, values_of
 from hopjax.ensemble import progress_bar
 from hopjax.statistics import Interval
 
@@ -116,7 +116,7 @@ class Descent:
     @property
     def gradients_at_the_end(self) -> int:
         """How many `best` and `refine` take at most."""
-        numbers = sum(value.size for value in self.start.values())
+        numbers = count(self.start)
         if numbers > REFINED_AT_MOST:
             return _CANDIDATES + BATCHES
         return _CANDIDATES + BATCHES * (2 * numbers + _NEWTON_STEPS)

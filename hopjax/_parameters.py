@@ -63,6 +63,11 @@ def values_of(z: Values, ranges: dict[str, Range]) -> Values:
     return {name: ranges[name].value(part) for name, part in z.items()}
 
 
+def count(values: Values) -> int:
+    """How many numbers there are in all."""
+    return sum(value.size for value in values.values())
+
+
 class Tuned(eqx.Module):
     """The user's trial with other values: of arguments of a function, and at paths in the trial."""
 

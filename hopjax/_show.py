@@ -9,7 +9,7 @@ import numpy as np
 
 from hopjax._sweep import text as _text
 from hopjax.statistics import Interval, censored_quantiles
-from hopjax.tuning import SHOWN, tuned_text
+from hopjax.tuning import SHOWN, tuned_text, variable_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,12 +75,7 @@ def _interval(dataset: "xr.Dataset", name: str, estimate: str = "") -> Interval:
 
 def _found(dataset: "xr.Dataset", name: str) -> Interval:
     """What a parameter was tuned to."""
-    return _interval(dataset, _variable(name), "_tuned")
-
-
-def _variable(name: str) -> str:
-    """A parameter's name in the dataset."""
-    return name.replace(".", "_")
+    return _interval(dataset, variable_of(name), "_tuned")
 
 
 @contextlib.contextmanager
@@ -152,7 +147,7 @@ def draw_tuning(dataset: "xr.Dataset", path: Path) -> None:
         plotting.plot_descent(steps, *loss, tuned=found, log=positive, ax=above)
         above.set(xlabel="", ylabel="loss")
         for place, name in enumerate(shown):
-            values, found = dataset[_variable(name)].to_numpy(), _found(dataset, name)
+            values, found = dataset[variable_of(name)].to_numpy(), _found(dataset, name)
             single = values.ndim == 1
             plotting.plot_descent(
                 steps,

@@ -36,7 +36,7 @@ from hopjax._descent import (
 )
 from hopjax._gradient import CHUNK, Gradients, Job
 from hopjax._identity import canonical, describe, digest, environment, provenance
-from hopjax._parameters import Tuned, Values, make_ranges, select, values_of
+from hopjax._parameters import Tuned, Values, count, make_ranges, select, values_of
 from hopjax._store import Damaged, Store, StudyError
 from hopjax.ensemble import (
     Device,
@@ -250,7 +250,7 @@ def summary(dataset: "xr.Dataset") -> str:
 
 def tuned_text(dataset: "xr.Dataset", name: str) -> str:
     """What a parameter was tuned to, entry by entry with its interval."""
-    return _text(dataset, _own(name), "_tuned", ".4g")
+    return _text(dataset, variable_of(name), "_tuned", ".4g")
 
 
 def _text(dataset: "xr.Dataset", name: str, estimate: str, form: str) -> str:
@@ -284,13 +284,12 @@ def estimate_tuning(
     start = time.perf_counter()
     descent.differentiate(z, key, "step 0")
     each = time.perf_counter() - start
-    numbers = sum(value.size for value in descent.start.values())
     trials = descent.gradients.trials
     gradients = descent.steps + descent.gradients_at_the_end
     mode = "forward" if descent.gradients.job.forward else "reverse"
     # A solve alone takes half of a gradient or less.
     seconds = each * (gradients + job.verify / (2 * trials))
-    return Cost(mode, numbers, gradients * trials + job.verify, seconds)
+    return Cost(mode, count(descent.start), gradients * trials + job.verify, seconds)
 
 
 def check_tuning(
@@ -389,8 +388,7 @@ def _prepare(
     ranges = make_ranges(start, bounds)
     example = make(key, start)
     problem = plan.check(example)
-    numbers = sum(value.size for value in start.values())
-    forward = numbers <= FORWARD_AT_MOST if mode is None else mode == "forward"
+    forward = count(start) <= FORWARD_AT_MOST if mode is None else mode == "forward"
     job = Job(make, ranges, cast_floats(loss, example.model.memories.dtype), plan, forward)
     descent = Descent(
         gradients=Gradients.over(job, example, problem, trials, min(chunk, trials), devices),
@@ -481,7 +479,7 @@ _OF_THE_RESULT = (
 )
 
 
-def _own(name: str) -> str:
+def variable_of(name: str) -> str:
     """A parameter's name in the dataset."""
     return name.replace(".", "_")
 
@@ -491,7 +489,7 @@ def _check_names(start: Values) -> None:
     taken = set(_OF_THE_RESULT)
     for name, value in start.items():
         axes = (f"_{axis}" for axis in range(value.ndim))
-        variables = {_own(name) + end for end in ("", "_tuned", "_low", "_high", *axes)}
+        variables = {variable_of(name) + end for end in ("", "_tuned", "_low", "_high", *axes)}
         if variables & taken:
             raise ValueError(
                 "Argument `parameters` must have names that leave those of the result alone, got "
@@ -524,7 +522,7 @@ def _dataset(
         for name, (values, about) in steps.items()
     }
     for name, interval in intervals.items():
-        own = _own(name)
+        own = variable_of(name)
         dims = tuple(f"{own}_{axis}" for axis in range(np.ndim(interval.estimate)))
         path = job.descent.path(history, name)
         variables[own] = xr.Variable(("step", *dims), path, {"long_name": f"{name} at the step"})

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 import small_study
 import xarray as xr
-from conftest import ROOT
+from processes import starting, wait, wait_for
 from small_study import study
 
 import hopjax as hj
@@ -317,38 +316,8 @@ def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
 @pytest.fixture(scope="module")
 def start():
     """Start a function of `small_study` in a process of its own."""
-    paths = os.pathsep.join([str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", paths)
-    patch.setenv("PYTHONHASHSEED", "77")  # another one than here
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["small_study"])
-    started = []
-
-    def start(function: Any, *args: Any) -> Any:
-        process = context.Process(target=function, args=args)
-        process.start()
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.join()
-    patch.undo()
-
-
-def wait(process: Any, limit: float = 60) -> int:
-    process.join(limit)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
-
-
-def wait_for(condition: Any, limit: float = 60) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, "nothing happens"
-        time.sleep(0.001)
+    with starting("small_study", PYTHONHASHSEED="77") as start:  # another one than here
+        yield start
 
 
 def test_a_folder_in_use_is_refused_until_its_holder_is_gone_however_it_ends(

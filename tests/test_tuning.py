@@ -2,13 +2,10 @@
 
 import functools
 import json
-import multiprocessing
-import os
 import re
 import shutil
 import signal
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +19,11 @@ import pytest
 import small_study
 import small_tuning
 import xarray as xr
-from conftest import EXACT, ROOT
+from conftest import EXACT
 from jax.core import Tracer
 from jaxtyping import Array, Float
 from numpy.testing import assert_allclose, assert_array_equal
+from processes import starting, wait, wait_for
 from scipy import optimize, stats
 from small_tuning import CRITERION, MEMORIES, settings, trial, tune, variant
 
@@ -950,40 +948,14 @@ def test_a_tuning_begun_elsewhere_must_be_allowed_and_says_so(folder, noisy):
 # Other processes, forked from one that has hopjax imported already.
 
 
+PATIENCE = 120  # seconds
+
+
 @pytest.fixture(scope="module")
 def start():
-    """Start a function in a process of its own."""
-    paths = os.pathsep.join([str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", paths)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["small_tuning"])
-    started = []
-
-    def start(function: Any, *args: Any) -> Any:
-        process = context.Process(target=function, args=args)
-        process.start()
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.join()
-    patch.undo()
-
-
-def wait(process: Any, limit: float = 120) -> int:
-    process.join(limit)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
-
-
-def wait_for(condition: Any, limit: float = 120) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, "nothing happens"
-        time.sleep(0.001)
+    """Start a function of `small_tuning` in a process of its own."""
+    with starting("small_tuning") as start:
+        yield start
 
 
 @pytest.mark.parametrize(
@@ -994,9 +966,9 @@ def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(start, tmp_path, no
     folder = tmp_path / "tuning"
     for number in numbers:
         process = start(small_tuning.run, folder, 1, tmp_path / "output", 0.05)
-        wait_for(lambda number=number: steps_in(folder) >= number)
+        wait_for(lambda number=number: steps_in(folder) >= number, PATIENCE)
         process.kill()
-        assert wait(process) == -signal.SIGKILL
+        assert wait(process, PATIENCE) == -signal.SIGKILL
         assert not (folder / "result.nc").exists()
         assert steps_in(folder) >= number
     again = tune(folder=folder, devices=jax.local_devices())
@@ -1008,9 +980,9 @@ def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(start, tmp_path, no
 def test_a_folder_in_use_is_refused_until_its_holder_is_gone(folder, start, tmp_path, noisy):
     ready = tmp_path / "ready"
     process = start(small_study.hold, folder, ready)
-    wait_for(ready.exists)
+    wait_for(ready.exists, PATIENCE)
     holder = f"process {process.pid} on {socket.gethostname()}"
     assert_refused(folder, f"is in use by {holder}.*: wait for it, or take another folder")
     process.kill()
-    assert wait(process) == -signal.SIGKILL
+    assert wait(process, PATIENCE) == -signal.SIGKILL
     xr.testing.assert_identical(tune(folder=folder).history, noisy.history)
