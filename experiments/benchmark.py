@@ -380,16 +380,25 @@ def shared_trial(num_neurons: int, law: str) -> hj.Trial:
     return hj.Trial(problem.model, problem.u, problem.starts[0], problem.noise)
 
 
-def ensemble(num_neurons: int, trials: int, steps: int, law: str = "two_point") -> Timed:
+def ensemble(
+    num_neurons: int, trials: int, steps: int, law: str = "two_point", chunk: int | None = None
+) -> Timed:
     trial = shared_trial(num_neurons, law)
 
     def solve() -> np.ndarray:
         found = hj.solve_ensemble(
-            trial, trials=trials, key=jax.random.key(2), t1=steps * DT, dt=DT, progress=False
+            trial,
+            trials=trials,
+            key=jax.random.key(2),
+            t1=steps * DT,
+            dt=DT,
+            chunk=chunk,
+            progress=False,
         )
         return found.overlap_mean
 
-    return Timed(f"ensemble of {trials}", Problem(num_neurons, trials, law, steps), solve)
+    name = f"ensemble of {trials}" if chunk is None else f"{law}, chunks of {chunk}"
+    return Timed(name, Problem(num_neurons, trials, law, steps), solve)
 
 
 def bare(num_neurons: int, trials: int, steps: int, law: str = "two_point") -> Timed:
@@ -427,6 +436,18 @@ def measure_ensembles(report: Report, full: bool) -> None:
     found = report.times(small, large)
     name = "time per trial and neuron, N = 4096 / 1024, ensemble of 512"
     report.bars.append(at_most(name, found["4096"] / found["1024"] / 4, 1.25))
+
+
+def measure_chunks(report: Report, full: bool) -> None:
+    """On a GPU, which wants more at a time than a CPU: ensembles in larger chunks."""
+    if jax.default_backend() == "cpu":
+        return
+    for law in LAWS:
+        timed = [ensemble(1024, 4096, 300, law, chunk) for chunk in (128, 1024, 4096)]
+        found = report.times(*timed)
+        first, *_, last = (found[one.name] for one in timed)
+        name = f"ensemble in chunks of 128 / of 4096, {law}, N = 1024"
+        report.bars.append(reported(name, first / last))
 
 
 def measure_devices(report: Report, full: bool) -> None:
@@ -618,6 +639,7 @@ SECTIONS: dict[str, Callable[[Report, bool], None]] = {
     "gradients": measure_gradients,
     "gradient-memory": measure_gradient_memory,
     "ensembles": measure_ensembles,
+    "chunks": measure_chunks,
     "devices": measure_devices,
     "bandwidth": measure_bandwidth,
 }

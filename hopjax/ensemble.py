@@ -379,7 +379,7 @@ def solve_ensemble(
         trajectories: whether to keep all overlaps over time too (`trajectories`).
         max_bytes: the most memory that may take.
         chunk: trials solved together on a device; by default 128, or `trials` if these are fewer.
-            Rounding depends on it, the noise does not.
+            Rounding depends on it, the noise does not. A GPU wants thousands at a time.
         devices: by default all local ones. (A CPU is one device, which uses some of its cores some
             of the time, unless `jax.config.update("jax_num_cpu_devices", n)` says otherwise.)
         solver: as for `solve`.
