@@ -131,25 +131,59 @@ def sparse_memories(
     *,
     num_memories: int,
     num_neurons: int,
-    density: Real[ArrayLike, ""],
+    density: Real[ArrayLike, ""] | None = None,
+    active: int | None = None,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "P N"]:
-    """Independent entries, 1 with the given probability, else 0: memories of firing rates.
+    """Memories of 0 and 1 for firing rates, none of them all 0 or all 1.
+
+    With a `density` p, entries are 1 with that probability, independently; but a memory drawn
+    without any active neuron gets one at a random place, and one without a silent neuron gets one
+    of these. So the number of active neurons follows the binomial law of N and p, with 0 replaced
+    by 1 and N by N − 1, and all places are equally likely. The mean share of active neurons is
+    p + ((1 − p)^N − p^N)/N: p itself, but for few neurons or extreme densities.
+
+    With `active`, exactly that many neurons of each memory are active, at random places.
 
     Args:
         key: a threefry key.
         num_memories: P, at least 1.
-        num_neurons: N, at least 1.
-        density: p, the mean share of active neurons, from 0 to 1.
+        num_neurons: N, at least 2.
+        density: p, between 0 and 1.
+        active: the number of active neurons in each memory, from 1 to N − 1, in place of p.
         dtype: float32 or float64; JAX's default float if not given.
 
     Raises:
-        TypeError, ValueError: for a wrong key, count, density or dtype.
+        TypeError, ValueError: for a wrong key, count, density or dtype, or unless just one of
+            `density` and `active` is given.
     """
-    key = check_key(key)
-    shape = check_count(num_memories, "num_memories"), check_count(num_neurons, "num_neurons")
-    active = jax.random.uniform(key, shape, jnp.float32) < _probability(density, "density")
-    return active.astype(float_dtype(dtype))
+    key, dtype = check_key(key), float_dtype(dtype)
+    num_neurons = check_count(num_neurons, "num_neurons", minimum=2)
+    shape = check_count(num_memories, "num_memories"), num_neurons
+    if active is not None:
+        if density is not None:
+            raise ValueError(f"Argument `density` must be left out with `active`, got {density}.")
+        active = check_count(active, "active")
+        if active >= num_neurons:
+            raise ValueError(
+                f"Argument `active` must be less than num_neurons = {num_neurons}, got {active}."
+            )
+        words = jax.random.bits(key, shape, jnp.uint32)
+        # Each neuron's rank among the words of its memory; equal words do no harm.
+        return (jnp.argsort(jnp.argsort(words, axis=1), axis=1) < active).astype(dtype)
+    if density is None:
+        raise TypeError("Argument `density` must be given, or else `active`, got None for both.")
+    share = check_array(density, "density", (), finite=False)
+    bad = is_bad(share, lambda p: (p > 0) & (p < 1))
+    share = check_values(share, bad, "density", "between 0 and 1").astype(jnp.float32)
+    chance = jax.random.uniform(key, shape, jnp.float32)
+    # The smallest chance makes active and the largest silent whatever the density is: where the
+    # memory is neither empty nor full they do so anyway.
+    place = jnp.arange(num_neurons)[None]
+    smallest = jnp.argmin(chance, axis=1, keepdims=True)
+    largest = num_neurons - 1 - jnp.argmax(chance[:, ::-1], axis=1, keepdims=True)
+    drawn = ((chance < share) | (place == smallest)) & (place != largest)
+    return drawn.astype(dtype)
 
 
 def _probability(value: Any, name: str) -> Float[Array, ""]:

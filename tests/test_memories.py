@@ -208,38 +208,96 @@ def test_correlated_memories_overlap_by_the_stated_mean(correlation):
     assert stats.binomtest(int((memories[0] == 1).sum()), 2000).pvalue > FALSE_ALARM
 
 
-@pytest.mark.parametrize("density", [0.0, 0.05, 0.22, 0.5, 1.0])
+@pytest.mark.parametrize("density", [0.05, 0.22, 0.5, 0.9])
 def test_sparse_memories_have_the_stated_density(density):
     memories = np.asarray(
         sparse_memories(jax.random.key(15), num_memories=50, num_neurons=1000, density=density)
     )
     assert memories.shape == (50, 1000)
-    assert set(np.unique(memories)) <= {0, 1}
+    assert set(np.unique(memories)) == {0, 1}
     active = int(memories.sum())
     assert stats.binomtest(active, memories.size, density).pvalue > FALSE_ALARM
-    if density in (0.0, 1.0):  # exactly none and exactly all
-        assert active == density * memories.size
     # Entries are independent: two memories are active together as often as by chance.
     together = int((memories[::2] * memories[1::2]).sum())
     assert stats.binomtest(together, memories.size // 2, density**2).pvalue > FALSE_ALARM
 
 
+@pytest.mark.parametrize("num_neurons", [100, 1024])
+def test_sparse_memories_of_ordinary_size_are_independent_draws(num_neurons):
+    # One of these is empty with a probability of 5e-10: nothing has to be changed.
+    for key in jax.random.split(jax.random.key(19), 3):
+        chance = jax.random.uniform(key, (10, num_neurons), jnp.float32)
+        found = sparse_memories(key, num_memories=10, num_neurons=num_neurons, density=0.22)
+        assert np.array_equal(found, np.asarray(chance) < np.float32(0.22))
+
+
+@pytest.mark.parametrize(("num_neurons", "density"), [(2, 0.3), (5, 0.1), (5, 0.9), (8, 0.5)])
+def test_sparse_memories_of_few_neurons_are_neither_empty_nor_full(num_neurons, density):
+    count = 20_000
+    memories = np.asarray(
+        sparse_memories(
+            jax.random.key(20), num_memories=count, num_neurons=num_neurons, density=density
+        )
+    )
+    # The law of the docstring, entry by entry of its number of active neurons.
+    law = stats.binom(num_neurons, density).pmf(np.arange(num_neurons + 1))
+    law[1] += law[0]
+    law[-2] += law[-1]
+    law = law[1:-1]
+    active = memories.sum(axis=1).astype(int)
+    found = np.bincount(active, minlength=num_neurons)[1:]
+    assert found.sum() == count  # none empty, none full
+    if num_neurons > 2:
+        assert stats.chisquare(found, count * law).pvalue > FALSE_ALARM
+    # Its mean share, in closed form.
+    empty, full = (1 - density) ** num_neurons, density**num_neurons
+    share = density + (empty - full) / num_neurons
+    assert np.isclose(law @ np.arange(1, num_neurons) / num_neurons, share, rtol=1e-12)
+    spread = np.sqrt(law @ (np.arange(1, num_neurons) / num_neurons - share) ** 2 / count)
+    assert abs(memories.mean() - share) <= 5 * spread + 1e-12  # 6e-7
+    # All places are alike.
+    places = memories[active == 1].sum(axis=0)
+    assert stats.chisquare(places).pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize("density", [1e-30, 1e-4, 1 - 1e-4, 1 - 1e-12])
+def test_sparse_memories_of_extreme_density_have_one_neuron_that_differs(density):
+    memories = np.asarray(sparse_memories(KEY, density=density, **SIZES))
+    expected = 1 if density < 0.5 else 27
+    assert np.array_equal(memories.sum(axis=1), np.full(5, expected))
+
+
+@pytest.mark.parametrize("active", [1, 3, 4])
+def test_sparse_memories_have_exactly_so_many_active_neurons(active):
+    count = 3000
+    memories = np.asarray(
+        sparse_memories(jax.random.key(21), num_memories=count, num_neurons=5, active=active)
+    )
+    assert set(np.unique(memories)) == {0, 1}
+    assert np.array_equal(memories.sum(axis=1), np.full(count, active))
+    # Every choice of places is as likely as any other.
+    chosen, times = np.unique(memories, axis=0, return_counts=True)
+    assert len(chosen) == {1: 5, 3: 10, 4: 5}[active]
+    assert stats.chisquare(times).pvalue > FALSE_ALARM
+
+
 def test_correlated_and_sparse_memories_batch_bitwise():
     keys = jax.random.split(jax.random.key(16), 3)
-    shares = jnp.array([0.0, 0.4, 1.0])
+    correlations, densities = jnp.array([0.0, 0.4, 1.0]), jnp.array([0.001, 0.4, 0.999])
 
-    def make(key, share):
+    def make(key, correlation, density):
         return (
-            correlated_memories(key, correlation=share, **SIZES),
-            sparse_memories(key, density=share, **SIZES),
+            correlated_memories(key, correlation=correlation, **SIZES),
+            sparse_memories(key, density=density, **SIZES),
+            sparse_memories(key, active=7, **SIZES),
         )
 
-    pairs = [make(key, share) for key, share in zip(keys, shares, strict=True)]
-    correlated, sparse = jax.jit(jax.vmap(make))(keys, shares)
-    assert np.array_equal(correlated, [pair[0] for pair in pairs])
-    assert np.array_equal(sparse, [pair[1] for pair in pairs])
-    assert not np.array_equal(make(keys[0], 0.4)[0], make(keys[1], 0.4)[0])
-    assert not np.array_equal(make(keys[0], 0.4)[1], make(keys[1], 0.4)[1])
+    one_by_one = [make(*each) for each in zip(keys, correlations, densities, strict=True)]
+    batch = jax.jit(jax.vmap(make))(keys, correlations, densities)
+    for together, *singly in zip(batch, *one_by_one, strict=True):
+        assert np.array_equal(together, singly)
+    for one, other in zip(make(keys[0], 0.4, 0.4), make(keys[1], 0.4, 0.4), strict=True):
+        assert not np.array_equal(one, other)
 
 
 def test_random_memories_and_corrupt_batch_bitwise():
@@ -268,8 +326,12 @@ def test_same_key_same_patterns_in_float32_and_float64():
         orthogonal = orthogonal_memories(key=jax.random.key(9), **SIZES)
         cue = corrupt(jax.random.key(10), memories[0], 0.3)
         correlated = correlated_memories(jax.random.key(17), correlation=0.3, **SIZES)
-        sparse = sparse_memories(jax.random.key(18), density=0.3, **SIZES)
-        return memories, orthogonal, cue, correlated, sparse, orthogonal_memories(**SIZES)
+        sparse = [
+            sparse_memories(jax.random.key(18), density=density, **SIZES)
+            for density in (0.3, 0.001)
+        ]
+        exact = sparse_memories(jax.random.key(18), active=7, **SIZES)
+        return memories, orthogonal, cue, correlated, *sparse, exact, orthogonal_memories(**SIZES)
 
     with jax.enable_x64(False):
         singles = make()
@@ -328,7 +390,8 @@ def test_strict_promotion_and_rank_rules(x64):
             shuffled = orthogonal_memories(**SIZES, key=key, dtype=dtype)
             correlated = correlated_memories(key, correlation=0.3, **SIZES, dtype=dtype)
             sparse = sparse_memories(key, density=0.3, **SIZES, dtype=dtype)
-            for memories in (random, shuffled, correlated, sparse):
+            exact = sparse_memories(key, active=3, **SIZES, dtype=dtype)
+            for memories in (random, shuffled, correlated, sparse, exact):
                 cue = corrupt(key, mixture(memories, jnp.ones((5,))), 0.3)
                 assert cue.dtype == memories.dtype
 
@@ -344,8 +407,9 @@ MAKERS = pytest.mark.parametrize(
         orthogonal_memories,
         functools.partial(correlated_memories, correlation=0.3),
         functools.partial(sparse_memories, density=0.3),
+        functools.partial(sparse_memories, active=2),
     ],
-    ids=["random", "orthogonal", "correlated", "sparse"],
+    ids=["random", "orthogonal", "correlated", "sparse", "sparse, exact"],
 )
 
 
@@ -370,13 +434,17 @@ def test_wrong_keys_dtypes_and_traced_sizes_are_refused(make):
 
 
 @pytest.mark.parametrize(
-    ("make", "name"), [(correlated_memories, "correlation"), (sparse_memories, "density")]
+    ("make", "name", "right"),
+    [
+        (correlated_memories, "correlation", "a number from 0 to 1"),
+        (sparse_memories, "density", "between 0 and 1"),
+    ],
 )
-def test_wrong_shares_are_refused_by_name(make, name):
+def test_wrong_shares_are_refused_by_name(make, name, right):
     for share in (-0.1, 1.1, np.nan, np.inf, np.ones(5), "half", None, 0.3j):
         assert f"`{name}`" in refusal(make, KEY, **SIZES, **{name: share})
     traced = jax.jit(lambda share: make(KEY, **SIZES, **{name: share}))
-    with pytest.raises(RuntimeError, match=f"`{name}` must be a number from 0 to 1"):
+    with pytest.raises(RuntimeError, match=f"`{name}` must be {right}"):
         jax.block_until_ready(traced(1.5))
 
 
