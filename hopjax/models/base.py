@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
-from hopjax._checks import check_array, check_index, check_values, is_bad, is_traced
+from hopjax._checks import check_array, check_index, check_values, is_traced
 
 _Model = TypeVar("_Model", bound="AbstractHopfield")  # not Self, which beartype does not know here
 
@@ -147,6 +147,7 @@ def check_memories(memories: Any, *, finite: bool = False) -> Float[Array, "P N"
 
 
 _RESOLVED = 1e-5  # share of the largest eigenvalue below which memories count as dependent
+_NAMED = 8  # of memories that depend on each other, at most
 
 
 def independent(memories: Float[Array, "P N"]) -> Float[Array, "P N"]:
@@ -157,13 +158,49 @@ def independent(memories: Float[Array, "P N"]) -> Float[Array, "P N"]:
         return check_values(memories, ~(missed < 0.01), "memories", "linearly independent")
     rows = np.asarray(memories, np.float64)
     values = np.linalg.eigvalsh(rows @ rows.T)
-    share = jnp.asarray(max(values[0], 0) / values[-1])
-    right = (
-        f"linearly independent (least eigenvalue of their correlations ≥ {_RESOLVED:g} times the "
-        "largest)"
-    )
-    check_values(share, is_bad(share, lambda share: share >= _RESOLVED), "memories", right)
+    least = _RESOLVED * values[-1]
+    if not values[0] >= least:
+        raise ValueError(
+            "Argument `memories` must be linearly independent (least eigenvalue of their "
+            f"correlations ≥ {_RESOLVED:g} times the largest), got {_dependence(rows, least)}."
+        )
     return memories
+
+
+def _dependence(rows: Float[np.ndarray, "P N"], least: float) -> str:
+    """Which memories have an eigenvalue below the `least`: a pair, or the first few that do."""
+    products = rows @ rows.T
+    norms = np.sqrt(np.diag(products))
+    cosines = abs(products) / np.outer(norms, norms)
+    pairs = np.argwhere(np.triu(cosines > 1 - 1e-9, 1)).tolist()
+    if pairs:
+        involved = pairs[0]
+        one, other = rows[involved]
+        if np.array_equal(one, other):
+            how = "which are identical"
+        elif np.array_equal(one, -other):
+            how = "which are mirror images"
+        else:
+            how = "one of which is a multiple of the other"
+    else:
+        # A further memory never raises the least eigenvalue: halving finds the first too many.
+        enough, too_many = 0, len(rows)
+        while too_many - enough > 1:
+            middle = (enough + too_many) // 2
+            value = np.linalg.eigvalsh(products[:middle, :middle])[0]
+            enough, too_many = (middle, too_many) if value >= least else (enough, middle)
+        mixture = np.linalg.eigh(products[:too_many, :too_many])[1][:, 0]
+        parts = abs(mixture) * norms[:too_many]
+        involved = np.flatnonzero(parts > 0.01 * parts.max()).tolist()
+        how = {
+            1: "which is all but zero beside the others",
+            2: "one of which is all but a multiple of the other",
+        }.get(len(involved), "each of which is all but a mixture of the others")
+    named = [f"memories[{row}]" for row in involved[:_NAMED]]
+    if len(involved) > _NAMED:
+        named.append(f"{len(involved) - _NAMED} more")
+    *first, last = named
+    return f"{', '.join(first)} and {last}, {how}" if first else f"{last}, {how}"
 
 
 def correlations(memories: Float[Array, "P N"]) -> Float[Array, "P P"]:
