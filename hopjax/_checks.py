@@ -87,6 +87,16 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
     return count
 
 
+def check_sides(value: Any, name: str) -> tuple[int, int]:
+    """Rows and columns of a picture: one count for both, or one for each."""
+    if not isinstance(value, (tuple, list)):
+        return check_count(value, name), check_count(value, name)
+    if len(value) != 2:
+        raise ValueError(f"Argument `{name}` must be one count or (rows, columns), got {value}.")
+    rows, columns = (check_count(side, f"{name}[{place}]") for place, side in enumerate(value))
+    return rows, columns
+
+
 def check_index(value: Any, name: str, size: int, things: str) -> int:
     """A static index from 0 below `size`, the number of `things`."""
     index = check_count(value, name, minimum=0)

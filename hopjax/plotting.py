@@ -5,6 +5,7 @@ tell apart get the colours of Okabe and Ito, which any colour vision separates; 
 style repeats the distinction in black and white.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+
+from hopjax._checks import check_sides
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OTHERS_COLOUR = "#BBBBBB"
@@ -220,21 +223,33 @@ def plot_weights(weights: Float[ArrayLike, " P"], *, ax: Axes | None = None, **b
     return ax
 
 
-def plot_picture(state: Float[ArrayLike, " N"], *, ax: Axes | None = None, **imshow) -> Axes:
-    """A state or memory of N = n² neurons as a square picture: −1 is black and +1 white.
+def plot_picture(
+    state: Float[ArrayLike, " N"],
+    *,
+    size: int | tuple[int, int] | None = None,
+    ax: Axes | None = None,
+    **imshow,
+) -> Axes:
+    """A state or memory as a picture, one pixel for each neuron: −1 is black and +1 white.
 
-    Further arguments go to `Axes.imshow`.
+    Args:
+        state: the neurons, row by row.
+        size: (rows, columns), or one integer for both; by default a square, which only a square
+            number of neurons makes.
+        ax: where to draw; a new figure if not given.
+        **imshow: further arguments of `Axes.imshow`.
 
     Raises:
-        ValueError: if N is not a square number.
+        TypeError, ValueError: if there is not one neuron for each pixel.
     """
-    return _show(_frames([state], "state")[0], ax, imshow)
+    return _show(_frames([state], "state", size)[0], ax, imshow)
 
 
 def plot_film(
     ts: Float[ArrayLike, " T"],
     states: Float[ArrayLike, "T N"],
     *,
+    size: int | tuple[int, int] | None = None,
     ax: Axes | None = None,
     **imshow,
 ) -> Axes:
@@ -243,38 +258,52 @@ def plot_film(
     Args:
         ts: the time of each picture.
         states: as for `plot_picture`, one for each time; ten or so fit into a column's width.
+        size: of each picture, as for `plot_picture`.
         ax: where to draw; a new figure if not given.
         **imshow: further arguments of `Axes.imshow`.
 
     Raises:
-        ValueError: if N is not a square number, or there is not one state for each time.
+        TypeError, ValueError: if there is not one neuron for each pixel, or not one state for each
+            time.
     """
-    frames, times = _frames(states, "states"), np.asarray(ts)
+    frames, times = _frames(states, "states", size), np.asarray(ts)
     if times.shape != (len(frames),):
         raise ValueError(
             f"Argument `ts` must have one time for each of the {len(frames)} states, got shape "
             f"{times.shape}."
         )
-    side, gap = frames.shape[1], max(1, frames.shape[1] // 16)
-    strip = np.full((side, len(frames) * (side + gap) - gap), np.nan)
+    rows, columns = frames.shape[1:]
+    pitch = columns + max(1, columns // 16)
+    strip = np.full((rows, len(frames) * pitch - (pitch - columns)), np.nan)
     for place, frame in enumerate(frames):
-        strip[:, place * (side + gap) :][:, :side] = frame
+        strip[:, place * pitch :][:, :columns] = frame
     ax = _show(strip, ax, imshow)
-    ax.set_xticks(np.arange(len(frames)) * (side + gap) + side / 2 - 0.5)
+    ax.set_xticks(np.arange(len(frames)) * pitch + columns / 2 - 0.5)
     ax.set_xticklabels([f"{t:g}" for t in times])
     ax.tick_params(length=0)
     return ax
 
 
-def _frames(states: Any, name: str) -> Float[np.ndarray, "T n n"]:
+def _frames(states: Any, name: str, size: Any) -> Float[np.ndarray, "T rows columns"]:
     pictures = np.asarray(states, float)
-    side = round(pictures.shape[-1] ** 0.5) if pictures.ndim == 2 else 0
-    if pictures.ndim != 2 or side == 0 or side**2 != pictures.shape[1]:
-        shape = pictures.shape[1:] if name == "state" else pictures.shape
+    shape = pictures.shape[1:] if name == "state" else pictures.shape
+    if pictures.ndim != 2 or 0 in pictures.shape:
+        right = "one state of N neurons" if name == "state" else "states of N neurons in rows"
+        raise ValueError(f"Argument `{name}` must be {right}, got shape {shape}.")
+    num_neurons = pictures.shape[1]
+    side = math.isqrt(num_neurons)
+    if size is None and side**2 != num_neurons:
         raise ValueError(
-            f"Argument `{name}` must have a square number of neurons, got shape {shape}."
+            f"Argument `size` must be (rows, columns) for {num_neurons} neurons, which make no "
+            "square, got None."
         )
-    return pictures.reshape(-1, side, side)
+    rows, columns = (side, side) if size is None else check_sides(size, "size")
+    if rows * columns != num_neurons:
+        raise ValueError(
+            f"Argument `size` must have one pixel for each of the {num_neurons} neurons, got "
+            f"{rows} rows of {columns}."
+        )
+    return pictures.reshape(-1, rows, columns)
 
 
 def _show(picture: Float[np.ndarray, "h w"], ax: Axes | None, imshow: dict) -> Axes:

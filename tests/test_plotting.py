@@ -161,10 +161,50 @@ def test_a_film_has_its_pictures_in_a_row_and_their_times_below():
     assert axes.get_xticks().tolist() == [1.5, 6.5, 11.5]  # their middles
 
 
-def test_pictures_of_no_square_are_refused():
-    with pytest.raises(ValueError, match=r"`state` must have a square number .* got shape \(5,\)"):
+def test_pictures_that_are_no_squares(ax):
+    state = np.arange(126)
+    plotting.plot_picture(state, size=(14, 9), ax=ax)
+    shown = np.asarray(ax.images[0].get_array())
+    np.testing.assert_array_equal(shown, state.reshape(14, 9))
+    # A square number of neurons need not be a square.
+    axes = plotting.plot_picture(np.arange(16), size=(2, 8))
+    assert np.asarray(axes.images[0].get_array()).shape == (2, 8)
+    # One integer is a square, as for the memories themselves.
+    axes = plotting.plot_picture(np.arange(16), size=4)
+    assert np.asarray(axes.images[0].get_array()).shape == (4, 4)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(14, 9), (25, 50), (1, 3), (3, 1)])
+def test_a_film_of_pictures_that_are_no_squares(rows, columns):
+    states = np.arange(3 * rows * columns).reshape(3, -1) / 1000
+    axes = plotting.plot_film(np.arange(3), states, size=(rows, columns))
+    strip = np.asarray(axes.images[0].get_array(), float)
+    gap = max(1, columns // 16)
+    assert strip.shape == (rows, 3 * columns + 2 * gap)
+    for place, state in enumerate(states):
+        left = place * (columns + gap)
+        np.testing.assert_array_equal(strip[:, left : left + columns], state.reshape(rows, columns))
+        # The time stands below the middle.
+        assert axes.get_xticks()[place] == left + (columns - 1) / 2
+
+
+def test_pictures_whose_shape_does_not_fit_are_refused():
+    asked = r"`size` must be \(rows, columns\) for 5 neurons, which make no square, got None"
+    with pytest.raises(ValueError, match=asked):
         plotting.plot_picture(np.zeros(5))
-    with pytest.raises(ValueError, match=r"`states` must have a square number .* \(2, 5\)"):
+    with pytest.raises(ValueError, match=asked):
         plotting.plot_film(np.arange(2), np.zeros((2, 5)))
-    with pytest.raises(ValueError, match=r"`ts` must have one time for each of the 2 states"):
+    with pytest.raises(ValueError, match=r"each of the 16 neurons, got 3 rows of 5"):
+        plotting.plot_picture(np.zeros(16), size=(3, 5))
+    with pytest.raises(ValueError, match=r"each of the 16 neurons, got 5 rows of 5"):
+        plotting.plot_film(np.arange(2), np.zeros((2, 16)), size=5)
+    with pytest.raises(ValueError, match=r"`size` must be one count or \(rows, columns\)"):
+        plotting.plot_picture(np.zeros(8), size=(2, 2, 2))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"`size\[1\]` must be an integer"):
+        plotting.plot_picture(np.zeros(8), size=(2, 4.0))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"`state` must be one state .* got shape \(2, 4\)"):
+        plotting.plot_picture(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match=r"`states` must be states .* got shape \(4,\)"):
+        plotting.plot_film(np.arange(2), np.zeros(4))
+    with pytest.raises(ValueError, match=r"one time for each of the 2 states, got shape \(3,\)"):
         plotting.plot_film(np.arange(3), np.zeros((2, 4)))

@@ -361,7 +361,7 @@ CASES = {
         lambda: hj.DynamicAttention([[1.0, 2.0], [2.0, 4.0]], 1.0, least_squares=True),
         ValueError,
         "memories",
-        "linearly independent",
+        "memories[0] and memories[1], one of which is a multiple of the other",
     ),
     "beta of attention 0": Case(
         lambda: hj.DynamicAttention(MEMORIES, 0), ValueError, "beta", "0.0"
@@ -483,19 +483,19 @@ CASES = {
         lambda: decorrelated(MEMORIES[0], MEMORIES[0]),
         ValueError,
         "memories",
-        "linearly independent",
+        "memories[0] and memories[1], which are identical",
     ),
     "memories opposite": Case(
-        lambda: decorrelated(MEMORIES[0], -MEMORIES[0]),
+        lambda: decorrelated(MEMORIES[0], MEMORIES[1], -MEMORIES[0]),
         ValueError,
         "memories",
-        "linearly independent",
+        "memories[0] and memories[2], which are mirror images",
     ),
     "memories more than neurons": Case(
-        lambda: hj.DecorrelatedHopfield([[1, 1], [1, -1], [-1, 1]]),
+        lambda: hj.DecorrelatedHopfield(np.ones((5, 4)) - 2 * np.eye(5, 4)),
         ValueError,
         "memories",
-        "linearly independent",
+        "memories[3] and memories[4], each of which is all but a mixture of the others",
     ),
     "memories decorrelated of 0 and 1": Case(
         lambda: decorrelated(*RATES), ValueError, "memories", "0.0 at index [0, 4]"
@@ -559,7 +559,7 @@ CASES = {
         lambda: decorrelated().with_memory(-MEMORIES[1]),
         ValueError,
         "pattern",
-        "linearly independent",
+        "memories[1] and memories[2], which are mirror images",
     ),
     "index beyond the last": Case(
         lambda: hj.IDPHopfield(MEMORIES).without_memory(2), ValueError, "index", "got 2"
@@ -610,7 +610,24 @@ CASES = {
     "density for each neuron": Case(
         lambda: sparse(density=np.full(8, 0.5)), ValueError, "density", "(8,)"
     ),
-    "density none": Case(lambda: sparse(density=None), TypeError, "density", "None"),
+    "density none": Case(lambda: sparse(density=None), TypeError, "density", "None for both"),
+    "density that leaves all silent": Case(
+        lambda: sparse(density=0), ValueError, "density", "got 0.0"
+    ),
+    "density that leaves none silent": Case(
+        lambda: sparse(density=1.0), ValueError, "density", "got 1.0"
+    ),
+    "density and active": Case(lambda: sparse(active=2), ValueError, "density", "got 0.5"),
+    "active 0": Case(lambda: sparse(density=None, active=0), ValueError, "active", "got 0"),
+    "active all": Case(
+        lambda: sparse(density=None, active=8), ValueError, "active", "num_neurons = 8, got 8"
+    ),
+    "active a share": Case(
+        lambda: sparse(density=None, active=0.5), TypeError, "active", "0.5 (float)"
+    ),
+    "num_neurons of sparse ones 1": Case(
+        lambda: sparse(num_neurons=1), ValueError, "num_neurons", "at least 2, got 1"
+    ),
     "key of sparse memories": Case(lambda: sparse(key=None), TypeError, "key", "None"),
     "num_memories of sparse ones negative": Case(
         lambda: sparse(num_memories=-1), ValueError, "num_memories", "-1"
@@ -628,8 +645,14 @@ CASES = {
     "text with a new line": Case(lambda: hj.glyph_memories("A\n"), ValueError, "text", r"'\n'"),
     "text too fine": Case(lambda: hj.glyph_memories("i", size=2), ValueError, "text", "'i'"),
     "size of glyphs 0": Case(lambda: hj.glyph_memories("A", size=0), ValueError, "size", "0"),
-    "size of glyphs for each side": Case(
-        lambda: hj.glyph_memories("A", size=(32, 32)), TypeError, "size", "(32, 32)"
+    "size of glyphs for three sides": Case(
+        lambda: hj.glyph_memories("A", size=(32, 32, 3)), ValueError, "size", "(32, 32, 3)"
+    ),
+    "size of glyphs of no columns": Case(
+        lambda: hj.glyph_memories("A", size=(32, 0)), ValueError, "size[1]", "got 0"
+    ),
+    "size of glyphs a text": Case(
+        lambda: hj.glyph_memories("A", size="32x32"), TypeError, "size", "'32x32'"
     ),
     "font unknown": Case(
         lambda: hj.glyph_memories("A", font="No Such Font"), ValueError, "font", "'No Such Font'"
@@ -689,6 +712,31 @@ CASES = {
     ),
     "size of pictures negative": Case(
         lambda: hj.picture_memories([GRAY], size=-4), ValueError, "size", "-4"
+    ),
+    "size of pictures for one side": Case(
+        lambda: hj.picture_memories([GRAY], size=(4,)), ValueError, "size", "(4,)"
+    ),
+    "size of pictures half a row": Case(
+        lambda: hj.picture_memories([GRAY], size=(0.5, 4)), TypeError, "size[0]", "0.5"
+    ),
+    "grey a shade": Case(lambda: hj.picture_memories([GRAY], grey=0.5), TypeError, "grey", "0.5"),
+    "grey with a threshold": Case(
+        lambda: hj.picture_memories([GRAY], grey=True, threshold=0.5),
+        ValueError,
+        "threshold",
+        "0.5",
+    ),
+    "grey of one grey": Case(
+        lambda: hj.picture_memories([GRAY, GRAY * 0], size=4, grey=True),
+        ValueError,
+        "pictures[1]",
+        "from 0 to 0",
+    ),
+    "picture of sixteen bits in integers of 64": Case(
+        lambda: hj.picture_memories([np.array([[0, 65535]])]),
+        ValueError,
+        "pictures[0]",
+        "from 0 to 65535",
     ),
     "size of pictures not whole": Case(
         lambda: hj.picture_memories([GRAY], size=4.0), TypeError, "size", "4.0"
