@@ -27,6 +27,7 @@ DATA = {"_checks", "activations", "memories", "inputs"}
 MODELS = {"models.base", "models.bipolar", "models.two_layer", "models.attention"}
 MODELS |= {"models.firing_rate"}
 THEORY = {"theory._common", "theory.equilibria", "theory.noise", "theory.numerical"}
+THEORY |= {"theory.rates"}
 LAYERS: dict[str, set[str]] = {
     "_checks": set(),
     "activations": {"_checks"},
@@ -52,6 +53,7 @@ LAYERS: dict[str, set[str]] = {
     "theory.equilibria": {"_checks", "activations", "theory._common"},
     "theory.noise": {"_checks", "activations", "theory._common", "theory.equilibria"},
     "theory.numerical": {"_checks", "activations", "models"},
+    "theory.rates": {"_checks", "models.firing_rate", "theory._common"},
     "theory.report": {"_checks", "activations", "models"} | THEORY,
     "theory": THEORY | {"theory.report"},
     "plotting": {"_checks"},

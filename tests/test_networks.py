@@ -14,6 +14,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 import hopjax as hj
 from hopjax import theory
 
+# What networks compute is tested here, not whether they hold it.
+pytestmark = pytest.mark.filterwarnings("ignore:Without an input this classic network holds no")
+
 NUM_MEMORIES, NUM_NEURONS = 3, 12
 SLOPE = 1.5  # not so steep that ψ' underflows where drift and energy are compared
 WEIGHTS = np.array([2.0, 1.0, 0.5])  # of a mixture; positive, as the energy of two layers needs
@@ -584,12 +587,53 @@ def test_orthogonal_memories_need_no_decorrelation():
             assert_allclose(one, other, rtol=ROUNDING, atol=ROUNDING)
 
 
-def test_memories_that_depend_on_each_other_are_refused_without_a_warning():
-    # Warnings are errors here: the inverse must not be asked for first.
-    first, second = Problem().memories[:2]
-    for memories in ([first, first], [first, second, -first], np.ones((5, 4)) - 2 * np.eye(5, 4)):
-        with pytest.raises(ValueError, match=r"^Argument `memories` must be linearly independent"):
-            hj.DecorrelatedHopfield(np.stack(list(memories)))
+def refused(memories: Any) -> str:
+    """What is said of memories that depend on each other. Warnings are errors here."""
+    right = r"^Argument `memories` must be linearly independent \(least eigenvalue .*\), got "
+    with pytest.raises(ValueError, match=right) as caught:
+        hj.DynamicAttention(np.stack(list(memories)), 1.0, least_squares=True)
+    return str(caught.value).split("), got ")[1]
+
+
+def test_memories_that_depend_on_each_other_are_named():
+    first, second, third = Problem().memories
+    assert refused([first, second, first]) == ("memories[0] and memories[2], which are identical.")
+    assert refused([second, first, third, -first]) == (
+        "memories[1] and memories[3], which are mirror images."
+    )
+    assert refused([first, second, 2 * second]) == (
+        "memories[1] and memories[2], one of which is a multiple of the other."
+    )
+    # The pair counts most, whatever else depends.
+    assert refused([first, second, first + second, first]) == (
+        "memories[0] and memories[3], which are identical."
+    )
+    mixed = "each of which is all but a mixture of the others."
+    assert refused([first, second, third, first - 3 * third]) == (
+        f"memories[0], memories[2] and memories[3], {mixed}"
+    )
+    # Of several mixtures the first, whatever comes behind.
+    assert refused([third, first, second, first + second, first + third, first - third]) == (
+        f"memories[1], memories[2] and memories[3], {mixed}"
+    )
+    nearly = first + second + 1e-4 * third
+    assert refused([first, second, nearly]) == f"memories[0], memories[1] and memories[2], {mixed}"
+    nearly = first + 1e-4 * second
+    assert refused([first, third, nearly]) == (
+        "memories[0] and memories[2], one of which is all but a multiple of the other."
+    )
+    assert refused([1e-3 * second, first]) == (
+        "memories[0], which is all but zero beside the others."
+    )
+
+
+def test_of_many_memories_that_depend_on_each_other_some_are_named():
+    # More than neurons: the first 13 of them always depend.
+    found = refused(np.random.default_rng(0).normal(size=(30, 12)))
+    assert found == (
+        ", ".join(f"memories[{row}]" for row in range(8))
+        + " and 5 more, each of which is all but a mixture of the others."
+    )
 
 
 def test_correlations_have_a_derivative_by_orthogonal_memories():

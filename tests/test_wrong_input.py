@@ -339,6 +339,21 @@ CASES = {
     "slope of rates 0": Case(
         lambda: hj.FiringRateHopfield(RATES, slope=0), ValueError, "slope", "0.0"
     ),
+    "slope of held rates 0": Case(
+        lambda: theory.largest_rate_density(0), ValueError, "slope", "0.0"
+    ),
+    "slope of held rates NaN": Case(
+        lambda: theory.least_rate_saliency(NAN, 0.2), ValueError, "slope", "nan"
+    ),
+    "density of held rates 0": Case(
+        lambda: theory.least_rate_saliency(10, 0), ValueError, "density", "0.0"
+    ),
+    "density of held rates 1": Case(
+        lambda: theory.least_rate_saliency(10, [0.5, 1.0]),
+        ValueError,
+        "density",
+        "1.0 at index [1]",
+    ),
     "slope of rates an activation": Case(
         lambda: hj.FiringRateHopfield(RATES, slope=hj.Tanh()), TypeError, "slope", "Tanh"
     ),

@@ -1,16 +1,25 @@
 """The firing-rate twin: neurons that are silent or active, memories of 0 and 1."""
 
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from hopjax._checks import check_array, check_flag, check_positive, check_values, is_bad
+from hopjax._checks import (
+    check_array,
+    check_flag,
+    check_positive,
+    check_values,
+    is_bad,
+    is_traced,
+)
 from hopjax.models.base import AbstractOneLayerHopfield, check_memories, project
 
-_GAIN = 1.25  # of the input-driven coupling, from the authors' scripts
+INPUT_GAIN = 1.25  # of the input-driven coupling, from the authors' scripts
 
 
 class FiringRateDrive(NamedTuple):
@@ -33,6 +42,13 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
 
     The overlaps are centred: with the plain mean activity of a memory's active neurons a network
     that is on everywhere would show all memories at once.
+
+    When does it hold a memory? For many neurons, few memories and no noise, at slope 10: the
+    input-driven network from a saliency of 1.341/(1 − p) on, which some input always gives (the
+    input w ξ^μ gives w (1 − p)). The classic network holds its memories without an input, say
+    after a pulse, up to a density of p = .324; above it they all fade, and a warning says so when
+    such a network is made. For other slopes: `theory.least_rate_saliency` and
+    `theory.largest_rate_density`.
     """
 
     memories: Float[Array, "P N"]
@@ -72,6 +88,8 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         self.density = density.astype(memories.dtype)
         self.slope = check_positive(slope, "slope", ()).astype(memories.dtype)
         self.input_driven = check_flag(input_driven, "input_driven")
+        if not self.input_driven and not is_traced((self.memories, self.density, self.slope)):
+            self._warn_if_all_fade()
 
     def activity(self, v: Float[Array, " N"]) -> Float[Array, " N"]:
         """φ(v) = 1/(1 + exp(d (1 − 2v))), between 0 and 1."""
@@ -97,7 +115,7 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         weights, inhibition = jnp.ones_like(self.memories[:, 0]), 0.0
         current = u
         if self.input_driven:
-            weights, inhibition = _GAIN * self.saliency(u), 1 / (num_neurons * p)
+            weights, inhibition = INPUT_GAIN * self.saliency(u), 1 / (num_neurons * p)
             current = jnp.zeros_like(u)
         # (ξ − p)² is p² where ξ is 0 and p² + 1 − 2p where it is 1.
         squares = p**2 * jnp.sum(weights) + (1 - 2 * p) * project(self.memories.T, weights)
@@ -121,6 +139,19 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         own = jnp.sum(x / 2 - entropy / (2 * self.slope))
         return own - x @ (self._coupled(x, drive) / 2 + drive.current)
 
+    def _warn_if_all_fade(self):
+        """Say so if no memory is a state of the classic network without an input."""
+        largest_share = np.asarray(self.memories, float).mean(axis=1).max()
+        density, slope = float(self.density), float(self.slope)
+        drives = np.arange(0, 40, 0.01)  # all rates from ½ to 1
+        if holding_strength(drives, slope, density, largest_share).max() < 1:
+            warnings.warn(
+                f"Without an input this classic network holds no memory: at density {density:.3g} "
+                f"and slope {slope:.3g} all of them fade. `hopjax.theory.largest_rate_density` "
+                "says up to which density memories are held.",
+                stacklevel=2,
+            )
+
     @property
     def _unit(self) -> Float[Array, ""]:
         return self.memories.shape[1] * self.density * (1 - self.density)
@@ -137,6 +168,23 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         if self.input_driven:
             coupled = coupled - jnp.sum(x) / (x.size * self.density)
         return coupled
+
+
+def holding_strength(drive: Any, slope: Any, density: Any, share: Any) -> Any:
+    """How much of the field that holds a memory its own neurons make in a classic network.
+
+    For many neurons, few memories and no input the field of a memory, of a share f of ones, is
+    C (ξ − p) with C = (f/p) a − ((1 − f)/(1 − p)) b, where its active neurons have the rate a and
+    its silent ones b = φ(−p C). The active ones rest at a = φ(v) = 1/(1 + exp(−y)), y = d (2v − 1)
+    being their `drive`, if C = v/(1 − p). The strength is the first C over the second one: the
+    memory is held, at a rate of ½ or more, if the strength reaches 1 for some y ≥ 0.
+    """
+    xp = jnp if is_traced((drive, slope, density, share)) else np
+    needed = (1 + drive / slope) / (2 * (1 - density))
+    # φ as a hyperbolic tangent, which does not overflow.
+    active = (1 + xp.tanh(drive / 2)) / 2
+    silent = (1 + xp.tanh(-slope * (density * needed + 0.5))) / 2
+    return (share / density * active - (1 - share) / (1 - density) * silent) / needed
 
 
 def _is_share(p):

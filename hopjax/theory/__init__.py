@@ -38,4 +38,8 @@ from hopjax.theory.numerical import (
     find_memory as find_memory,
     leading_eigenvalues as leading_eigenvalues,
 )
+from hopjax.theory.rates import (
+    largest_rate_density as largest_rate_density,
+    least_rate_saliency as least_rate_saliency,
+)
 from hopjax.theory.report import Prediction as Prediction, Report as Report, report as report
