@@ -21,6 +21,7 @@ from hopjax._checks import (
     check_takes,
     check_values,
 )
+from hopjax._determinism import uncompiled
 from hopjax.ensemble import check_trial
 from hopjax.trials import Trial
 
@@ -78,7 +79,11 @@ class Tuned(eqx.Module):
         trial = self.trial
         if not isinstance(trial, Trial):
             named = {name: value for name, value in values.items() if name not in self.paths}
-            trial = trial(key, **named)
+            trial = uncompiled(trial)(key, **named)
+        return self.at_paths(trial, values)
+
+    def at_paths(self, trial: Trial, values: Values) -> Trial:
+        """A trial with the values at paths in the place of its own."""
         for path in self.paths:
             where = operator.attrgetter(path)
             trial = eqx.tree_at(where, trial, values[path].astype(where(trial).dtype))
@@ -87,8 +92,8 @@ class Tuned(eqx.Module):
 
 def select(
     trial: Trial | Callable[..., Trial], parameters: Any, key: Key[Array, ""]
-) -> tuple[Tuned, Values]:
-    """The trial as a function of a key and of values, and the values at the start."""
+) -> tuple[Tuned, Values, Trial]:
+    """The trial as a function of a key and of values, these at the start, and what it then is."""
     if isinstance(trial, type) or not callable(trial):
         check_instance(trial, Trial, "trial", "a Trial, or a function that makes one from a key")
     check_instance(parameters, Mapping, "parameters", "a dict of starting values by name")
@@ -110,7 +115,7 @@ def select(
         example = trial
     else:
         _check_arguments(trial, given)
-        example = trial(key, **given)
+        example = uncompiled(trial)(key, **given)
     check_trial(example)
     start = {}
     for name, value in parameters.items():
@@ -124,7 +129,8 @@ def select(
                 f"Argument `parameters[{name!r}]` must have the shape {found.shape} of what it "
                 f"replaces, got {start[name].shape}."
             )
-    return Tuned(trial, paths), start
+    make = Tuned(trial, paths)
+    return make, start, make.at_paths(example, start)
 
 
 def _as_start(value: Any, name: str) -> Float[Array, "..."]:

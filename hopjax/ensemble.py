@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import diffrax as dfx
@@ -29,6 +30,7 @@ from hopjax._checks import (
     check_takes,
     collect_bad_values,
 )
+from hopjax._determinism import check_draws, uncompiled
 from hopjax.reductions import (
     AbstractReduction,
     Histogram,
@@ -166,6 +168,20 @@ class Plan(eqx.Module):
                     f"Argument `{name}` must be below t1 = {problem.grid.t1:g}, got {value:g}."
                 )
         return problem
+
+    def check_draws(
+        self,
+        trial: Any,
+        problem: Problem,
+        make: Callable[[], Trial] | None = None,
+        function: Any = None,
+    ) -> None:
+        """Refuse a trial, or reductions, that draw from anything but a key; see there."""
+        measures = {
+            f"reductions[{name!r}]": reduction.measure
+            for name, reduction in self.reductions.items()
+        }
+        check_draws(trial, problem, measures, make=make, function=function)
 
 
 def check_trial(trial: Any) -> None:
@@ -366,8 +382,9 @@ def solve_ensemble(
 
     Args:
         trial: a `Trial`, which all share but for their noise, or a function of a trial's key that
-            makes one: what it draws from the key is new in each trial, anything else is shared. A
-            function defined once: a lambda made anew per call compiles anew per call.
+            makes one: what it draws from the key is new in each trial, anything else is shared.
+            What it draws otherwise, as from NumPy's generator, is refused. A function defined
+            once: a lambda made anew per call compiles anew per call.
         trials: how many.
         key: decides everything random.
         t1: end, as for `solve`.
@@ -390,8 +407,8 @@ def solve_ensemble(
         An `Ensemble`.
 
     Raises:
-        TypeError, ValueError: for a wrong argument, a trial that cannot be solved, or trajectories
-            beyond `max_bytes`.
+        TypeError, ValueError: for a wrong argument, a trial that cannot be solved or draws from
+            anything but its key, or trajectories beyond `max_bytes`.
     """
     trials, key = check_trials(trials), check_key(key)
     trajectories = check_flag(trajectories, "trajectories")
@@ -408,15 +425,18 @@ def solve_ensemble(
         solver=solver,
         stepsize_controller=stepsize_controller,
     )
+    once = None
     if isinstance(trial, Trial):
         make, example = _Shared(trial), trial
     elif callable(trial) and not isinstance(trial, type):
         check_takes(trial, "trial", "a trial's key", key)
-        make, example = _OfKey(trial), trial(key)
+        once = partial(uncompiled(trial), key)
+        make, example = _OfKey(trial), once()
     else:
         make, example = None, trial
     problem = plan.check(example)
     assert make is not None
+    plan.check_draws(example, problem, once, trial)
     if trajectories:
         shape = (trials, len(problem.grid.save_times), problem.model.memories.shape[0])
         size = math.prod(shape) * problem.model.memories.dtype.itemsize

@@ -7,6 +7,7 @@ the cells nor others beside it change its numbers.
 
 import copy
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -24,6 +25,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 
 from hopjax._checks import check_flag, check_key, check_takes
 from hopjax._dataset import load_study, make_dataset
+from hopjax._determinism import uncompiled
 from hopjax._identity import (
     canonical,
     cell_key,
@@ -145,11 +147,12 @@ class Study:
         solver: dfx.AbstractSolver | None = None,
         stepsize_controller: dfx.AbstractStepSizeController | None = None,
     ):
-        """Check everything: each cell's trial is made once, and nothing is solved.
+        """Check everything: each cell's trial is made once or twice, and nothing is solved.
 
         Args:
             trial: `trial(key, **parameters)` makes a `Trial` from a trial's key and the
-                parameters of a cell.
+                parameters of a cell. What it draws otherwise, as from NumPy's generator, is
+                refused.
             sweep: a grid, {name: values}, of which every combination is a cell; or a list of
                 cells, [{name: value, ...}, ...]. Values are numbers, strings, truth values, None
                 or sequences of numbers. Fractional numbers reach the function as arrays under a
@@ -223,7 +226,7 @@ class Study:
         return self._cells[0].plan.chunk
 
     def _make_cells(self) -> list[Cell]:
-        cells = []
+        cells, looked_at = [], set()
         for parameters in self._points:
             of_solve = {name: parameters[name] for name in OF_THE_SOLVE if name in parameters}
             own = {name: value for name, value in parameters.items() if name not in of_solve}
@@ -236,7 +239,14 @@ class Study:
                 plan = make_plan(
                     trials=self.trials, chunk=self._chosen_chunk, **(self._settings | of_solve)
                 )
-                problem = plan.check(self.trial(self.key, **own))
+                make = functools.partial(uncompiled(self.trial), self.key, **own)
+                trial = make()
+                problem = plan.check(trial)
+                # Draws outside the key are looked for once for each set of static values.
+                static = {name: value for name, value in own.items() if name not in traced}
+                if canonical(static) not in looked_at:
+                    plan.check_draws(trial, problem, make, self.trial)
+                    looked_at.add(canonical(static))
             except (TypeError, ValueError) as error:
                 cell = ", ".join(f"{name} = {text(value)}" for name, value in parameters.items())
                 message = " ".join(str(error).split())
@@ -250,7 +260,7 @@ class Study:
                         {name: v for name, v in parameters.items() if name not in self.paired},
                     ),
                     plan,
-                    tuple((name, value) for name, value in own.items() if name not in traced),
+                    tuple(static.items()),
                     traced,
                     problem,
                 )

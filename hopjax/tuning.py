@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +35,7 @@ from hopjax._descent import (
     TuningError as TuningError,
     promoting,
 )
+from hopjax._determinism import check_draws
 from hopjax._gradient import CHUNK, Gradients, Job
 from hopjax._identity import canonical, describe, digest, environment, provenance
 from hopjax._parameters import Tuned, Values, count, make_ranges, select, values_of
@@ -137,7 +139,8 @@ def tune(
     is tuned.
 
     Args:
-        trial: a function of a trial's key and of the parameters, as for `Study`, or a `Trial`.
+        trial: a function of a trial's key and of the parameters, as for `Study`, or a `Trial`;
+            draws from anything but the key are refused.
         parameters: what is tuned and from where, {name: number or array}. A name is an argument of
             the function, or the path of an array in the `Trial`, such as "noise.strength",
             "model.activation.slope" or "inputs.values"; None there begins with what the trial has.
@@ -383,13 +386,15 @@ def _prepare(
     )
     if chunk is None:
         chunk = -(-trials // -(-trials // CHUNK))  # all of about one size
-    make, start = select(trial, parameters, key)
+    make, start, example = select(trial, parameters, key)
     _check_names(start)
     ranges = make_ranges(start, bounds)
-    example = make(key, start)
     problem = plan.check(example)
+    loss = cast_floats(loss, example.model.memories.dtype)
+    again = partial(make, key, start)
+    check_draws(example, problem, {"loss": loss.measure}, make=again, function=trial)
     forward = count(start) <= FORWARD_AT_MOST if mode is None else mode == "forward"
-    job = Job(make, ranges, cast_floats(loss, example.model.memories.dtype), plan, forward)
+    job = Job(make, ranges, loss, plan, forward)
     descent = Descent(
         gradients=Gradients.over(job, example, problem, trials, min(chunk, trials), devices),
         start=start,

@@ -47,7 +47,9 @@ LAYERS: dict[str, set[str]] = {
     "reductions": {"_checks"},
     "statistics": {"_checks"},
     "trials": DATA | {"models", "noise", "solve"},
-    "ensemble": DATA | {"models", "noise", "solve", "reductions", "statistics", "trials"},
+    "_determinism": {"_checks", "inputs", "solve", "trials"},
+    "ensemble": DATA
+    | {"models", "noise", "solve", "reductions", "statistics", "trials", "_determinism"},
     # These stand aside: they see arrays or equations, never a solve.
     "theory._common": {"_checks", "activations"},
     "theory.equilibria": {"_checks", "activations", "theory._common"},
@@ -62,15 +64,15 @@ LAYERS: dict[str, set[str]] = {
     "_store": {"_identity"},
     "_sweep": {"_identity", "ensemble"},
     "_dataset": {"_store", "_sweep", "ensemble", "trials"},
-    "study": {"_checks", "_dataset", "_identity", "_store", "_sweep"}
+    "study": {"_checks", "_dataset", "_determinism", "_identity", "_store", "_sweep"}
     | {"ensemble", "reductions", "solve", "trials"},
     # Tuning stands beside studies, on ensembles.
     "losses": {"_checks", "inputs", "solve", "trials"},
-    "_parameters": {"_checks", "ensemble", "trials"},
+    "_parameters": {"_checks", "_determinism", "ensemble", "trials"},
     "_gradient": {"_checks", "_parameters", "ensemble", "losses", "solve", "trials"},
     "_descent": {"_gradient", "_parameters", "ensemble", "statistics"},
-    "tuning": {"_checks", "_descent", "_gradient", "_identity", "_parameters", "_store"}
-    | {"ensemble", "losses", "statistics", "trials"},
+    "tuning": {"_checks", "_descent", "_determinism", "_gradient", "_identity", "_parameters"}
+    | {"_store", "ensemble", "losses", "statistics", "trials"},
     "tasks": DATA | {"models", "noise", "trials"},
     "_file": {"_checks", "tasks", "trials"},
     "_study_file": {"_file", "study"},
