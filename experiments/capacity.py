@@ -64,7 +64,7 @@ def compute(full: bool) -> dict[str, Any]:
         corruption=CORRUPTION,
     )
     cells = [
-        fields | {"load": load, "noise": noise}
+        fields | {"memory_load": load, "noise": noise}
         for network, (_, fields) in NETWORKS.items()
         for load in (FULL_LOADS if full else QUICK_LOADS)[network]
         for noise in (FULL_NOISES if full else QUICK_NOISES)
@@ -123,7 +123,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
 def along(numbers: dict[str, Any], noise: float, fields: dict[str, Any]) -> tuple[list, list]:
     """Loads, and what was retrieved there."""
     cells = select(numbers["results"], noise=noise, **fields)
-    return [cell["load"] for cell in cells], [cell["retrieved"] for cell in cells]
+    return [cell["memory_load"] for cell in cells], [cell["retrieved"] for cell in cells]
 
 
 def limit(numbers: dict[str, Any], network: str, noise: float = 0.0) -> float:
@@ -139,7 +139,7 @@ def by_crosstalk(background: float, classic: float) -> float:
 
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     def at(network: str, load: float) -> dict[str, Any]:
-        cell = only(numbers["results"], load=load, noise=0.0, **NETWORKS[network][1])
+        cell = only(numbers["results"], memory_load=load, noise=0.0, **NETWORKS[network][1])
         return cell["retrieved"]
 
     half, none, equal = (at(network, HIGH) for network in ("half", "none", "equal"))

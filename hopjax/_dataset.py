@@ -29,6 +29,8 @@ def make_dataset(
     """
     import xarray as xr  # here, so that importing hopjax stays light
 
+    from hopjax._labels import warn_of_names, with_labels
+
     shape = tuple(map(len, grid.values())) if grid else (len(points),)
     dims = tuple(grid) if grid else ("cell",)
     ts = [ensemble.ts for ensemble in ensembles]
@@ -45,7 +47,8 @@ def make_dataset(
     tables = [ensemble.variables(quantiles) for ensemble in ensembles]
     variables = {name: stack([table[name] for table in tables]) for name in tables[0]}
     about = {"long_name": "time", "units": "time constants of a neuron"}
-    coordinates: dict[str, Any] = {"outcome_name": list(OUTCOMES), "quantile": list(quantiles)}
+    coordinates: dict[str, Any] = {"outcome_name": list(OUTCOMES)}
+    coordinates["quantile_level"] = list(quantiles)
     if same_times:
         coordinates["time"] = xr.Variable("time", ts[0], about)
     else:
@@ -55,7 +58,9 @@ def make_dataset(
     else:
         for name in points[0]:
             coordinates[name] = ("cell", labels([point[name] for point in points]))
-    return xr.Dataset(variables, coordinates, attributes)
+    dataset = with_labels(xr.Dataset(variables, coordinates, attributes))
+    warn_of_names(dataset, stacklevel=6)
+    return dataset
 
 
 def _stack(arrays: list[np.ndarray]) -> np.ndarray:
@@ -70,12 +75,17 @@ def _stack(arrays: list[np.ndarray]) -> np.ndarray:
 
 
 def load_study(folder: str | Path) -> "xr.Dataset":
-    """The merged dataset of a study's folder.
+    """The merged dataset of a study's folder, as `Study.run` returned it.
+
+    (`xarray.load_dataset` reads the file as well, but finds what is neither a number nor a text
+    nor a truth value by its label only, such as "null" or "[6,0.5]".)
 
     Raises:
         StudyError: if there is none, or it cannot be read.
     """
-    return load_result(folder, "study")
+    from hopjax._labels import with_labels
+
+    return with_labels(load_result(folder, "study"))
 
 
 def load_result(folder: str | Path, what: str) -> "xr.Dataset":

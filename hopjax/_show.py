@@ -44,7 +44,7 @@ def study_table(dataset: "xr.Dataset") -> str:
                 f"{row.retrieved.item():.3f}",
                 f"[{row.retrieved_low.item():.3f}, {row.retrieved_high.item():.3f}]",
                 f"{censored_quantiles(middle[place], [0.5])[0]:g}",
-                str(int(row["count"].sel(outcome_name="diverged").item())),
+                str(int(row.outcome_count.sel(outcome_name="diverged").item())),
             ]
         )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

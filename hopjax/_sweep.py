@@ -104,21 +104,29 @@ def _check_values(
         values = np.asarray(values).tolist()
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise TypeError(f"{where} must be a sequence of values, got {values!r}.")
-    values = [_plain(value, where) for value in values]
+    values = [plain(value, where) for value in values]
     if not values:
         raise ValueError(f"{where} must have at least one value, got none.")
     if not repeated and len({canonical(value) for value in values}) < len(values):
         raise ValueError(f"{where} must have no value twice, got {values}.")
+    called = {canonical(value): value for value in values if not isinstance(value, str)}
+    for value in values:
+        if isinstance(value, str) and value in called:
+            raise ValueError(
+                f"{where} must not have a text that is the label of another value, got {value!r} "
+                f"and {called[value]!r}."
+            )
     if name in floats or any(isinstance(value, float) for value in values):
-        values = [_plain(_as_floats(value), where) for value in values]
+        values = [plain(_as_floats(value), where) for value in values]
     return values
 
 
-def _plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str) -> Any:
+    """A value of a parameter as plain data, sequences as tuples; `where` is what errors call it."""
     if isinstance(value, (np.generic, np.ndarray, jax.Array)):
         value = np.asarray(value).tolist()
     if isinstance(value, (list, tuple)):
-        return tuple(_plain(item, where) for item in value)
+        return tuple(plain(item, where) for item in value)
     if value is not None and not isinstance(value, (bool, int, float, str)):
         raise TypeError(
             f"{where} must be numbers, strings, truth values, None or sequences of numbers, got "
@@ -143,8 +151,15 @@ def text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def labels(values: list[Any]) -> Any:
-    """A coordinate: numbers as they are, anything else as text."""
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+def label(value: Any) -> str:
+    """How a value is called in a dataset: texts as they are, anything else in JSON."""
+    return value if isinstance(value, str) else canonical(value)
+
+
+def labels(values: list[Any]) -> list[Any]:
+    """A coordinate: numbers, or truth values, as they are if there is nothing else; or labels."""
+    truths = [isinstance(value, bool) for value in values]
+    numbers = [isinstance(value, (int, float)) for value in values]
+    if all(truths) or (all(numbers) and not any(truths)):
         return values
-    return [value if isinstance(value, str) else canonical(value) for value in values]
+    return [label(value) for value in values]

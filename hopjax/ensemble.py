@@ -511,10 +511,10 @@ def make_plan(
 _OWN_NAMES = ("overlap", "ending")
 # What `Ensemble.variables` names, and axes and attributes of a dataset.
 VARIABLES = (
-    *("retrieved", "retrieved_low", "retrieved_high", "count", "passed", "passage_quantile"),
-    *("overlap_mean", "overlap_variance", "overlap_quantile", "outcome", "passage_time"),
-    *("final_overlap", "final_energy", "diverged_at", "outcome_name", "quantile", "time"),
-    *("trial", "saved", "cell"),
+    *("retrieved", "retrieved_low", "retrieved_high", "outcome_count", "passed"),
+    *("passage_quantile", "overlap_mean", "overlap_variance", "overlap_quantile", "outcome"),
+    *("passage_time", "final_overlap", "final_energy", "diverged_at"),
+    *("outcome_name", "quantile_level", "time", "trial", "saved", "cell"),
 )
 
 
@@ -670,7 +670,7 @@ class Ensemble:
             "retrieved_high": Variable(
                 (), np.asarray(high), "upper end of its Wilson 95% interval"
             ),
-            "count": Variable(
+            "outcome_count": Variable(
                 ("outcome_name",), np.array(list(self.counts.values())), "trials that ended so"
             ),
             "overlap_mean": Variable(
@@ -682,7 +682,7 @@ class Ensemble:
                 ("time",), self.overlap_variance, f"variance of the {what} over trials"
             ),
             "overlap_quantile": Variable(
-                ("quantile", "time"),
+                ("quantile_level", "time"),
                 self.overlap_quantiles(quantiles),
                 f"quantiles of the {what}, exact to {self.edges[1] - self.edges[0]:g}",
             ),
@@ -690,7 +690,7 @@ class Ensemble:
                 ("time",), self.passed, "share of trials that have passed the threshold by then"
             ),
             "passage_quantile": Variable(
-                ("quantile",),
+                ("quantile_level",),
                 self.passage_quantiles(quantiles),
                 "time by which that share has passed, infinite where fewer ever do",
             ),

@@ -84,12 +84,19 @@ class Trajectory(eqx.Module):
         overlaps = np.asarray(self.overlaps)
         for row in np.unique(np.linspace(0, num_times - 1, 7).round().astype(int)):
             if num_memories and np.isfinite(overlaps[row]).all():
-                best = int(np.argmax(abs(overlaps[row])))
+                best = _strongest(overlaps[row])
                 lines.append(
                     f"  t = {ts[row]:<6g} strongest overlap {overlaps[row, best]:+.3f} "
                     f"with memories[{best}]"
                 )
         return "\n".join(lines)
+
+
+def _strongest(overlaps: Float[np.ndarray, " P"]) -> int:
+    """The memory of the largest |m|; where several tie but for rounding, of the largest m."""
+    strength = np.abs(overlaps)
+    slack = 1e3 * np.finfo(overlaps.dtype).eps * strength.max()
+    return int(np.argmax(np.where(strength >= strength.max() - slack, overlaps, -np.inf)))
 
 
 def solve(

@@ -125,7 +125,15 @@ class Study:
             dt=0.01,
         )
         dataset = study.run("noise_study")
+        dataset.retrieved.sel(noise=1.0, distractor=0.5)
         ```
+
+    Cells are selected by the values that were swept, of whatever kind, in the dataset of `run` and
+    in that of `load_study`: `dataset.sel(flag=True)`, `dataset.sel(previous=None)`,
+    `dataset.sel(weights=(6.0, 0.5))`; a list, `dataset.sel(flag=[True, False])`, is several values.
+    Where values are not all numbers, all texts or all truth values, the coordinate shows their
+    labels, texts as they are and anything else in JSON: "null", "[6,0.5]". In a study of a list of
+    cells each `sel` keeps the cells with that value: `dataset.sel(flag=True).sel(noise=1.0)`.
     """
 
     def __init__(
@@ -569,7 +577,7 @@ class Study:
         attributes = {
             "title": "hopjax study",
             "trials": self.trials,
-            "chunk": self.chunk,
+            "chunk_size": self.chunk,
             "threshold": criterion.threshold,
             "settle": criterion.settle,
             "since": criterion.since,

@@ -67,8 +67,8 @@ class Retrieval:
             each window only; "decorrelated" (IDP by the pseudo-inverse), "two_layer" (linear),
             "dense" (of the given `power`) or "attention" (dynamic).
         num_neurons: N.
-        num_memories: P; see `load`.
-        load: P/N; if given, P is the nearest whole number, at least 1.
+        num_memories: P; see `memory_load`.
+        memory_load: P/N; if given, P is the nearest whole number, at least 1.
         memories: "random", "orthogonal" (random rows of a Hadamard matrix) or "correlated" (noisy
             copies of one pattern, see `correlation`).
         correlation: mean overlap of two correlated memories.
@@ -99,7 +99,7 @@ class Retrieval:
     model: str = "idp"
     num_neurons: int = 1024
     num_memories: int = 10
-    load: float | None = None
+    memory_load: float | None = None
     memories: str = "random"
     correlation: _Number = 0.5
     activation: str = "tanh"
@@ -126,10 +126,10 @@ class Retrieval:
 
     # For studies: which fields fix shapes or choices though they are numbers, and which are
     # numbers though they may be whole.
-    static_parameters: ClassVar[tuple[str, ...]] = ("load", "total_weight")
+    static_parameters: ClassVar[tuple[str, ...]] = ("memory_load", "total_weight")
     float_parameters: ClassVar[tuple[str, ...]] = (
         *("slope", "noise", "onsets", "dominant", "background", "previous", "strength"),
-        *("pulse", "start_scale", "corruption", "load", "correlation"),
+        *("pulse", "start_scale", "corruption", "memory_load", "correlation"),
         *("memory_time_constant", "power", "beta"),
     )
 
@@ -151,8 +151,9 @@ class Retrieval:
                     f"Argument `{name}` must be below 2^31, got {getattr(self, name)}."
                 )
         check_flag(self.self_coupling, "self_coupling")
-        if self.load is not None and check_number(self.load, "load", positive=True) > 1:
-            raise ValueError(f"Argument `load` must be at most 1, got {self.load}.")
+        load = self.memory_load
+        if load is not None and check_number(load, "memory_load", positive=True) > 1:
+            raise ValueError(f"Argument `memory_load` must be at most 1, got {load}.")
         for name in ("slope", "pulse", "start_scale", "memory_time_constant", "beta"):
             _check(getattr(self, name), name, "positive", lambda value: value > 0)
         for name in ("noise", "strength"):
@@ -194,9 +195,9 @@ class Retrieval:
     @property
     def _count(self) -> int:
         """P."""
-        if self.load is None:
+        if self.memory_load is None:
             return self.num_memories
-        return max(1, round(self.load * self.num_neurons))
+        return max(1, round(self.memory_load * self.num_neurons))
 
     def __call__(self, key: Key[Array, ""], **changes: Any) -> Trial:
         """The trial of a key, with other values for some of the fields."""

@@ -513,6 +513,8 @@ def _dataset(
 ) -> "xr.Dataset":
     import xarray as xr  # here, so that importing hopjax stays light
 
+    from hopjax._labels import warn_of_names
+
     half = 1.96 * history.array("error")
     steps = {
         "loss": (history.array("loss"), "loss of the step's trials"),
@@ -564,7 +566,9 @@ def _dataset(
         "definition": canonical(definition),
         **{name: str(value) for name, value in origin.items()},
     }
-    return xr.Dataset(variables, {"step": np.arange(len(history))}, attributes)
+    dataset = xr.Dataset(variables, {"step": np.arange(len(history))}, attributes)
+    warn_of_names(dataset, stacklevel=5)
+    return dataset
 
 
 def _here() -> dict[str, Any]:

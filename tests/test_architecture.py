@@ -63,7 +63,8 @@ LAYERS: dict[str, set[str]] = {
     "_identity": set(),
     "_store": {"_identity"},
     "_sweep": {"_identity", "ensemble"},
-    "_dataset": {"_store", "_sweep", "ensemble", "trials"},
+    "_labels": {"_sweep"},
+    "_dataset": {"_labels", "_store", "_sweep", "ensemble", "trials"},
     "study": {"_checks", "_dataset", "_determinism", "_identity", "_store", "_sweep"}
     | {"ensemble", "reductions", "solve", "trials"},
     # Tuning stands beside studies, on ensembles.
@@ -71,8 +72,8 @@ LAYERS: dict[str, set[str]] = {
     "_parameters": {"_checks", "_determinism", "ensemble", "trials"},
     "_gradient": {"_checks", "_parameters", "ensemble", "losses", "solve", "trials"},
     "_descent": {"_gradient", "_parameters", "ensemble", "statistics"},
-    "tuning": {"_checks", "_descent", "_determinism", "_gradient", "_identity", "_parameters"}
-    | {"_store", "ensemble", "losses", "statistics", "trials"},
+    "tuning": {"_checks", "_descent", "_determinism", "_gradient", "_identity", "_labels"}
+    | {"_parameters", "_store", "ensemble", "losses", "statistics", "trials"},
     "tasks": DATA | {"models", "noise", "trials"},
     "_file": {"_checks", "tasks", "trials"},
     "_study_file": {"_file", "study"},
@@ -93,6 +94,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "statistics": {"scipy"},
     "theory.numerical": {"lineax", "optimistix", "scipy"},
     "plotting": {"matplotlib"},
+    "_labels": {"xarray"},
     "_dataset": {"xarray"},
     "_gradient": {"diffrax"},
     "_descent": {"optax", "scipy"},
@@ -311,7 +313,8 @@ TYPE_CHECKED = """
         dataset = study.run(folder)
         assert dataset.identical(hj.load_study(folder))
         assert dataset.identical(study.run(Path(folder)))
-    task = hj.Retrieval(num_neurons=8, load=0.5, shown=(0, 1), onsets=(0.0, 0.1), start="memory")
+    shown = dict(shown=(0, 1), onsets=(0.0, 0.1), start="memory")
+    task = hj.Retrieval(num_neurons=8, memory_load=0.5, **shown)
     standard = hj.Study(task, [{"noise": 0.0}, {"noise": 1}], **settings)
     assert standard.run().sizes["cell"] == 2
 

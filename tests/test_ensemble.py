@@ -581,7 +581,7 @@ def test_repr_tells_what_was_found(ensemble):
 
 def test_variables_carry_labels_for_every_axis(ensemble):
     variables = ensemble.variables([0.1, 0.5, 0.9])
-    sizes = {"trial": 40, "time": STEPS + 1, "quantile": 3, "outcome_name": 6}
+    sizes = {"trial": 40, "time": STEPS + 1, "quantile_level": 3, "outcome_name": 6}
     for name, (dims, values, about) in variables.items():
         assert len(dims) == values.ndim == len(set(dims)), name
         assert about

@@ -839,3 +839,31 @@ def test_legacy_keys_give_the_same_noise():
     old = solve(model, noise=noise, key=jax.random.PRNGKey(3))
     new = solve(model, noise=noise, key=jax.random.key(3))
     np.testing.assert_array_equal(old.overlaps, new.overlaps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_tie_in_the_summary_does_not_hide_what_is_positive(dtype):
+    rounded = dtype(0.8) * (1 + 2 * np.finfo(dtype).eps)
+    rows = [
+        ([-0.8, 0.3, 0.8], "+0.800 with memories[2]"),  # equal
+        ([-rounded, 0.3, 0.8], "+0.800 with memories[2]"),  # but for rounding
+        ([-0.81, 0.3, 0.8], "-0.810 with memories[0]"),  # clearly the stronger
+        ([0.0, 0.0, 0.0], "+0.000 with memories[0]"),
+        ([0.5, 0.5, -0.5], "+0.500 with memories[0]"),
+        ([-0.5, -0.5, -0.4], "-0.500 with memories[0]"),
+    ]
+    overlaps = jnp.asarray(np.array([row for row, _ in rows], dtype))
+    ts, end = jnp.arange(float(len(rows)), dtype=dtype), jnp.zeros(4, dtype)
+    never = jnp.asarray(np.inf, dtype)
+    text = repr(hj.Trajectory(ts, overlaps, end, jnp.array(True), never))
+    for line, (_, shown) in zip(text.splitlines()[1:], rows, strict=True):
+        assert line.endswith(f"strongest overlap {shown}")
+
+
+def test_an_input_without_a_sign_is_not_said_to_end_in_the_mirror_image():
+    """Two complementary memories tie at all times: the one that is there is named."""
+    patterns = np.array([[-1.0] * 4, [1.0] * 4])
+    model = hj.ClassicHopfield(patterns, self_coupling=True)
+    text = repr(hj.solve(model, np.zeros(4), np.ones(4), t1=1.0, dt=0.1, noise=None, key=None))
+    assert "with memories[1]" in text
+    assert "with memories[0]" not in text

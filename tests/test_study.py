@@ -1,5 +1,6 @@
 """Studies: every cell against `solve_ensemble` and keys made here, folders against fresh runs."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -21,6 +22,9 @@ from small_study import CRITERION, GRID, MEMORIES, REDUCTIONS, raw, study, trial
 
 import hopjax as hj
 from hopjax._identity import canonical, describe
+from hopjax._labels import with_labels
+from hopjax._sweep import labels
+from hopjax.ensemble import VARIABLES
 
 WEIGHTS = GRID["weights"]
 
@@ -60,7 +64,7 @@ def ensemble(text: str, noise: float, weights: tuple[float, float]) -> hj.Ensemb
 def assert_is_ensemble(cell: xr.Dataset, expected: hj.Ensemble) -> None:
     np.testing.assert_array_equal(cell.raw_start, expected.reduced["raw"]["start"])
     np.testing.assert_array_equal(cell.outcome, expected.outcome)
-    np.testing.assert_array_equal(cell["count"], list(expected.counts.values()))
+    np.testing.assert_array_equal(cell.outcome_count, list(expected.counts.values()))
     np.testing.assert_array_equal(cell.time, expected.ts)
     for name, value in {
         "raw_overlaps": expected.reduced["raw"]["overlaps"],
@@ -148,19 +152,24 @@ def test_a_noise_beside_others_is_traced_and_reaches_the_function(dataset):
 
 def test_dimensions_and_coordinates(dataset):
     assert dataset.retrieved.dims == ("noise", "weights", "lost")
-    assert dataset.overlap_quantile.dims == ("noise", "weights", "lost", "quantile", "time")
+    assert dataset.overlap_quantile.dims == ("noise", "weights", "lost", "quantile_level", "time")
     assert dataset.passage_time.dims == ("noise", "weights", "lost", "trial")
-    assert dataset["count"].dims == ("noise", "weights", "lost", "outcome_name")
+    assert dataset.outcome_count.dims == ("noise", "weights", "lost", "outcome_name")
     assert dict(dataset.sizes) | {"raw_overlaps_2": 2, "state_mean_0": 8} == dict(dataset.sizes)
     assert dataset.raw_start.dims == ("noise", "weights", "lost", "trial", "raw_start_1")
     assert dataset.sizes["trial"] == 10
     assert dataset.noise.values.tolist() == [0.5, 1.0, 2.0]
     assert dataset.weights.values.tolist() == ["[6,0.5]", "[0.5,1.5]"]
-    assert dataset["quantile"].values.tolist() == [0.1, 0.5, 0.9]
+    assert dataset.quantile_level.values.tolist() == [0.1, 0.5, 0.9]
     assert dataset.outcome_name.values.tolist() == list(hj.Ensemble.OUTCOMES)
     np.testing.assert_allclose(dataset.time, np.arange(11) / 10, rtol=1e-15)
     about = dataset.attrs
-    assert (about["trials"], about["chunk"], about["threshold"], about["mirror"]) == (10, 4, 0.6, 0)
+    assert (about["trials"], about["chunk_size"], about["threshold"], about["mirror"]) == (
+        10,
+        4,
+        0.6,
+        0,
+    )
     assert (about["settle"], about["since"], about["diverged"]) == (0.2, 0.3, "none")
     assert about["jax"] == jax.__version__
     assert json.loads(about["key"]) == {"key": [0, 5]}
@@ -179,7 +188,7 @@ def assert_statistics(cell: xr.Dataset, since: float, settle: float) -> None:
 
     np.testing.assert_allclose(of("overlap_mean"), fine.mean(axis=0), rtol=EXACT)
     np.testing.assert_allclose(of("overlap_variance"), fine.var(axis=0, ddof=1), rtol=1e-8)
-    for level, values in zip(cell["quantile"].values, of("overlap_quantile"), strict=True):
+    for level, values in zip(cell.quantile_level.values, of("overlap_quantile"), strict=True):
         # Any value between the two trials next to the level is a quantile.
         low = np.quantile(fine, level, axis=0, method="lower")
         high = np.quantile(fine, level, axis=0, method="higher")
@@ -189,9 +198,9 @@ def assert_statistics(cell: xr.Dataset, since: float, settle: float) -> None:
     judged = overlaps[:, late].mean(axis=1)
     np.testing.assert_allclose(cell.final_overlap, np.where(ok, judged, np.nan), rtol=EXACT)
     right = ok & (judged > 0.6)
-    assert cell["count"].sel(outcome_name="right") == right.sum() == (cell.outcome == 0).sum()
-    assert cell["count"].sel(outcome_name="diverged") == (~ok).sum()
-    assert cell["count"].sum() == trials
+    assert cell.outcome_count.sel(outcome_name="right") == right.sum() == (cell.outcome == 0).sum()
+    assert cell.outcome_count.sel(outcome_name="diverged") == (~ok).sum()
+    assert cell.outcome_count.sum() == trials
     assert cell.retrieved == right.mean()  # `mirror` is False
     assert cell.retrieved_low <= cell.retrieved <= cell.retrieved_high
     assert cell.retrieved_low < cell.retrieved_high
@@ -203,7 +212,7 @@ def assert_statistics(cell: xr.Dataset, since: float, settle: float) -> None:
     by_then = (passage[:, None] <= ts - since + 1e-9).mean(axis=0)
     np.testing.assert_allclose(of("passed"), by_then, rtol=1e-12)
     ranked = np.sort(passage)
-    for level, value in zip(cell["quantile"].values, cell.passage_quantile.values, strict=True):
+    for level, value in zip(cell.quantile_level.values, cell.passage_quantile.values, strict=True):
         share = (ranked <= value + 1e-9).mean()
         assert share >= level - 1e-9
         assert np.isinf(value) or (ranked < value - 1e-9).mean() <= level
@@ -342,9 +351,155 @@ def test_strings_truth_values_none_and_whole_numbers_reach_the_function_as_they_
     assert np.isfinite(found.raw_overlaps[0, :, 0]).all()
     assert np.isnan(found.raw_overlaps[1, :, :, 2]).all()
     assert found.label.values.tolist() == ["plain", "turned"]
-    assert found.flag.values.tolist() == ["true", "false"]
+    assert found.flag.values.tolist() == [True, False]
     assert found.nothing.values.tolist() == ["null", "null"]
     assert found.number.values.tolist() == [3, 2]
+
+
+# What was swept finds its cell, in memory and after loading.
+
+ANYTHING: dict[str, list[Any]] = {
+    "flag": [True, False],
+    "nothing": [None, 0.25],
+    "pair": [(6.0, 0.5), (0.5, 1.5)],
+}
+
+
+def anything(key, *, flag, nothing, pair):
+    """A start that says which cell it is."""
+    places = [
+        ANYTHING["flag"].index(flag),
+        int(nothing is not None),
+        jnp.argmax(jnp.asarray(pair)),  # traced
+    ]
+    x0 = jnp.stack([jnp.asarray(place, float) for place in (*places, *places, 0, 0)])
+    return hj.Trial(hj.IDPHopfield(jnp.asarray(MEMORIES)), jnp.asarray(MEMORIES[0]), x0)
+
+
+@pytest.fixture(scope="module")
+def anywhere(tmp_path_factory):
+    """A grid of anything in memory and loaded, and the same as a list."""
+    folder = tmp_path_factory.mktemp("anything") / "study"
+    settings: dict[str, Any] = {"trial": anything, "trials": 1, "t1": 0.4, "reductions": ONLY_START}
+    grid = study(ANYTHING, **settings)
+    found = grid.run(folder)
+    loaded = hj.load_study(folder)
+    xr.testing.assert_identical(loaded, found)
+    return found, loaded, study(grid.cells, **settings).run()
+
+
+ONLY_START = {"raw": hj.PerTrial(lambda trial, trajectory: {"start": trial.x0})}
+
+
+def test_a_cell_of_a_grid_is_found_by_the_values_that_were_swept(anywhere):
+    for dataset in anywhere[:2]:
+        assert dataset.raw_start.dims[:3] == tuple(ANYTHING)
+        for place in np.ndindex(2, 2, 2):
+            values = [values[i] for values, i in zip(ANYTHING.values(), place, strict=True)]
+            found = dataset.sel(dict(zip(ANYTHING, values, strict=True)))
+            assert found.raw_start.dims[0] == "trial"
+            assert found.raw_start[0, :3].values.tolist() == list(place)
+        assert dataset.sel(flag=np.True_).flag.item() is True
+        assert dataset.sel(nothing=jnp.asarray(0.25)).raw_start.dims[:2] == ("flag", "pair")
+        for pair in ((6, 0.5), (np.float32(6), np.float64(0.5)), tuple(np.array([6, 0.5]))):
+            assert (dataset.sel(pair=pair).raw_start[..., 2] == 0).all()
+        # Several values keep the axis, in the order asked for.
+        assert dataset.sel(flag=[False, True]).flag.values.tolist() == [False, True]
+        assert dataset.sel(flag=[False]).raw_start.dims[0] == "flag"
+        two = dataset.sel(nothing=[0.25, None], pair=[(0.5, 1.5)])
+        assert (two.sizes["nothing"], two.sizes["pair"]) == (2, 1)
+        assert (two.sel(nothing=None).raw_start[..., 1] == 0).all()
+        # So do labels, which are what the coordinate shows, and what is left of an axis.
+        assert dataset.nothing.values.tolist() == ["null", "0.25"]
+        assert dataset.pair.values.tolist() == ["[6,0.5]", "[0.5,1.5]"]
+        assert dataset.sel(pair="[6,0.5]").identical(dataset.sel(pair=(6.0, 0.5)))
+        assert (dataset.isel(pair=slice(1, 2)).sel(pair=(0.5, 1.5)).raw_start[..., 2] == 1).all()
+        assert (dataset.sel(pair=dataset.pair[1]).raw_start[..., 2] == 1).all()
+
+
+def test_cells_of_a_list_are_found_one_value_after_the_other(anywhere):
+    _, loaded, listed = anywhere
+    assert listed.sizes["cell"] == 8
+    some = listed.sel(flag=True).sel(nothing=0.25).sel(pair=(0.5, 1.5))
+    assert some.sizes["cell"] == 1
+    np.testing.assert_array_equal(some.raw_start[0, 0, :3], [0, 1, 1])
+    assert listed.sel(pair=[(0.5, 1.5), (6, 0.5)]).sizes["cell"] == 8
+    np.testing.assert_array_equal(
+        listed.sel(flag=False).raw_start, loaded.sel(flag=False).raw_start.values.reshape(4, 1, 8)
+    )
+    assert listed.isel(cell=~listed.flag).identical(listed.sel(flag=False))
+
+
+def test_values_of_any_kind_beside_each_other_are_told_apart():
+    values = ["plain", None, True, 1, 0.5, (1, None)]
+    shown = labels(values)
+    assert shown == ["plain", "null", "true", "1", "0.5", "[1,null]"]
+    raw = xr.Dataset({"retrieved": ("kind", np.arange(6.0))}, {"kind": shown})
+    dataset = with_labels(raw)
+    assert [dataset.sel(kind=value).retrieved.item() for value in values] == list(range(6))
+    assert dataset.sel(kind=1.0).retrieved.item() == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "known"),
+    [
+        ("nothing", False, "null, 0.25"),
+        ("nothing", 0.2501, "null, 0.25"),
+        ("pair", [6.0, 0.5], r"\[6,0.5\], \[0.5,1.5\] \(a list asks for several values; "),
+        ("pair", (6.0, 0.6), r"\[6,0.5\]"),
+        ("flag", None, "true, false"),
+        ("flag", "yes", "true, false"),
+    ],
+)
+def test_a_value_that_was_not_swept_is_refused_with_those_that_were(anywhere, name, value, known):
+    for dataset in anywhere:
+        with pytest.raises(KeyError, match=f"`{name}` has no value .*, but {known}"):
+            dataset.sel({name: value})
+
+
+def test_an_in_memory_dataset_can_be_written_by_xarray_itself(anywhere, tmp_path):
+    found = anywhere[0]
+    found.to_netcdf(tmp_path / "own.nc", engine="h5netcdf")
+    plain = xr.load_dataset(tmp_path / "own.nc", engine="h5netcdf")
+    assert plain.equals(found)
+    assert plain.attrs == found.attrs
+    assert plain.sel(flag=True, nothing="null").equals(found.sel(flag=True, nothing=None))
+
+
+def test_a_text_that_is_the_label_of_another_value_is_refused():
+    for values in ([None, "null"], ["[1,2]", (1, 2)], [True, "true"], ["0.5", 0.5]):
+        with pytest.raises(ValueError, match=r"`sweep\['pair'\]` must not have a text that is"):
+            study(ANYTHING | {"pair": values}, trial=anything)
+
+
+# Names of xarray's.
+
+
+def test_none_of_our_names_hides_behind_one_of_xarray(dataset, mixed):
+    taken = {*dir(xr.Dataset), *dir(xr.DataArray)}
+    # `dt` is what a step is called everywhere; only a single variable has something else there.
+    assert "dt" not in dir(xr.Dataset)
+    for found in (dataset, mixed[0]):
+        names = {*found.variables, *found.dims, *found.attrs} - {"dt"}
+        assert len(names) > 40
+        assert not names & taken
+    assert not {*VARIABLES} & taken
+    assert not {field.name for field in dataclasses.fields(hj.Retrieval)} & taken
+
+
+@pytest.mark.parametrize("name", ["count", "T"])
+def test_a_swept_parameter_with_a_name_of_xarray_is_accepted_with_one_warning(name):
+    def flexible(key, **parameters):
+        return trial(key, parameters[name], (1.0, 0.5), 0.0)
+
+    short = study({name: [0.5, 1.0]}, trial=flexible, trials=2)
+    right = f'attributes of their own that are called {name}: write dataset\\["{name}"\\] for'
+    with pytest.warns(UserWarning, match=right) as caught:
+        found = short.run()
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert found[name].values.tolist() == [0.5, 1.0]
+    assert found.sel({name: 1.0}).raw_strength.values.tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +512,9 @@ def test_parameters_may_have_any_name(name):
     assert study({name: [0.5]}, trial=flexible).cells == [{name: 0.5}]
 
 
-@pytest.mark.parametrize("name", ["count", "retrieved", "outcome", "passed", "saved", "time"])
+@pytest.mark.parametrize(
+    "name", ["outcome_count", "retrieved", "outcome", "passed", "saved", "time"]
+)
 def test_parameters_in_the_way_of_results_are_refused_before_any_work(name):
     def flexible(key, **parameters):
         return trial(key, parameters[name], (1.0, 0.5), 0.0)
@@ -385,14 +542,16 @@ def test_diverging_trials_are_counted_and_named_and_the_others_stand():
         assert 0 < len(lost) < 10
         cell = found.sel(noise=noise, lost=0.07).isel(weights=0)
         assert np.flatnonzero(cell.outcome == 5).tolist() == lost.tolist()
-        assert cell["count"].sel(outcome_name="diverged") == len(lost)
+        assert cell.outcome_count.sel(outcome_name="diverged") == len(lost)
         assert (cell.diverged_at[lost] == 0).all()
         assert np.isinf(cell.diverged_at).sum() == 60 - len(lost)
         assert_statistics(cell, since=0.3, settle=0.2)
         assert cell.state_count == 60 - len(lost)
         label = f"noise = {noise:g}, weights = (6.0, 0.5), lost = 0.07"
         labels.append(f"{label}: {len(lost)} of 60, the first is trial {lost[0]}")
-        assert (found.sel(noise=noise, lost=0.0)["count"].sel(outcome_name="diverged") == 0).all()
+        assert (
+            found.sel(noise=noise, lost=0.0).outcome_count.sel(outcome_name="diverged") == 0
+        ).all()
     assert str(warning.message) == (
         f"Trials diverged, and means leave them out: {'; '.join(labels)}."
     )
@@ -423,7 +582,7 @@ def test_more_trials_go_on_from_whole_chunks(folder):
     before = files(folder)
     more = study(trials=18, chunk=None)  # the folder's chunk, not 18
     found = more.run(folder)
-    assert found.attrs["chunk"] == 4
+    assert found.attrs["chunk_size"] == 4
     xr.testing.assert_identical(found, study(trials=18).run())
     after = files(folder)
     chunks = [name for name in before if name.startswith("chunks")]
@@ -519,9 +678,9 @@ def test_another_machine_must_be_allowed(folder, dataset):
 
 def test_quantiles_are_for_the_reader(folder, dataset):
     found = study(quantiles=[0.25]).run(folder)
-    assert found["quantile"].values.tolist() == [0.25]
+    assert found.quantile_level.values.tolist() == [0.25]
     none = study(quantiles=[]).run(folder)
-    assert none.sizes.get("quantile", 0) == 0
+    assert none.sizes.get("quantile_level", 0) == 0
     xr.testing.assert_identical(hj.load_study(folder), none)
     xr.testing.assert_equal(none.overlap_mean, dataset.overlap_mean)
 

@@ -120,8 +120,16 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
         "slope",
         r"\[trial\] slope: must be a finite number, got inf",
     ),
-    "load": (text(trial={"load": "1.5"}), "load", r"\[trial\] load: must be at most 1, got 1.5"),
-    "load zero": (text(trial={"load": "0"}), "load", r"\[trial\] load: must be a positive number"),
+    "load": (
+        text(trial={"memory_load": "1.5"}),
+        "memory_load",
+        r"\[trial\] memory_load: must be at most 1, got 1.5",
+    ),
+    "load zero": (
+        text(trial={"memory_load": "0"}),
+        "memory_load",
+        r"\[trial\] memory_load: must be a positive number",
+    ),
     "corruption": (text(trial={"corruption": "1.5"}), "corruption", "corruption: must be from 0"),
     "dominant": (text(trial={"dominant": "[3, 2]"}), "dominant", "dominant: .*lower end first"),
     "three ends": (text(trial={"dominant": "[1, 2, 3]"}), "dominant", "dominant: must be "),

@@ -124,10 +124,10 @@ def test_a_pulsed_input_is_that_of_a_pulsed_schedule():
 
 
 @pytest.mark.parametrize(
-    ("load", "count"), [(0.25, 8), (0.01, 1), (1.0, 32), (0.14, 4), (0.11, 4), (0.1, 3)]
+    ("memory_load", "count"), [(0.25, 8), (0.01, 1), (1.0, 32), (0.14, 4), (0.11, 4), (0.1, 3)]
 )
-def test_a_load_is_a_number_of_memories(load, count):
-    task = hj.Retrieval(num_neurons=N, num_memories=77, load=load)
+def test_a_load_is_a_number_of_memories(memory_load, count):
+    task = hj.Retrieval(num_neurons=N, num_memories=77, memory_load=memory_load)
     trial = jax.eval_shape(task, jax.random.key(0))
     assert trial.model.memories.shape == (count, N)
 
@@ -191,7 +191,7 @@ BAD: dict[str, list[tuple[Any, str]]] = {
     "model": [("hebb", 'one of "idp", "classic"'), (None, "one of"), (["idp"], "one of")],
     "num_neurons": [(0, "an integer"), (8.0, "an integer"), (True, "an integer")],
     "num_memories": [(0, "an integer"), ("3", "an integer")],
-    "load": [(0.0, "a positive number"), (1.5, "at most 1"), ("a", "a positive number")],
+    "memory_load": [(0.0, "a positive number"), (1.5, "at most 1"), ("a", "a positive number")],
     "memories": [("glyphs", 'one of "random", "orthogonal"')],
     "correlation": [(-0.1, "from 0 to 1"), (1.1, "from 0 to 1")],
     "activation": [("relu", 'one of "tanh", "erf"')],
@@ -287,7 +287,7 @@ def test_fractional_fields_do_not_compile_anew():
         "power": (3.0, 4.0),
         "beta": (10.0, 20.0),
     }
-    assert set(values) == set(task.float_parameters) - {"load"}
+    assert set(values) == set(task.float_parameters) - {"memory_load"}
     cells = [
         {name: pair[place] for name, pair in values.items()}
         | {"model": "classic_pulsed", "start": "memory", "start_memory": 1}

@@ -172,9 +172,9 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
         r"\[tune\] num_neurons: is no number of the trial that can be tuned: known are slope, ",
     ),
     "what fixes shapes is tuned": (
-        tuned("0.5", "load"),
-        "load",
-        r"\[tune\] load: is no number of the trial",
+        tuned("0.5", "memory_load"),
+        "memory_load",
+        r"\[tune\] memory_load: is no number of the trial",
     ),
     "time is tuned": (tuned("2.0", "t1"), "t1 = 2.0", r"\[tune\] t1: is no number of the trial"),
     "start text": (

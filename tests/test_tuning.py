@@ -562,6 +562,25 @@ def test_an_interval_that_would_need_such_a_value_is_not_known():
 # What is kept.
 
 
+def test_no_name_of_the_history_is_one_of_xarray(noisy):
+    history = noisy.history
+    names = {*history.variables, *history.dims, *history.attrs}
+    assert not names & {*dir(xr.Dataset), *dir(xr.DataArray)}
+
+
+def test_a_tuned_number_with_a_name_of_xarray_is_accepted_with_one_warning():
+    def counting(key, count):
+        return variant()(key, strength=count)
+
+    settings = {"trial": counting, "parameters": {"count": 0.8}, "steps": 1}
+    right = r'attributes of their own that are called count: write dataset\["count"\] for what'
+    with pytest.warns(UserWarning, match=right) as caught:
+        tuning = tune(**settings)
+    assert len(caught) == 1
+    assert caught[0].filename.endswith("small_tuning.py")
+    assert tuning.history["count"].values.tolist() == [0.8]
+
+
 def test_the_history_has_its_labels(noisy):
     history = noisy.history
     assert history.sizes == {"step": 24}

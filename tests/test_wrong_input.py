@@ -184,6 +184,13 @@ def tuned(parameters: Any = None, **changes: Any) -> hj.Tuning:
     return hj.tune(right.pop("trial"), right.pop("parameters"), **right)
 
 
+DRAWS = np.random.default_rng(0)
+
+
+def swept(function: Any, values: Any = (1.0, 2.0)) -> hj.Study:
+    return hj.Study(function, {"s": values}, trials=2, key=KEY, t1=0.2, dt=0.1)
+
+
 def of_arguments(key, strength=1.0, loss=1.0, x=1.0, x_low=1.0, x_0=1.0):
     return trial(inputs=strength * MEMORIES[0])
 
@@ -207,6 +214,14 @@ class Measured(hj.AbstractLoss):
 
     def value(self, means):
         return self.what if self.is_value else jnp.zeros(())
+
+
+class Drawn(hj.AbstractLoss):
+    def measure(self, trial, trajectory):
+        return trajectory.ts[-1] * DRAWS.normal()
+
+    def value(self, means):
+        return means
 
 
 def found() -> theory.Equilibrium:
@@ -1123,6 +1138,55 @@ CASES = {
         "reductions",
         "'my own'",
     ),
+    # draws outside the key
+    "a start that NumPy draws": Case(
+        lambda: ensemble(lambda key: trial(x0=DRAWS.normal(size=8))),
+        ValueError,
+        "trial",
+        "two that differ in `x0`: draw from the trial's key instead",
+    ),
+    "an input that NumPy draws": Case(
+        lambda: ensemble(trial(inputs=lambda t: t * DRAWS.normal(size=8))),
+        ValueError,
+        "trial",
+        "`inputs`, which does not: draw from the trial's key instead",
+    ),
+    "a strength of noise that NumPy draws": Case(
+        lambda: ensemble(trial(noise=hj.MultiplicativeNoise(lambda t, x: x * DRAWS.normal()))),
+        ValueError,
+        "trial",
+        "`noise.diffusion`, which does not: draw",
+    ),
+    "a reduction that NumPy draws": Case(
+        lambda: ensemble(reductions={"mine": hj.Moments(lambda *_: jnp.ones(2) * DRAWS.normal())}),
+        ValueError,
+        "reductions['mine']",
+        "two measurements that differ: draw",
+    ),
+    "a tuned trial that NumPy draws": Case(
+        lambda: tuned({"s": 1.0}, trial=lambda key, s: trial(x0=s * DRAWS.normal(size=8))),
+        ValueError,
+        "trial",
+        "two that differ in `x0`: draw",
+    ),
+    "a loss that NumPy draws": Case(
+        lambda: tuned(loss=Drawn()),
+        ValueError,
+        "loss",
+        "two measurements that differ: draw",
+    ),
+    "a swept draw": Case(
+        lambda: swept(lambda key, s: trial(x0=DRAWS.normal(size=8) * s)),
+        ValueError,
+        "trial",
+        "two that differ in `x0`: draw",
+    ),
+    "a swept text that is a label": Case(
+        lambda: swept(lambda key, s: trial(), [None, "null"]),
+        ValueError,
+        "sweep['s']",
+        "'null' and None",
+    ),
     "trajectories an integer": Case(
         lambda: ensemble(trajectories=1), TypeError, "trajectories", "1 (int)"
     ),
@@ -1576,10 +1640,10 @@ CASES = {
         "'noise'?",
     ),
     "parameters of a task that fix shapes": Case(
-        lambda: tuned({"load": 0.5}, trial=hj.Retrieval(num_neurons=8, num_memories=2)),
+        lambda: tuned({"memory_load": 0.5}, trial=hj.Retrieval(num_neurons=8, num_memories=2)),
         ValueError,
         "parameters",
-        "'load'",
+        "'memory_load'",
     ),
     "parameters of a partial misspelt": Case(
         lambda: tuned({"stregth": 1.0}, trial=eqx.Partial(of_arguments, loss=1.0)),
