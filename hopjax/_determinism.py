@@ -140,7 +140,7 @@ def _different_field(first: Trial, second: Trial) -> str | None:
     pairs = itertools.zip_longest(_fields(first, ""), _fields(second, ""), fillvalue=end)
     for (path, one), (other_path, other) in pairs:
         if path != other_path or not _equal(one, other):
-            return (path or other_path).removeprefix(".")
+            return (path or other_path).removeprefix(".") or "trial"
     return None
 
 
@@ -164,12 +164,13 @@ def _fields(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _equal(first: Any, second: Any) -> bool:
     """Whether two numbers, arrays or texts are the same up to rounding."""
     if any(value is None or isinstance(value, str) for value in (first, second)):
-        return first is second or first == second
+        return type(first) is type(second) and first == second
     one, other = _on_host(first), _on_host(second)
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    if not jnp.issubdtype(one.dtype, jnp.inexact):
-        return np.array_equal(one, other)
+    same = np.array_equal(one, other)
+    if same or not jnp.issubdtype(one.dtype, jnp.inexact):
+        return same
     finite = np.abs(one[np.isfinite(one)])
     # Not all hardware adds up in the same order every time.
     slack = float(np.max(finite, initial=0)) * float(jnp.finfo(one.dtype).eps) ** 0.5

@@ -227,6 +227,10 @@ DRAWS: dict[str, tuple[Callable[..., hj.Trial], str]] = {
         ),
         "model.drift",
     ),
+    "a coin for an array in u(t)": (
+        lambda key: trial(inputs=lambda t: X0 if random.random() < 0.5 else X0 * t),
+        "inputs",
+    ),
     "energy": (
         lambda key: trial(model=Shaken(MEMORIES, energy_extra=random.random)),
         "model.energy",
