@@ -42,16 +42,22 @@ from hopjax.theory.equilibria import (
     _stability_threshold,
 )
 
-# Trapezoidal rules, which converge exponentially for smooth integrands that decay both ways. Only
-# the nodes from 0 up: every sum takes a node and its mirror image together, so that what is odd is
-# odd to the last bit (no overlap without a well is 0, not almost 0).
-_NORMAL_NODES = np.arange(0, 9.01, 0.25)
-_NORMAL_WEIGHTS = 0.25 * np.exp(-(_NORMAL_NODES**2) / 2) / math.sqrt(2 * math.pi)
-_NORMAL_WEIGHTS[0] /= 2
-_STATE_PLACES = np.arange(0, 12.01, 0.125)
-_STATE_NODES = np.sinh(_STATE_PLACES)  # dense where ψ bends, and far into its tails
-_STATE_WEIGHTS = 0.125 * np.cosh(_STATE_PLACES) / 2
-_STATE_WEIGHTS[0] /= 2
+# Trapezoidal rules, which converge exponentially for smooth integrands that decay both ways: twice
+# as many nodes have twice as many digits. Only the nodes from 0 up: every sum takes a node and its
+# mirror image together, so that what is odd is odd to the last bit (no overlap without a well is
+# 0, not almost 0).
+_SPACING = {"float32": 0.5, "float64": 0.25}  # of the noise, in standard deviations
+_FARTHEST = {"float32": 6.0, "float64": 9.0}
+_STATE_SPACING = {"float32": 0.25, "float64": 0.125}  # of asinh(y d)
+_FARTHEST_STATE = 12.0  # far into the tails of activations that approach ±1 slowly
+
+
+def _trapezoidal(spacing, farthest):
+    """Places from 0 up, and the weights of a trapezoidal rule over them and their images."""
+    places = np.arange(0, farthest + spacing / 2, spacing)
+    weights = np.full_like(places, spacing)
+    weights[0] /= 2
+    return places, weights
 
 
 class NoisyActivation(AbstractActivation):
@@ -66,18 +72,23 @@ class NoisyActivation(AbstractActivation):
     activation: AbstractActivation
     noise: Float[Array, ""]
 
-    def __init__(self, activation: AbstractActivation, noise: Real[ArrayLike, ""]):
+    def __init__(
+        self,
+        activation: AbstractActivation,
+        noise: Real[ArrayLike, ""] | Real[ArrayLike, " N"],
+    ):
         """Smooth an activation.
 
         Args:
             activation: ψ, for example `Tanh(10.0)`.
-            noise: σ ≥ 0 of dx = drift dt + σ dB, per square root of the neuron's time constant.
+            noise: σ ≥ 0 of dx = drift dt + σ dB, per square root of the neuron's time constant;
+                one for all neurons, or one for each.
 
         Raises:
-            ValueError: if `noise` is negative or not one number.
+            ValueError: if `noise` is negative, or neither one number nor one for each neuron.
             TypeError: if `activation` is none.
         """
-        noise = check_array(noise, "noise", (), finite=False)
+        noise = check_array(noise, "noise", (), ("N",), finite=False)
         if not is_traced(noise):
             noise = check_noise(noise)
         # Root finders come by here at every step, so no runtime check of a traced σ. It needs
@@ -92,37 +103,66 @@ class NoisyActivation(AbstractActivation):
 
     def antiderivative(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """∫₀ˣ ψ_σ for each entry."""
-        narrow, sigma = _is_narrow(self.noise, self._width)
-        integral, shape, x = self.activation.antiderivative, x.shape, x.reshape(-1, 1)
-        nodes, weights = _normal_rule(jnp.where(narrow, self.noise, 0))
-        smooth = (integral(x + nodes) + integral(x - nodes) - 2 * integral(nodes)) @ weights
-        nodes, weights = _state_rule(self._width, self.activation.derivative)
-        ramps = _ramp(x - nodes, sigma) + _ramp(x + nodes, sigma) - 2 * _ramp(nodes, sigma)
-        return jnp.where(narrow, smooth, ramps @ weights).reshape(shape)
+        integral, width = self.activation.antiderivative, self._width
+        # All three terms of a pair in the shape of x, so that they round alike: at x = 0 nothing
+        # is left of them.
+
+        def narrow(x, noise, width):
+            def pair(step):
+                return integral(x + step) + integral(x - step) - 2 * integral(0 * x + step)
+
+            return _over_noise(pair, noise)
+
+        def wide(x, noise, width):
+            def pair(node):
+                steps = _ramp(x - node, noise) + _ramp(x + node, noise)
+                return steps - 2 * _ramp(0 * x + node, noise)
+
+            return _over_states(pair, self.activation.derivative, width)
+
+        return _by_width(narrow, wide, x, self.noise, width)
 
     @property
     def _width(self):
         return 1 / self.activation.slope_at_zero
 
 
-def _is_narrow(noise, width):
-    """Whether the noise is narrow beside the activation; and a σ that is safe to divide by."""
-    # Both rules are exact to rounding on either side of the divide.
-    narrow = noise < math.sqrt(2) * width
-    return narrow, jnp.where(narrow, width, noise)
+def _by_width(narrow, wide, x, noise, width):
+    """A rule over the noise where that is narrower than the activation, else one over states.
+
+    Both are exact to rounding on either side of the divide.
+    """
+    is_narrow = noise < math.sqrt(2) * width
+    quiet, loud = jnp.where(is_narrow, noise, 0), jnp.where(is_narrow, width, noise)
+    if is_narrow.ndim == 0:  # one of them is left out, unless a batch makes it an array
+        return jax.lax.cond(is_narrow, narrow, wide, x, jnp.where(is_narrow, quiet, loud), width)
+    return jnp.where(is_narrow, narrow(x, quiet, width), wide(x, loud, width))
 
 
-def _normal_rule(sigma):
-    """Nodes of σ η/√2 with their probabilities."""
-    nodes = sigma / math.sqrt(2) * jnp.asarray(_NORMAL_NODES[None], sigma.dtype)
-    return nodes, jnp.asarray(_NORMAL_WEIGHTS, sigma.dtype)
+def _over_noise(pair, noise):
+    """The sum of `pair(s)`, a quantity at x + s and x − s, over s = σ η/√2, η half a normal."""
+    name = noise.dtype.name
+    places, weights = _trapezoidal(_SPACING[name], _FARTHEST[name])
+    weights = weights * np.exp(-(places**2) / 2) / math.sqrt(2 * math.pi)
+    return _weighted(lambda node: pair(node * noise / math.sqrt(2)), places, weights, noise.dtype)
 
 
-def _state_rule(width, derivative):
-    """Nodes y over the range of a neuron's state with the weights of ½ f'(y) dy."""
-    nodes = width * jnp.asarray(_STATE_NODES[None], width.dtype)
-    weights = width * jnp.asarray(_STATE_WEIGHTS, width.dtype)
-    return nodes, derivative(nodes)[0] * weights
+def _over_states(pair, derivative, width):
+    """The integral of ½ f'(y) `pair(y)`, a quantity at y and −y, over y from 0 up."""
+    places, weights = _trapezoidal(_STATE_SPACING[width.dtype.name], _FARTHEST_STATE)
+    nodes, weights = np.sinh(places), weights * np.cosh(places) / 2  # dense where ψ bends
+
+    def term(node):
+        y = node * width
+        return width * derivative(y) * pair(y)
+
+    return _weighted(term, nodes, weights, width.dtype)
+
+
+def _weighted(term, nodes, weights, dtype):
+    """Σ_k w_k term(node_k)."""
+    nodes, weights = jnp.asarray(nodes, dtype), jnp.asarray(weights, dtype)
+    return jnp.tensordot(weights, jax.vmap(term)(nodes), 1, precision="highest")
 
 
 def _ramp(x, sigma):
@@ -136,14 +176,18 @@ def _gaussian_mean(function, derivative, parity, x, noise, width):
     Where the noise is the narrower, a rule over the noise; where the function is, a rule over its
     derivative: integrated by parts, E f = (f(∞) + f(−∞))/2 + ½ ∫ f'(y) erf((x − y)/σ) dy.
     """
-    narrow, sigma = _is_narrow(noise, width)
-    shape, x = x.shape, x.reshape(-1, 1)
-    nodes, weights = _normal_rule(jnp.where(narrow, noise, 0))
-    smooth = (function(x + nodes) + function(x - nodes)) @ weights
-    nodes, weights = _state_rule(width, derivative)
-    steps = jax.lax.erf((x - nodes) / sigma) - parity * jax.lax.erf((x + nodes) / sigma)
     limits = 1 if parity > 0 else 0  # an even function of an activation tends to 1 on either side
-    return jnp.where(narrow, smooth, limits + steps @ weights).reshape(shape)
+
+    def narrow(x, noise, width):
+        return _over_noise(lambda step: function(x + step) + function(x - step), noise)
+
+    def wide(x, noise, width):
+        def pair(node):
+            return jax.lax.erf((x - node) / noise) - parity * jax.lax.erf((x + node) / noise)
+
+        return limits + _over_states(pair, derivative, width)
+
+    return _by_width(narrow, wide, x, noise, width)
 
 
 def noisy_overlap(
