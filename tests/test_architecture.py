@@ -26,8 +26,8 @@ MODULES = [name for name in FILES if name != "__init__"]
 DATA = {"_checks", "activations", "memories", "inputs"}
 MODELS = {"models.base", "models.bipolar", "models.two_layer", "models.attention"}
 MODELS |= {"models.firing_rate"}
-THEORY = {"theory._common", "theory.equilibria", "theory.noise", "theory.numerical"}
-THEORY |= {"theory.rates"}
+THEORY = {"theory._common", "theory.equilibria", "theory.steps", "theory.noise", "theory.flow"}
+THEORY |= {"theory.numerical", "theory.rates", "theory.states"}
 LAYERS: dict[str, set[str]] = {
     "_checks": set(),
     "activations": {"_checks"},
@@ -50,12 +50,18 @@ LAYERS: dict[str, set[str]] = {
     "_determinism": {"_checks", "inputs", "solve", "trials"},
     "ensemble": DATA
     | {"models", "noise", "solve", "reductions", "statistics", "trials", "_determinism"},
-    # These stand aside: they see arrays or equations, never a solve.
+    # Theory stands on solving: a flow is a solve without noise. Nothing above that.
     "theory._common": {"_checks", "activations"},
     "theory.equilibria": {"_checks", "activations", "theory._common"},
-    "theory.noise": {"_checks", "activations", "theory._common", "theory.equilibria"},
-    "theory.numerical": {"_checks", "activations", "models"},
     "theory.rates": {"_checks", "models.firing_rate", "theory._common"},
+    "theory.steps": {"_checks", "_method"},
+    "theory.noise": {"_checks", "activations", "theory._common", "theory.equilibria"}
+    | {"theory.steps"},
+    "theory.flow": {"_checks", "activations", "models", "noise", "solve"}
+    | {"theory._common", "theory.noise", "theory.steps"},
+    "theory.numerical": {"_checks", "models", "theory.flow"},
+    "theory.states": {"_checks", "models", "noise"}
+    | {"theory.flow", "theory.numerical", "theory.steps"},
     "theory.report": {"_checks", "activations", "models"} | THEORY,
     "theory": THEORY | {"theory.report"},
     "plotting": {"_checks"},
@@ -92,7 +98,12 @@ THIRD_PARTY: dict[str, set[str]] = {
     "ensemble": {"diffrax", "tqdm"},
     "theory._common": {"optimistix"},
     "statistics": {"scipy"},
+    "theory.steps": {"diffrax", "lineax"},
+    "theory.noise": {"diffrax"},
+    "theory.flow": {"diffrax"},
     "theory.numerical": {"lineax", "optimistix", "scipy"},
+    "theory.states": {"diffrax"},
+    "theory.report": {"diffrax"},
     "plotting": {"matplotlib"},
     "_labels": {"xarray"},
     "_dataset": {"xarray"},

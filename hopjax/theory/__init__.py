@@ -16,6 +16,7 @@ from hopjax.theory.equilibria import (
     stability_threshold as stability_threshold,
     well_energy as well_energy,
 )
+from hopjax.theory.flow import noisy_flow as noisy_flow, noisy_model as noisy_model
 from hopjax.theory.noise import (
     NoisyActivation as NoisyActivation,
     critical_noise as critical_noise,
@@ -43,3 +44,8 @@ from hopjax.theory.rates import (
     least_rate_saliency as least_rate_saliency,
 )
 from hopjax.theory.report import Prediction as Prediction, Report as Report, report as report
+from hopjax.theory.states import (
+    Landscape as Landscape,
+    State as State,
+    stable_states as stable_states,
+)

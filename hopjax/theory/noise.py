@@ -12,6 +12,7 @@ derivatives are wrong inside `lax.scan` and `lax.map`: use vmap.
 
 import math
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from hopjax._checks import (
     check_array,
     check_count,
     check_index,
+    check_number,
     check_positive,
     check_values,
     is_bad,
@@ -41,6 +43,7 @@ from hopjax.theory.equilibria import (
     _amplitude,
     _stability_threshold,
 )
+from hopjax.theory.steps import step_response
 
 # Trapezoidal rules, which converge exponentially for smooth integrands that decay both ways: twice
 # as many nodes have twice as many digits. Only the nodes from 0 up: every sum takes a node and its
@@ -133,9 +136,14 @@ def _by_width(narrow, wide, x, noise, width):
     Both are exact to rounding on either side of the divide.
     """
     is_narrow = noise < math.sqrt(2) * width
+    if is_narrow.ndim == 0 and not is_traced(is_narrow):
+        return (narrow if is_narrow else wide)(x, noise, width)
+    # The rule that does not count must be finite all the same.
     quiet, loud = jnp.where(is_narrow, noise, 0), jnp.where(is_narrow, width, noise)
-    if is_narrow.ndim == 0:  # one of them is left out, unless a batch makes it an array
-        return jax.lax.cond(is_narrow, narrow, wide, x, jnp.where(is_narrow, quiet, loud), width)
+    if is_narrow.ndim == 0:  # only one is evaluated, unless a batch makes it an array
+        return jax.lax.cond(
+            is_narrow, lambda: narrow(x, quiet, width), lambda: wide(x, loud, width)
+        )
     return jnp.where(is_narrow, narrow(x, quiet, width), wide(x, loud, width))
 
 
@@ -393,16 +401,26 @@ def escape_time(
 
 
 def effective_noise(
-    noise: Real[ArrayLike, "..."], dt: Real[ArrayLike, "..."]
+    noise: Real[ArrayLike, "..."],
+    dt: Real[ArrayLike, "..."],
+    solver: dfx.AbstractSolver | None = None,
 ) -> Float[Array, "..."]:
-    """σ/√(1 − dt/2): the noise that Euler-Maruyama steps of `dt` amount to.
+    """The noise that steps of `dt` amount to: σ/√(1 − dt/2) by Euler-Maruyama.
 
-    Their Ornstein-Uhlenbeck process has the variance σ²/(2 − dt) instead of σ²/2.
+    Their Ornstein-Uhlenbeck process has the variance σ²/(2 − dt) instead of σ²/2; that of other
+    solvers is nearer to it, and measured in one step.
 
     Args:
         noise: σ.
-        dt: step, at most 1.
+        dt: step, at most 1; one static number where a solver is given.
+        solver: Euler if not given.
+
+    Returns:
+        The noise in whose exact equation a neuron has the same variance.
     """
+    if solver is not None:
+        _, factor = step_response(solver, check_number(dt, "dt"))
+        return factor * check_noise(noise)
     step = check_positive(dt, "dt")
     step = check_values(step, is_bad(step, lambda s: s <= 1), "dt", "at most 1")
     sigma, step = broadcast(noise=check_noise(noise), dt=step)

@@ -1,7 +1,9 @@
 """Numerical counterparts of the closed forms, for any model: the user's own as well.
 
-Equilibria by Newton's method and eigenvalues by Arnoldi's, both through products of the Jacobian
-with vectors: a network of many neurons never forms an N x N matrix.
+Equilibria by following the flow and by Newton's method, and eigenvalues by Arnoldi's, both through
+products of the Jacobian with vectors: a network of many neurons never forms an N x N matrix.
+
+A state belongs to the memory of its strongest overlap, in magnitude. No threshold decides.
 """
 
 from typing import Any, Literal
@@ -23,12 +25,13 @@ from hopjax._checks import (
     check_instance,
     is_traced,
 )
-from hopjax.activations import AbstractActivation
 from hopjax.models import AbstractHopfield
+from hopjax.theory.flow import Flow, follow, scale_of
 
 _NEWTON_STEPS = 100
 _KRYLOV_SIZE = 40  # directions kept by GMRES: more than there are memories with a say
-_ALIKE = 0.8  # cosine to a memory above which a state counts as it
+_TIE = 1e-4  # two overlaps are alike up to this share of them
+_COPY = 1e-6  # and two memories, up to sign, up to this share
 _SATURATED = 1e3  # an amplitude, in units of 1/d, at which an activation is at its bounds
 
 
@@ -72,15 +75,24 @@ def find_equilibrium(
 
 
 def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) -> Equilibrium:
-    """The equilibrium that belongs to a memory, searched from outside.
+    """The equilibrium that belongs to a memory, or the one that its flow ends in.
 
-    The start is where one step of unit length (in the fastest time constant) takes the saturated
-    pattern: α_μ ξ^μ for an IDP network, an upper bound of the amplitude, from which Newton's
-    method descends to the memory, or past it if there is none. `classify` tells which.
+    The noiseless flow is followed from the memory, x0 = ξ^μ, and its end polished by Newton's
+    method. Where that state belongs to another memory, Newton's method searches from outside the
+    memory as well, since a saddle attracts no flow, and what it finds counts if it belongs to this
+    one. `classify` tells which it is. It works under jit and vmap.
+
+    Args:
+        model: any network.
+        u: a constant input.
+        memory: μ, the number of the memory.
+
+    Returns:
+        An `Equilibrium`.
     """
     model, u = check_model_and_input(model, u)
     memory = check_index(memory, "memory", model.memories.shape[0], "memories")
-    return _find_memory(model, u, model.memories[memory])
+    return _find_memory(model, u, memory)
 
 
 @eqx.filter_jit
@@ -90,16 +102,52 @@ def _find_from(model, u, features):
     is_feature = state != model.initial_state(features + 1)
     drift = model.drift(jnp.zeros((), state.dtype), state, model.drive(u))
     moved = state + model.fastest_time_constant * drift
-    return _find(model, u, jnp.where(is_feature, state, moved))
+    return find_from_state(model, u, jnp.where(is_feature, state, moved))
 
 
 @eqx.filter_jit
-def _find_memory(model, u, pattern):
-    state = model.initial_state(_SATURATED * _scale(model) * pattern)
+def _find_memory(model, u, memory):
+    end = follow(Flow(model), u, model.initial_state(model.memories[memory]))
+    starts = jnp.stack([end, outside(model, u, memory)])
+    both = jax.vmap(find_from_state, (None, None, 0))(model, u, starts)
+    own = both.found & jax.vmap(belongs, (None, 0, None))(model, both.state, memory)
+    chosen = jnp.where(own[1] & ~own[0], 1, 0)
+    return jax.tree.map(lambda leaf: leaf[chosen], both)
+
+
+def outside(model: AbstractHopfield, u: Float[Array, " N"], memory: Any) -> Float[Array, " state"]:
+    """Where one step of unit length (in the fastest time constant) takes a saturated memory.
+
+    For an IDP network α ξ, an upper bound of the amplitude, from which Newton's method descends to
+    the memory, be it stable or not, or past it if there is none.
+    """
+    pattern = model.memories[memory]
+    state = model.initial_state(_SATURATED * scale_of(model) * pattern)
     drift = model.drift(jnp.zeros((), state.dtype), state, model.drive(u))
     start = state + model.fastest_time_constant * drift
     # Where nothing bounds the drift the step overshoots, to the mirror image's side.
-    return _find(model, u, jnp.where(model.features(start) @ pattern < 0, -start, start))
+    return jnp.where(model.features(start) @ pattern < 0, -start, start)
+
+
+def belongs(model: AbstractHopfield, state: Float[Array, " state"], memory: Any) -> Bool[Array, ""]:
+    """Whether a state's strongest overlap in magnitude is that with this memory, or a copy of it.
+
+    It is that of none where the strongest overlaps are with memories that differ, or the state is
+    zero.
+    """
+    overlaps, features = jnp.abs(model.overlaps(state)), model.features(state)
+    rivals = jnp.where(copies(model, memory), -jnp.inf, overlaps)
+    resolution = float(jnp.finfo(state.dtype).eps) ** (1 / 3)
+    some = jnp.linalg.norm(features) >= resolution * scale_of(model) * np.sqrt(features.size)
+    return some & (overlaps[memory] > (1 + _TIE) * jnp.max(rivals))
+
+
+def copies(model: AbstractHopfield, memory: Any) -> Bool[Array, " P"]:
+    """Which memories are this one up to their sign, itself included."""
+    pattern = model.memories[memory]
+    products = jnp.matmul(model.memories, pattern, precision="highest")
+    sizes = jnp.sum(model.memories**2, axis=1) * (pattern @ pattern)
+    return jnp.abs(products) >= (1 - _COPY) * jnp.sqrt(sizes)
 
 
 def check_model_and_input(model: Any, u: Any) -> tuple[AbstractHopfield, Float[Array, " N"]]:
@@ -109,17 +157,14 @@ def check_model_and_input(model: Any, u: Any) -> tuple[AbstractHopfield, Float[A
     return model, cast_floats(u, model.memories.dtype)
 
 
-def _scale(model) -> Float[Array, ""] | float:
-    """The size of a state at which the neurons begin to saturate, 1/d."""
-    activation = getattr(model, "activation", None)
-    return 1 / activation.slope_at_zero if isinstance(activation, AbstractActivation) else 1.0
-
-
 @eqx.filter_jit
-def _find(model, u, start):
+def find_from_state(
+    model: AbstractHopfield, u: Float[Array, " N"], start: Float[Array, " state"]
+) -> Equilibrium:
+    """The equilibrium that Newton's method reaches from a whole state."""
     dtype = model.memories.dtype
     tolerance = float(jnp.finfo(dtype).eps ** (2 / 3))
-    scale = _scale(model)
+    scale = scale_of(model)
 
     def drift(state, args):  # in units of the scale, as the state is
         model, drive = args
@@ -233,10 +278,9 @@ def classify(
         model: any network.
         u: the input that the equilibrium was found with.
         equilibrium: as from `find_equilibrium` or `find_memory`.
-        memory: if given, what is found counts for this memory only where the cosine between
-            features and pattern is above 0.8, otherwise the memory is absent. Of two equally
-            salient memories the mixture has 0.71; a lopsided one can come close to its larger
-            part, so take the equilibrium from `find_memory`.
+        memory: if given, what is found counts only where it belongs to this memory, whose overlap
+            must be the strongest in magnitude; otherwise the memory is absent. A mixture in which
+            two different memories have equal shares belongs to neither.
 
     Returns:
         "absent" if nothing was found, "stable" if every direction decays, else "saddle".
@@ -261,13 +305,7 @@ def classify_with_growth(
         return "absent", np.nan
     if memory is not None:
         memory = check_index(memory, "memory", model.memories.shape[0], "memories")
-        features = np.asarray(model.features(equilibrium.state), float)
-        pattern = np.asarray(model.memories[memory], float)
-        norm = np.linalg.norm(features)
-        resolution = float(jnp.finfo(equilibrium.state.dtype).eps) ** (1 / 3)
-        if norm < resolution * float(_scale(model)) * np.sqrt(features.size):
-            return "absent", np.nan
-        if features @ pattern < _ALIKE * norm * np.linalg.norm(pattern):
+        if not bool(belongs(model, equilibrium.state, memory)):
             return "absent", np.nan
     growth = float(leading_eigenvalues(model, equilibrium.state, u, count=1)[0].real)
     return ("stable" if growth < 0 else "saddle"), growth

@@ -1,0 +1,337 @@
+"""What a noisy network does on average: a flow without noise, for any memories.
+
+Additive noise turns every neuron into a mean h plus an Ornstein-Uhlenbeck process of its own, and
+what a network feels of its neurons are sums over many of them. So for N → ∞ the means obey the
+equation without noise in which ψ is replaced by ψ_σ(t), σ(t)² = σ² (1 − exp(−2t)) after a start
+without noise, whatever the memories are. What is left out are the fluctuations of such sums, of
+order 1/√N: they free states in time that the flow would keep for ever, and they decide where a
+state goes that the flow leaves on a ridge between two others.
+"""
+
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+
+from hopjax._checks import check_instance, check_values, is_traced
+from hopjax.activations import AbstractActivation
+from hopjax.models import AbstractHopfield
+from hopjax.noise import AbstractNoise, AdditiveNoise
+from hopjax.solve import Input, Trajectory, solve
+from hopjax.theory._common import check_noise
+from hopjax.theory.noise import NoisyActivation
+from hopjax.theory.steps import step_response
+
+Noise = AbstractNoise | Real[ArrayLike, ""] | Real[ArrayLike, " N"]
+
+
+def noisy_model(model: AbstractHopfield, noise: Noise) -> AbstractHopfield:
+    """The network without noise that the mean of a noisy one follows: the same with ψ_σ for ψ.
+
+    Its equilibria are the mean states in which the noisy network rests, for N → ∞ and any
+    memories: `find_equilibrium`, `leading_eigenvalues` and `solve` take it as any other model.
+
+    Args:
+        model: a network of neurons with an `activation` that enters its drift only, as −x plus
+            something of Ψ(x) in which many neurons are summed up: all those of ±1 memories, in
+            one layer or two, and your own.
+        noise: σ of the features, one number or one for each neuron, or `AdditiveNoise`.
+
+    Raises:
+        TypeError, ValueError: for noise that does not average out so, and models in which the
+            means do not obey such an equation; the message has the reason.
+    """
+    sigma = feature_noise(model, noise)
+    return _smoothed(model, sigma)
+
+
+def _smoothed(model: Any, sigma: Float[Array, "..."]) -> Any:
+    noisy = NoisyActivation(model.activation, sigma.astype(model.memories.dtype))
+    return eqx.tree_at(lambda model: model.activation, model, noisy)
+
+
+def feature_noise(model: Any, noise: Any) -> Float[Array, ""] | Float[Array, " N"]:
+    """σ of the features; refuses what does not average out, with the reason."""
+    check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
+    num_neurons = model.memories.shape[1]
+    reason = why_not(model)
+    if reason is not None:
+        raise ValueError(
+            f"Argument `model` must be one whose noise averages out in an activation, got "
+            f"{type(model).__name__}: {reason}."
+        )
+    if not isinstance(noise, AbstractNoise):
+        return check_noise(noise, (), (num_neurons,)).astype(model.memories.dtype)
+    if not isinstance(noise, AdditiveNoise):
+        raise ValueError(
+            "Argument `noise` must be additive, a number or AdditiveNoise, got "
+            f"{type(noise).__name__}: under noise that depends on the state neurons are not "
+            "normally distributed about their mean."
+        )
+    strength = check_noise(noise.strength, (), (model.state_size,))
+    if model.state_size > num_neurons:
+        others = strength if strength.ndim == 0 else strength[num_neurons:]
+        strength = strength if strength.ndim == 0 else strength[:num_neurons]
+        strength = check_values(
+            strength,
+            jnp.any(others > 0) if is_traced(others) else bool((others > 0).any()),
+            "noise",
+            "zero on memory neurons, as from model.noise_strength(features=2.0): each of them is "
+            "one for all features, so its noise does not average out",
+        )
+    return strength.astype(model.memories.dtype)
+
+
+def why_not(model: AbstractHopfield) -> str | None:
+    """Why the mean of a noisy network obeys no equation of the network's own kind; None if it does.
+
+    The drift must be −x + F(Ψ(x)) in the features: with activities that are given, x + drift must
+    be the same at two states.
+    """
+    activation = getattr(model, "activation", None)
+    if not isinstance(activation, AbstractActivation):
+        return (
+            "its neurons have no activation inside the sums that the network makes of them, where "
+            "noise is averaged; it acts by fluctuations of these sums, of order 1/√N"
+        )
+    if is_traced(model):
+        return None  # looked at where the model was made
+    size, dtype = model.memories.shape[1], model.memories.dtype
+    given = _Given(jnp.cos(jnp.arange(size, dtype=dtype)))
+    try:
+        probe: Any = eqx.tree_at(lambda model: model.activation, model, given)
+    except ValueError:  # a property
+        return "its activation is no field that could be replaced"
+    zero = jnp.zeros((), dtype)
+    places = jnp.sin(jnp.arange(size, dtype=dtype))
+    drive = probe.drive(model.memories[0])
+    first, second = (
+        places_of + model.features(probe.drift(zero, model.initial_state(places_of), drive))
+        for places_of in (places, 2 * places + 1)
+    )
+    if bool(jnp.all(jnp.abs(first - second) <= 1e-4 * (1 + jnp.abs(first)))):
+        return None
+    return "its drift is not −x plus something of the activities Ψ(x) alone"
+
+
+class _Given(AbstractActivation):
+    """Activities that do not depend on the state."""
+
+    activity: Float[Array, " N"]
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The given ones."""
+        return jnp.broadcast_to(self.activity, x.shape)
+
+    def antiderivative(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """As if they were constant."""
+        return self.activity * x
+
+
+class Spread(eqx.Module):
+    """How the noise of a neuron builds up from nothing: σ(t)² = `total`² (1 − exp(−2 `rate` t)).
+
+    The variance of the neuron is half of that. The exact equation has σ itself and the rate 1;
+    steps of a solver have a little more or less of both.
+    """
+
+    total: Float[Array, ""] | Float[Array, " N"]
+    rate: float = eqx.field(static=True)
+
+    def at(self, t: Float[Array, ""]) -> Float[Array, ""] | Float[Array, " N"]:
+        """σ(t)."""
+        return self.total * jnp.sqrt(-jnp.expm1(-2 * self.rate * t)).astype(self.total.dtype)
+
+
+class Flow(AbstractHopfield):
+    """The flow of a network, or of its mean under noise that builds up after a start without any.
+
+    It may begin in any state rather than in those that features make.
+    """
+
+    model: Any  # an AbstractHopfield
+    spread: Spread | None  # of the noise
+    elapsed: Float[Array, ""]  # how long there has been noise at time 0
+    start: Float[Array, " state"] | None
+
+    def __init__(self, model: Any, spread: Spread | None = None):
+        """From features, and with noise that has yet to build up."""
+        self.model, self.spread, self.start = model, spread, None
+        self.elapsed = jnp.zeros((), model.memories.dtype)
+
+    def at(self, t: Any) -> Any:
+        """The noiseless network whose flow it follows at a time."""
+        if self.spread is None:
+            return self.model
+        return _smoothed(self.model, self.spread.at(t + self.elapsed))
+
+    def restarted(self, state: Float[Array, " state"] | None, elapsed: Any) -> "Flow":
+        """From a whole state, with noise since some time before."""
+        return eqx.tree_at(
+            lambda flow: (flow.start, flow.elapsed),
+            self,
+            (state, elapsed),
+            is_leaf=lambda leaf: leaf is None,
+        )
+
+    @property
+    def at_rest(self) -> Any:
+        """The network without noise that has the same equilibria."""
+        return self.model if self.spread is None else _smoothed(self.model, self.spread.total)
+
+    @property
+    def memories(self) -> Float[Array, "P N"]:
+        """Those of the network."""
+        return self.model.memories
+
+    @property
+    def state_size(self) -> int:
+        """As the network."""
+        return self.model.state_size
+
+    @property
+    def fastest_time_constant(self) -> Any:
+        """As the network."""
+        return self.model.fastest_time_constant
+
+    def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " state"]:
+        """As the network, or `start`."""
+        return self.model.initial_state(x0) if self.start is None else self.start
+
+    def features(self, state: Float[Array, " state"]) -> Float[Array, " N"]:
+        """As the network."""
+        return self.model.features(state)
+
+    def drive(self, u: Float[Array, " N"]) -> PyTree[Array]:
+        """As the network."""
+        return self.model.drive(u)
+
+    def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
+        """As the network."""
+        return self.model.saliency(u)
+
+    def drift(
+        self, t: Float[Array, ""], x: Float[Array, " state"], drive: Any
+    ) -> Float[Array, " state"]:
+        """The network's with ψ_σ(t)."""
+        return self.at(t).drift(t, x, drive)
+
+    def energy(self, x: Float[Array, " state"], u: Float[Array, " N"]) -> Float[Array, ""]:
+        """What the flow descends once the noise has built up."""
+        return self.at_rest.energy(x, u)
+
+    def overlaps(self, x: Float[Array, " state"]) -> Float[Array, " P"]:
+        """The mean overlaps once the noise has built up."""
+        return self.at_rest.overlaps(x)
+
+    def save(self, t: Float[Array, ""], state: Float[Array, " state"]) -> Float[Array, " P"]:
+        """The mean overlaps at a time."""
+        return self.at(t).overlaps(state)
+
+
+_HORIZON = 50.0  # time constants
+_FIRST_STEP = 2.0**-14
+
+
+def follow(flow: Flow, u: Float[Array, " N"], state: Float[Array, " state"]) -> Array:
+    """Where a state is after a long time at constant input; no derivative goes through it."""
+    frozen, u, state = jax.tree.map(
+        lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, (flow, u, state)
+    )
+    dtype = state.dtype
+    precision = {"float32": 1e-4, "float64": 1e-5}[dtype.name]
+    trajectory = solve(
+        frozen.restarted(state, frozen.elapsed),
+        u,
+        frozen.features(state),
+        t1=_HORIZON,
+        dt=_FIRST_STEP,
+        noise=None,
+        key=None,
+        save_every=_HORIZON,
+        stepsize_controller=dfx.PIDController(
+            rtol=precision, atol=precision * scale_of(frozen.at_rest)
+        ),
+        adjoint=dfx.ForwardMode(),
+        throw=False,
+    )
+    return trajectory.final_state
+
+
+def scale_of(model: Any) -> Float[Array, ""] | float:
+    """The size of a state at which neurons begin to saturate, 1/d."""
+    activation = getattr(model, "activation", None)
+    if not isinstance(activation, AbstractActivation):
+        return 1.0
+    return jnp.max(1 / activation.slope_at_zero)
+
+
+def noisy_flow(
+    model: AbstractHopfield,
+    inputs: Input,
+    x0: Real[ArrayLike, " N"],
+    *,
+    noise: Noise,
+    t1: float,
+    dt: float,
+    save_every: float | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+) -> Trajectory:
+    """What a noisy retrieval does for N → ∞, in one solve without random numbers.
+
+    It is `solve` without noise of the same network with ψ_σ(t) for ψ (see the module): one flow
+    in place of many trials, for the memories at hand, differentiable in everything that `solve`
+    is. σ(t) is that of the solver's own steps, so that it can be laid over trials of the same
+    solver and dt without a free parameter.
+
+    It leaves out fluctuations of order 1/√N. They move overlaps by as much, free states that are
+    all but unstable, and choose between states where the flow stands on a ridge, as it does
+    between exactly symmetric ones (orthogonal memories, a start in one of them): there the flow
+    stays until rounding moves it, and `report` looks to all sides.
+
+    Args:
+        model: as for `noisy_model`.
+        inputs: as for `solve`.
+        x0: features at time 0.
+        noise: σ of the features, one number or one for each neuron, or `AdditiveNoise`.
+        t1: end, as for `solve`.
+        dt: step, as for `solve`, and of the trials that it stands for.
+        save_every: as for `solve`.
+        solver: as for `solve`; Euler by default.
+        stepsize_controller: as for `solve`; with adaptive steps σ(t) is that of the exact equation.
+
+    Returns:
+        A `Trajectory` whose `overlaps` are means over the noise and whose `final_state` is the
+        mean state.
+
+    Raises:
+        TypeError, ValueError: as `solve`, and as `noisy_model` where noise does not average out.
+    """
+    sigma = feature_noise(model, noise)
+    adaptive = stepsize_controller is not None
+    rate, factor = step_response(solver, None if adaptive else dt)
+    flow = Flow(model, Spread(factor * sigma, rate))
+    trajectory = solve(
+        flow,
+        inputs,
+        x0,
+        t1=t1,
+        dt=dt,
+        noise=None,
+        key=None,
+        save_every=save_every,
+        save_fn=flow.save,
+        solver=solver,
+        stepsize_controller=stepsize_controller,
+    )
+    overlaps = jnp.where(jnp.isfinite(trajectory.overlaps), trajectory.saved, jnp.nan)
+    return eqx.tree_at(
+        lambda t: (t.overlaps, t.saved),
+        trajectory,
+        (overlaps, None),
+        is_leaf=lambda leaf: leaf is None,
+    )
