@@ -6,6 +6,7 @@ following the flow from each memory (`solve` without noise), and polished by New
 """
 
 import dataclasses
+from collections import Counter
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,12 +31,13 @@ from hopjax.theory.numerical import (
 from hopjax.theory.steps import step_response
 
 _ROUNDS = 10  # flows one after the other, before a state counts as never at rest
-_BATCH = 8  # flows at a time: one program, however many memories there are
+_BATCH = 8  # flows from a memory or a ridge, of which all but the first start a little beside it
 _NEAR = 1e-2  # Newton's method may move a state that has come to rest by this share of its size
 _SAME = 1e-3  # two states are one up to this share of their size
 _DEPTH = 3  # ridges, one after the other
-_DISTURBANCE = 1e-3  # of a ridge without noise, in units of the neurons' scale ...
-_SHARE = 0.1  # ... and of the noise where there is some
+# How far flows are started beside a memory or a ridge: what goes both ways from there is seen.
+_DISTURBANCE = 1e-3  # in units of the neurons' scale, at least ...
+_SHARE = 0.1  # ... and as a share of the noise
 
 
 class State(eqx.Module):
@@ -76,8 +78,9 @@ class Landscape(NamedTuple):
 
     Attributes:
         states: in the order in which the memories lead to them.
-        ends: for each memory the indices of its states. Several where chance decides, because the
-            flow comes to rest on a ridge between them; none where it does not come to rest.
+        ends: for each memory the indices of its states, the likeliest first. Several where chance
+            decides, because the flow comes near a ridge between them; none where it does not come
+            to rest.
     """
 
     states: tuple[State, ...]
@@ -94,9 +97,9 @@ def stable_states(
 ) -> Landscape:
     """The stable states to which the flow from the memories leads.
 
-    Each flow starts in a memory, x0 = ξ^μ, without noise, and follows `noisy_flow` until it rests.
-    Where it rests on a ridge it is disturbed to all sides, as noise would. This runs on the host
-    and not under jit.
+    Each flow starts in a memory, x0 = ξ^μ, without noise, and follows `noisy_flow` until it rests;
+    seven others start a little beside it, and from a ridge on which it rests, so that it is seen
+    where chance decides. This runs on the host and not under jit.
 
     Args:
         model: any network; with noise as for `noisy_model`.
@@ -176,10 +179,12 @@ class _Search:
     def landscape(self) -> Landscape:
         """The stable ones, and which memories lead to them."""
         model = self.flow.model
-        starts = jax.vmap(model.initial_state)(model.memories)
-        ends = [self.settle(end, _DEPTH) for end in self.follow(starts, 0.0)]
-        used = list(dict.fromkeys(place for end in ends for place in end))
-        ends = tuple(tuple(used.index(place) for place in end) for end in ends)
+        found = [
+            self._stable(self.disturbed(model.initial_state(pattern)), 0.0, _DEPTH)
+            for pattern in model.memories
+        ]
+        used = list(dict.fromkeys(place for end in found for place in end))
+        ends = tuple(tuple(used.index(place) for place in end) for end in found)
         states = (
             dataclasses.replace(
                 self.found[place],
@@ -189,17 +194,31 @@ class _Search:
         )
         return Landscape(tuple(states), ends)
 
+    def disturbed(self, state: Any) -> Any:
+        """A state, and others beside it."""
+        spread, size = self.flow.spread, self.flow.memories.shape[1]
+        step = _DISTURBANCE * np.asarray(scale_of(self.network))
+        if spread is not None:
+            step = np.maximum(step, _SHARE * np.asarray(spread.total))
+        normal = np.array(jax.random.normal(jax.random.key(0), (_BATCH, size), jnp.float32))
+        normal[0] = 0
+        states = np.repeat(np.asarray(state)[None], _BATCH, axis=0)
+        states[:, :size] += step * normal
+        return states
+
+    def _stable(self, states: Any, elapsed: float, depth: int) -> tuple[int, ...]:
+        """The stable states that the flow takes some states to, those of most of them first."""
+        counts = Counter(
+            place
+            for end in self.follow(states, elapsed)
+            if end is not None
+            for place in self.settle(end, depth)
+        )
+        return tuple(place for place, _ in counts.most_common())
+
     def follow(self, states: Any, elapsed: float) -> list[int | None]:
         """Where each of some states comes to rest, as an index into `found`; None where nowhere."""
-        states, ends = np.asarray(states), []
-        for start in range(0, len(states), _BATCH):
-            batch = states[start : start + _BATCH]
-            ends += self._follow_batch(batch, elapsed)[: len(batch)]
-        return ends
-
-    def _follow_batch(self, batch: Any, elapsed: float) -> list[int | None]:
-        states = np.concatenate([batch, np.repeat(batch[-1:], _BATCH - len(batch), axis=0)])
-        rests: list[int | None] = [None] * _BATCH
+        rests: list[int | None] = [None] * len(states)
         for _ in range(_ROUNDS):
             start = jnp.asarray(elapsed, states.dtype)
             found: _Rest = jax.tree.map(np.asarray, _follow_all(self.flow, self.u, states, start))
@@ -236,28 +255,12 @@ class _Search:
         )
         return len(self.found) - 1
 
-    def settle(self, end: int | None, depth: int) -> tuple[int, ...]:
-        """The stable states that an equilibrium leads to when it is disturbed."""
-        if end is None:
-            return ()
+    def settle(self, end: int, depth: int) -> tuple[int, ...]:
+        """The stable states that an equilibrium leads to: itself, or where it is left for."""
         if end not in self.settled:
-            stable = bool(self.found[end].growth <= 0)
-            self.settled[end] = (end,) if stable else self._disturb(end, depth)
+            self.settled[end] = (end,) if self.found[end].growth <= 0 else ()
+            if not self.settled[end] and depth > 0:
+                beside = self.disturbed(self.found[end].state)[1:]
+                beside = np.concatenate([beside, beside[-1:]])  # of the same shape
+                self.settled[end] = self._stable(beside, np.inf, depth - 1)
         return self.settled[end]
-
-    def _disturb(self, end: int, depth: int) -> tuple[int, ...]:
-        if depth == 0:
-            return ()
-        state, spread = self.found[end].state, self.flow.spread
-        if spread is None:
-            step = _DISTURBANCE * scale_of(self.network)
-        else:
-            step = _SHARE * spread.total
-        size = self.flow.memories.shape[1]
-        normal = jax.random.normal(jax.random.key(0), (_BATCH, size), jnp.float32)
-        disturbed = np.repeat(np.asarray(state)[None], _BATCH, axis=0)
-        disturbed[:, :size] += np.asarray(step) * np.asarray(normal)
-        self.settled[end] = ()  # what comes back here goes nowhere else
-        ends = self.follow(disturbed, np.inf)
-        states = (state for each in ends for state in self.settle(each, depth - 1))
-        return tuple(dict.fromkeys(states))
