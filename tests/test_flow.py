@@ -286,7 +286,7 @@ def test_activation_with_a_slope_per_neuron_under_noise():
     noisy = theory.NoisyActivation(Uneven(jnp.asarray(slopes)), noise)
     one_by_one = [theory.NoisyActivation(hj.Tanh(d), s) for d, s in zip(slopes, noise, strict=True)]
     for method in ("__call__", "derivative", "antiderivative"):
-        expected = np.array(
-            [getattr(one, method)(jnp.asarray(at)) for one, at in zip(one_by_one, x, strict=True)]
-        )
-        assert_allclose(getattr(noisy, method)(x), expected, rtol=1e-12, atol=1e-13)
+        each = zip(one_by_one, x, strict=True)
+        expected = np.array([getattr(one, method)(jnp.asarray(at)) for one, at in each])
+        found: Any = getattr(noisy, method)(x)
+        assert_allclose(found, expected, rtol=1e-12, atol=1e-13)

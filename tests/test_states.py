@@ -89,8 +89,8 @@ def test_one_state_of_five_memories_counts_once():
     assert state.holders == (holder,)
     assert report.kinds == tuple("stable" if m == holder else "absent" for m in range(5))
     assert np.isnan(np.delete(report.energy, holder)).all()
-    assert f"the state of memories[{holder}], overlap 0.880" in str(report)
-    assert "is shared by memories[0] (0.820), memories[2] (0.800), memories[3]" in str(report)
+    told = f"the state of memories[{holder}] (0.880) is shared by memories[0] (0.820), memories[2] "
+    assert told + "(0.800), memories[3] (0.760), memories[4] (0.820)" in str(report)
 
 
 def test_noise_leaves_a_mixture_where_trials_end_in_one():

@@ -175,7 +175,10 @@ class Report(eqx.Module):
             some = [m for m in with_it if abs(_overlap(state, m)) >= half]
             if some:
                 sharing = _list(f"memories[{m}] ({_overlap(state, m):.3f})" for m in some)
-                lines.append(f"the state of {state.name}, {_shares(state)}, is shared by {sharing}")
+                whose = f"the state of {state.name}"
+                if state.holders:
+                    whose += f" ({_overlap(state, state.holders[0]):.3f})"
+                lines.append(f"{whose} is shared by {sharing}")
         if np.any(self.noise):
             if self.noisy_states is None:
                 lines.append(f"nothing is said of noise: {self.untold}")
