@@ -523,7 +523,7 @@ def test_report_of_the_classic_network():
     assert driven.prediction is None
     assert driven.ends_in[0] == 0
     assert "σ" not in str(driven)
-    assert str(driven).endswith("no closed theory: it covers classic networks without a current")
+    assert str(driven).endswith("no closed theory: it is for classic networks without a current")
 
 
 def test_closed_forms_of_the_classic_network():

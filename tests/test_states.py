@@ -283,7 +283,7 @@ def test_report_says_where_noise_is_not_averaged():
     assert report.noisy_states is None
     assert report.kinds[0] == "stable"
     assert "nothing is said of noise: its neurons have no activation" in str(report)
-    assert "no closed theory: it covers IDP and classic networks" in str(report)
+    assert "no closed theory: it is for IDP and classic networks" in str(report)
     with pytest.raises(ValueError, match="no theory of the noise: its neurons have no activation"):
         report.ends_in  # noqa: B018
 

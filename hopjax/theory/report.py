@@ -370,10 +370,10 @@ def _beyond(model, u, sigma, crosstalk) -> str | None:
     """Why the closed forms do not apply."""
     decorrelated = isinstance(model, DecorrelatedHopfield)
     if not decorrelated and not isinstance(model, (IDPHopfield, ClassicHopfield)):
-        return f"it covers IDP and classic networks, decorrelated or not, no {type(model).__name__}"
+        return "it is for IDP and classic networks, decorrelated or not"
     driven = isinstance(model, IDPHopfield) or getattr(model, "input_driven", False)
     if not driven and np.any(u):
-        return "it covers classic networks without a current"
+        return "it is for classic networks without a current"
     if not decorrelated and crosstalk > _ORTHOGONAL:
         return f"it is for orthogonal memories, and two of these overlap by {crosstalk:.3f}"
     if jnp.ndim(model.activation.slope_at_zero) or sigma.ndim:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from hopjax._checks import check_number
+from hopjax._checks import check_instance, check_number
 from hopjax._method import levy_area_of
 
 
@@ -23,6 +23,8 @@ def step_response(solver: dfx.AbstractSolver | None, dt: float | None) -> tuple[
     dt = check_number(dt, "dt", positive=True)
     if dt >= 1:
         raise ValueError(f"Argument `dt` must be below 1, got {dt:g}.")
+    if solver is not None:
+        check_instance(solver, dfx.AbstractSolver, "solver", "a Diffrax solver such as Heun()")
     if solver is None or isinstance(solver, dfx.Euler):
         decay, variance = 1 - dt, dt
     else:
