@@ -173,7 +173,7 @@ class Report(eqx.Module):
             with_it = [m for m in state.memories if m not in state.holders]
             half = float(jnp.max(jnp.abs(state.overlaps))) / 2
             some = [m for m in with_it if abs(_overlap(state, m)) >= half]
-            if some:
+            if some and state.name != "no memory":
                 sharing = _list(f"memories[{m}] ({_overlap(state, m):.3f})" for m in some)
                 whose = f"the state of {state.name}"
                 if state.holders:
@@ -209,7 +209,9 @@ class Report(eqx.Module):
             return f"{start} ends in {sign}{state.name}, {_shares(state)}"
         order = _by_saliency(self.saliency)
         kept = [m for m in order if ends[m] and not self._leaves(m, states, ends)]
-        text = f"{start} leaves a state in whichever of {_list(_names(kept))} it is"
+        text = f"{start} keeps a state in {_list(_names(kept))}"
+        if len(kept) > 1:
+            text = f"{start} leaves a state in whichever of {_list(_names(kept))} it is"
         moved: dict[str, list[int]] = {}
         for memory in order:
             if memory not in kept:
