@@ -6,6 +6,7 @@ from hopjax.activations import (
     Erf as Erf,
     Tanh as Tanh,
 )
+from hopjax.criterion import Criterion as Criterion
 from hopjax.ensemble import (
     Ensemble as Ensemble,
     solve_ensemble as solve_ensemble,
@@ -74,7 +75,6 @@ from hopjax.study import (
 )
 from hopjax.tasks import Retrieval as Retrieval
 from hopjax.trials import (
-    Criterion as Criterion,
     Trial as Trial,
 )
 from hopjax.tuning import (

@@ -9,8 +9,8 @@ import numpy as np
 
 from hopjax._store import StudyError
 from hopjax._sweep import labels
+from hopjax.criterion import OUTCOMES
 from hopjax.ensemble import Ensemble, Variable
-from hopjax.trials import OUTCOMES
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,11 +13,11 @@ import jax
 from jaxtyping import Array, Key
 
 from hopjax._checks import check_count
+from hopjax.criterion import Criterion
 from hopjax.tasks import Retrieval
-from hopjax.trials import Criterion
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Retrieval))
-_CRITERION = ("threshold", "mixed", "settle", "since", "mirror")
+CRITERION = ("threshold", "mixed", "settle", "since", "mirror", "judge", "amplitude")
 
 _T = TypeVar("_T")
 
@@ -138,7 +138,7 @@ def read_task(
         tables: see `varied`.
     """
     criterion, trial = content.get("criterion", {}), content.get("trial", {})
-    source.known("criterion", criterion, _CRITERION)
+    source.known("criterion", criterion, CRITERION)
     source.known("trial", trial, FIELDS)
     for name in trial:
         if name in varied:

@@ -20,10 +20,11 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from hopjax._checks import cast_floats, collect_bad_values
 from hopjax._parameters import Range, Tuned, Values, values_of
+from hopjax.criterion import Criterion
 from hopjax.ensemble import Device, Plan, check_trial
 from hopjax.losses import AbstractLoss
-from hopjax.solve import Problem, Trajectory, solve
-from hopjax.trials import Trial
+from hopjax.solve import Problem, Trajectory
+from hopjax.trials import Trial, solve_trial
 
 CHUNK = 16  # trials at a time on a device: enough for a CPU, and a reverse pass fits into memory
 
@@ -97,25 +98,23 @@ def _chunk(
             trial = job.make(setting_key, values)
             check_trial(trial)
             trial = cast_floats(trial, trial.model.memories.dtype)
-            well = jnp.all(jnp.isfinite(trial.x0))
-            trajectory = solve(
-                trial.model,
-                trial.inputs,
-                jnp.where(well, trial.x0, jnp.zeros_like(trial.x0)),
+            criterion = job.plan.criterion
+            trajectory = solve_trial(
+                trial,
+                noise_key,
+                criterion,
+                passages=False,
                 t1=job.plan.t1,
                 dt=job.plan.dt,
-                noise=trial.noise,
-                key=noise_key if trial.key is None else trial.key,
                 save_every=job.plan.save_every,
                 solver=job.plan.solver,
                 adjoint=dfx.ForwardMode() if job.forward else None,
-                throw=False,
             )
-            measured = jax.tree.leaves(job.loss.measure(trial, trajectory))
+            measured = jax.tree.leaves(job.loss.measure(trial, trajectory, criterion))
         messages[:] = found.messages
         bad = jnp.array(found.bad, bool).reshape(len(found.bad))
         # The overlaps of a blown-up state may look perfect.
-        ok = trajectory.ok & well
+        ok = trajectory.ok
         return [jnp.where(ok, each, jnp.nan) for each in measured], ok, bad
 
     def sums(z: Values):
@@ -192,7 +191,7 @@ class Gradients:
             TypeError: for a loss that does not measure numbers of such a trial.
         """
         devices = devices[: -(-trials // chunk)]
-        measured = _measured(job.loss, trial, problem)
+        measured = _measured(job.loss, trial, problem, job.plan.criterion)
         leaves, structure = jax.tree.flatten(measured)
         arrays, static = _split(job)
         placed = [jax.device_put(arrays, device) for device in devices]
@@ -280,20 +279,25 @@ class Gradients:
         return [np.asarray(each, float) for each in measured], ok, slopes
 
 
-def _measured(loss: AbstractLoss, trial: Trial, problem: Problem) -> PyTree[jax.ShapeDtypeStruct]:
+def _measured(
+    loss: AbstractLoss, trial: Trial, problem: Problem, criterion: Criterion
+) -> PyTree[jax.ShapeDtypeStruct]:
     """What a loss measures, from the shapes of a solution."""
     dtype, (num_memories, _) = trial.model.memories.dtype, trial.model.memories.shape
     ts = jnp.asarray(problem.grid.save_times, dtype)
 
     def evaluate(trial: Trial, state: Float[Array, " state"]):
+        shape = (len(ts), trial.target.size)
         trajectory = Trajectory(
             ts=ts,
             overlaps=jnp.zeros((len(ts), num_memories), dtype),
             final_state=state,
             ok=jnp.array(True),
             diverged_at=jnp.asarray(np.inf, dtype),
+            grid=problem.grid,
+            amplitudes=None if criterion.amplitude is None else jnp.zeros(shape, dtype),
         )
-        measured = loss.measure(cast_floats(trial, dtype), trajectory)
+        measured = loss.measure(cast_floats(trial, dtype), trajectory, criterion)
         return measured, loss.value(measured)
 
     state = jnp.zeros(trial.model.state_size, dtype)

@@ -52,13 +52,8 @@ def study_table(dataset: "xr.Dataset") -> str:
         "  ".join(entry.rjust(width) for entry, width in zip(line, widths, strict=True))
         for line in lines
     ]
-    settle = dataset.attrs["settle"]
-    sign = "|m|" if dataset.attrs["mirror"] else "m"
-    text.append(
-        f"{dataset.attrs['trials']} trials in each cell; retrieved: {sign} > "
-        f"{dataset.attrs['threshold']:g} at the end"
-        + (f", averaged over the last {settle:g}" if settle else "")
-    )
+    about = dataset.attrs
+    text.append(f"{about['trials']} trials in each cell; retrieved: {about['criterion']}")
     if dataset.attrs["diverged"] != "none":
         text.append(f"diverged, and left out of means: {dataset.attrs['diverged']}")
     return "\n".join(text)

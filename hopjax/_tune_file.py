@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hopjax._checks import check_number
-from hopjax._file import Source, check_tables, read_file, read_task, tuples
+from hopjax._file import CRITERION, Source, check_tables, read_file, read_task, tuples
 from hopjax.losses import (
     AbstractLoss,
     InputCost,
@@ -114,6 +114,12 @@ def _term(source: Source, name: str, table: dict[str, Any]) -> tuple[AbstractLos
         raise source.wrong(name, "kind", f"must be {right}, got {kind!r}.")
     make = _LOSSES[kind]
     options = {key: value for key, value in table.items() if key not in ("kind", "weight")}
+    for key in options:
+        if key in CRITERION:
+            what = (
+                "belongs into the table [criterion], which all losses and the fresh trials share."
+            )
+            raise source.wrong(name, key, what)
     known = ("kind", "weight", *inspect.signature(make).parameters)
     source.known(name, options, known, f'key of the kind "{kind}"')
     weight = source.attempt((name,), lambda: check_number(table.get("weight", 1.0), "weight"))

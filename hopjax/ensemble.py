@@ -31,6 +31,7 @@ from hopjax._checks import (
     collect_bad_values,
 )
 from hopjax._determinism import check_draws, uncompiled
+from hopjax.criterion import OUTCOMES, Criterion
 from hopjax.reductions import (
     AbstractReduction,
     Histogram,
@@ -39,39 +40,28 @@ from hopjax.reductions import (
     PerTrial,
     Totals,
 )
-from hopjax.solve import Problem, Trajectory, check_problem, solve
+from hopjax.solve import PassageFunction, Problem, SaveFunction, Trajectory, check_problem
 from hopjax.statistics import (
     Interval,
     censored_quantiles,
     histogram_quantiles,
+    mean_share,
     wilson_interval,
 )
-from hopjax.trials import OUTCOMES, Criterion, Trial
+from hopjax.trials import Trial, solve_trial
 
 CHUNK = 128  # trials that are solved together on a device, if there are as many
 Device = Any  # jax.Device, which is a variable to type checkers
 BIN_WIDTH = 0.005  # of the histogram of overlaps
 
 
-class _Passed(eqx.Module):
-    """The condition whose first passage is noted in every step."""
-
-    target: Int[Array, ""]
-    criterion: Criterion
-    since: float = eqx.field(static=True)
-
-    def __call__(self, t, overlaps):
-        passed = self.criterion.passed(overlaps, self.target)
-        return passed & (t >= self.since) if self.since > 0 else passed
-
-
 class _TargetOverlap(eqx.Module):
-    """The overlap with the target at the saved times."""
+    """The overlap with the strongest right memory at the saved times."""
 
     criterion: Criterion
 
     def __call__(self, trial: Trial, trajectory: Trajectory) -> Float[Array, " T"]:
-        return self.criterion.strength(trajectory.overlaps[:, trial.target])
+        return self.criterion.of(trial.model, trial.target).strength(trajectory.overlaps)
 
 
 class _Distribution(AbstractReduction):
@@ -100,13 +90,15 @@ class _Ending(eqx.Module):
     t1: float = eqx.field(static=True)
 
     def __call__(self, trial: Trial, trajectory: Trajectory) -> dict[str, Array]:
-        overlaps = self.criterion.judged(trial, trajectory)
+        ending = self.criterion.of(trial.model, trial.target).ending(trajectory)
         energy = trial.model.energy(trajectory.final_state, trial.input_at(self.t1))
-        assert trajectory.passage_time is not None
+        step = trajectory.passage_step  # of adaptive steps, which have no numbers, the time
+        passage = trajectory.passage_time if step is None else step
+        assert passage is not None
         return {
-            "outcome": self.criterion.outcome(overlaps, trial.target, trajectory.ok),
-            "passage_time": trajectory.passage_time,
-            "final_overlap": overlaps[trial.target],
+            "passage": passage,
+            **{"outcome": ending.outcome, "memory": ending.memory, "positive": ending.positive},
+            "final_overlap": ending.overlap,
             "final_energy": jnp.where(trajectory.ok, energy, jnp.nan),
             "diverged_at": trajectory.diverged_at,
         }
@@ -126,13 +118,9 @@ class Plan(eqx.Module):
     solver: dfx.AbstractSolver | None
     stepsize_controller: dfx.AbstractStepSizeController | None
     criterion: Criterion
+    save_fn: SaveFunction | None
+    passage_fn: PassageFunction | None
     reductions: dict[str, AbstractReduction]
-
-    @property
-    def since(self) -> float:
-        """From when on passages count: with fixed steps half a step early, for its rounding."""
-        slack = self.dt / 2 if self.stepsize_controller is None else 0.0
-        return self.criterion.since - slack
 
     @property
     def all_reductions(self) -> dict[str, AbstractReduction]:
@@ -159,14 +147,12 @@ class Plan(eqx.Module):
             noise=trial.noise,
             key=jax.random.key(0),
             save_every=self.save_every,
+            save_fn=self.save_fn,
+            passage_fn=self.passage_fn,
             solver=self.solver,
             stepsize_controller=self.stepsize_controller,
         )
-        for value, name in ((self.criterion.settle, "settle"), (self.criterion.since, "since")):
-            if value >= problem.grid.t1:
-                raise ValueError(
-                    f"Argument `{name}` must be below t1 = {problem.grid.t1:g}, got {value:g}."
-                )
+        self.criterion.check_times(problem.grid)
         return problem
 
     def check_draws(
@@ -297,8 +283,19 @@ def _measure(make, plan: Plan, parameters, key: Key[Array, ""], messages: list[s
         trial = make(setting_key, parameters)
         check_trial(trial)
         trial = cast_floats(trial, trial.model.memories.dtype)
-        well = jnp.all(jnp.isfinite(trial.x0))
-        trajectory = _solve_trial(trial, well, noise_key, plan)
+        trajectory = solve_trial(
+            trial,
+            noise_key,
+            plan.criterion,
+            passages=True,
+            t1=plan.t1,
+            dt=plan.dt,
+            save_every=plan.save_every,
+            save_fn=plan.save_fn,
+            passage_fn=plan.passage_fn,
+            solver=plan.solver,
+            stepsize_controller=plan.stepsize_controller,
+        )
         measured = {
             name: reduction.measure(trial, trajectory)
             for name, reduction in plan.all_reductions.items()
@@ -306,37 +303,6 @@ def _measure(make, plan: Plan, parameters, key: Key[Array, ""], messages: list[s
     messages[:] = values.messages
     bad = jnp.array(values.bad, bool).reshape(len(values.bad))
     return _Measured(trajectory.ok, bad, measured)
-
-
-def _solve_trial(
-    trial: Trial, well: Bool[Array, ""], noise_key: Key[Array, ""], plan: Plan
-) -> Trajectory:
-    """The solution; one that has diverged at once unless x0 is `well`."""
-    trajectory = solve(
-        trial.model,
-        trial.inputs,
-        jnp.where(well, trial.x0, jnp.zeros_like(trial.x0)),
-        t1=plan.t1,
-        dt=plan.dt,
-        noise=trial.noise,
-        key=noise_key if trial.key is None else trial.key,
-        save_every=plan.save_every,
-        passage_fn=_Passed(trial.target, plan.criterion, plan.since),
-        solver=plan.solver,
-        stepsize_controller=plan.stepsize_controller,
-        throw=False,
-    )
-    assert trajectory.passage_time is not None
-    return eqx.tree_at(
-        lambda t: (t.ok, t.overlaps, t.diverged_at, t.passage_time),
-        trajectory,
-        (
-            trajectory.ok & well,
-            jnp.where(well, trajectory.overlaps, jnp.nan),
-            jnp.where(well, trajectory.diverged_at, 0),
-            jnp.where(well, trajectory.passage_time, jnp.inf),
-        ),
-    )
 
 
 class _Shared(eqx.Module):
@@ -366,6 +332,8 @@ def solve_ensemble(
     dt: float,
     save_every: float | None = None,
     criterion: Criterion | None = None,
+    save_fn: SaveFunction | None = None,
+    passage_fn: PassageFunction | None = None,
     reductions: Mapping[str, AbstractReduction] | None = None,
     trajectories: bool = False,
     max_bytes: int = 2**30,
@@ -390,7 +358,12 @@ def solve_ensemble(
         t1: end, as for `solve`.
         dt: step, as for `solve`.
         save_every: interval between saved times, as for `solve`.
-        criterion: what counts as retrieved; `Criterion()` by default, |m| > 0.9 at the end.
+        criterion: what counts as retrieved; `Criterion()` by default, |m| > 0.9 and the largest at
+            the end.
+        save_fn: further quantities at the saved times, as for `solve`: `save_fn(t, state)` ->
+            arrays, which reductions find in `trajectory.saved`.
+        passage_fn: what is positive at a passage, in place of the criterion's margin, as for
+            `solve`: `passage_fn(t, state, overlaps)` -> a real number.
         reductions: more to be kept, by name: `Moments`, `Histogram` or `PerTrial` of a function
             of `Trial` and `Trajectory`, or your own `AbstractReduction`; found in `reduced`.
         trajectories: whether to keep all overlaps over time too (`trajectories`).
@@ -420,6 +393,8 @@ def solve_ensemble(
         dt=dt,
         save_every=save_every,
         criterion=criterion,
+        save_fn=save_fn,
+        passage_fn=passage_fn,
         reductions=reductions,
         chunk=chunk,
         solver=solver,
@@ -472,10 +447,12 @@ def make_plan(
     dt: Any,
     save_every: Any,
     criterion: Any,
-    reductions: Any,
     chunk: Any,
     solver: Any,
     stepsize_controller: Any,
+    save_fn: Any = None,
+    passage_fn: Any = None,
+    reductions: Any = None,
 ) -> Plan:
     """The checked arguments that ensembles and studies share."""
     criterion = Criterion() if criterion is None else criterion
@@ -504,6 +481,8 @@ def make_plan(
         solver=solver,
         stepsize_controller=stepsize_controller,
         criterion=criterion,
+        save_fn=save_fn,
+        passage_fn=passage_fn,
         reductions=dict(reductions),
     )
 
@@ -513,7 +492,7 @@ _OWN_NAMES = ("overlap", "ending")
 VARIABLES = (
     *("retrieved", "retrieved_low", "retrieved_high", "outcome_count", "passed"),
     *("passage_quantile", "overlap_mean", "overlap_variance", "overlap_quantile", "outcome"),
-    *("passage_time", "final_overlap", "final_energy", "diverged_at"),
+    *("passage_time", "final_overlap", "final_energy", "diverged_at", "share", "memory"),
     *("outcome_name", "quantile_level", "time", "trial", "saved", "cell"),
 )
 
@@ -563,15 +542,22 @@ class Ensemble:
 
     Attributes:
         ts: saved times.
-        overlap_mean: mean over trials of the overlap with the target at `ts`; of its magnitude if
-            the criterion takes the mirror image for the memory (the default).
+        overlap_mean: mean over trials of the overlap with the target at `ts`, of several right
+            memories the one that is strongest then; of its magnitude if the criterion takes the
+            mirror image for the memory (the default).
         overlap_variance: its variance over trials (unbiased).
         histogram: counts (T, bins) of that overlap at `ts`, in bins between `edges`.
         edges: ends of the bins (of width 0.005).
-        outcome: how each trial ended, as an index into `OUTCOMES`.
-        passage_time: when each trial first passed the threshold, exact to a step (not a saved
-            time), infinite if it never did: a censored observation, which is never dropped.
-        final_overlap: the overlap with the target that was judged, with its sign.
+        outcome: how each trial ended by its mean late overlaps, as an index into `OUTCOMES`.
+        share: the share of the judged times at which the criterion's margin was positive; 1 or 0
+            where the means are judged, or the end alone.
+        memory: the memory with the strongest mean late overlap, the wrong one where a trial ended
+            in a wrong memory; −1 for trials that diverged.
+        passage_time: when the margin (or `passage_fn`) of each trial was first positive, from the
+            criterion's `since` on and measured from there: a multiple of the step less `since`,
+            whatever is saved; 0 if it was positive at `since`. Infinite if it never was: a
+            censored observation, which is never dropped.
+        final_overlap: the mean late overlap with the target, with its sign.
         final_energy: E(x; u) at t1; NaN for trials that diverged.
         diverged_at: the first saved time without a finite state, infinite for all that went well.
         reduced: the results of your own reductions, by name.
@@ -586,6 +572,8 @@ class Ensemble:
     histogram: Int[np.ndarray, "T bins"]
     edges: Float[np.ndarray, " bins+1"]
     outcome: Int[np.ndarray, " trials"]
+    share: Float[np.ndarray, " trials"]
+    memory: Int[np.ndarray, " trials"]
     passage_time: Float[np.ndarray, " trials"]
     final_overlap: Float[np.ndarray, " trials"]
     final_energy: Float[np.ndarray, " trials"]
@@ -610,7 +598,13 @@ class Ensemble:
 
     @property
     def retrieved(self) -> Interval:
-        """Probability of retrieval with its Wilson 95% interval; out of all trials."""
+        """Probability of retrieval with its 95% interval; out of all trials.
+
+        Wilson's interval where each trial is judged once; with `judge="instants"` that of the mean
+        of `share`, from its scatter over trials.
+        """
+        if self.criterion.judge == "instants":
+            return mean_share(self.share)
         return self.probability("right", *(["mirror"] if self.criterion.mirror else []))
 
     def probability(self, *outcomes: str, confidence: float = 0.95) -> Interval:
@@ -630,7 +624,7 @@ class Ensemble:
 
     @property
     def censored(self) -> int:
-        """How many trials never passed the threshold."""
+        """How many trials had no passage."""
         return int(np.isinf(self.passage_time).sum())
 
     def overlap_quantiles(
@@ -647,29 +641,37 @@ class Ensemble:
 
     @property
     def passed(self) -> Float[np.ndarray, " T"]:
-        """Share of all trials that have passed the threshold by each time of `ts`."""
+        """Share of all trials that have had their first passage by each time of `ts`."""
         last = self.ts - self.criterion.since
         by_then = np.sort(self.passage_time).searchsorted(last + 1e-9 * self.ts[-1], "right")
         return by_then / self.trials
 
+    def _wrong_ones(self) -> str:
+        """In which wrong memories most trials ended, to print."""
+        counts = np.bincount(self.memory[self.outcome == OUTCOMES.index("wrong")])
+        most = np.argsort(-counts, kind="stable")[:3]
+        found = [f"memories[{index}] {counts[index]}" for index in most if counts[index]]
+        return ", ".join(found) + (", ..." if np.count_nonzero(counts) > 3 else "")
+
     def variables(self, quantiles: Sequence[float]) -> dict[str, Variable]:
         """Everything but trajectories and histogram, with the names of the axes."""
         what = "magnitude of the overlap" if self.criterion.mirror else "overlap"
+        interval = "95% interval" if self.criterion.judge == "instants" else "Wilson 95% interval"
         p, low, high = self.retrieved
         trial = {
             "outcome": "how it ended: 0 "
             + ", ".join(f"{i} {o}" for i, o in enumerate(OUTCOMES))[2:],
-            "passage_time": "first passage of the threshold, infinite if censored",
-            "final_overlap": "overlap with the target that was judged, signed",
+            "share": "share of the judged times at which the memory was retrieved",
+            "memory": "memory with the strongest mean late overlap, -1 if it diverged",
+            "passage_time": "first passage, infinite if censored",
+            "final_overlap": "mean late overlap with the target, signed",
             "final_energy": "energy at t1",
             "diverged_at": "first saved time without a finite state",
         }
         variables = {
             "retrieved": Variable((), np.asarray(p), "probability of retrieval"),
-            "retrieved_low": Variable((), np.asarray(low), "lower end of its Wilson 95% interval"),
-            "retrieved_high": Variable(
-                (), np.asarray(high), "upper end of its Wilson 95% interval"
-            ),
+            "retrieved_low": Variable((), np.asarray(low), f"lower end of its {interval}"),
+            "retrieved_high": Variable((), np.asarray(high), f"upper end of its {interval}"),
             "outcome_count": Variable(
                 ("outcome_name",), np.array(list(self.counts.values())), "trials that ended so"
             ),
@@ -687,7 +689,7 @@ class Ensemble:
                 f"quantiles of the {what}, exact to {self.edges[1] - self.edges[0]:g}",
             ),
             "passed": Variable(
-                ("time",), self.passed, "share of trials that have passed the threshold by then"
+                ("time",), self.passed, "share of trials that have had their first passage by then"
             ),
             "passage_quantile": Variable(
                 ("quantile_level",),
@@ -710,15 +712,15 @@ class Ensemble:
     def __repr__(self) -> str:
         """What was found."""
         p, low, high = self.retrieved
-        sign = "|m|" if self.criterion.mirror else "m"
-        settle = f", averaged over the last {self.criterion.settle:g}"
+        sign = self.criterion.sign
         tenth, median, most = self.passage_quantiles([0.1, 0.5, 0.9])
         ends = ", ".join(f"{name} {count}" for name, count in self.counts.items())
+        wrong = self._wrong_ones()
         lines = [
             f"Ensemble: {self.trials} trials, {len(self.ts)} saved times from 0 to {self.ts[-1]:g}",
-            f"  retrieved      {p:.3f} [{low:.3f}, {high:.3f}]  ({sign} > "
-            f"{self.criterion.threshold:g} at the end{settle if self.criterion.settle else ''})",
+            f"  retrieved      {p:.3f} [{low:.3f}, {high:.3f}]  ({self.criterion.in_words})",
             f"  ended in       {ends}",
+            *([f"  wrong ones     {wrong}"] if wrong else []),
             f"  first passage  {tenth:g} (10%), {median:g} (median), {most:g} (90%); "
             f"{self.censored} never",
         ]
@@ -748,21 +750,24 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
     results = {name: reductions[name].finish(total) for name, total in totals.items()}
     overlap, ending = (results.pop(name) for name in _OWN_NAMES)
     kept = results.pop(_TRAJECTORIES, None)
-    # The device's clock may be in float32.
-    times = {name: ending[name].astype(float) for name in ("passage_time", "diverged_at")}
-    if not problem.method.adaptive:
-        times = {name: np.round(values / plan.dt) * plan.dt for name, values in times.items()}
+    grid, since = problem.grid, plan.criterion.since
+    passage_time, diverged_at = (ending[name].astype(float) for name in ("passage", "diverged_at"))
+    if not problem.method.adaptive:  # steps, exactly; the device's clock may be in float32
+        passage_time = np.where(passage_time < 0, np.inf, passage_time * grid.dt)
+        diverged_at = np.round(diverged_at / grid.dt) * grid.dt
     return Ensemble(
-        ts=problem.grid.save_times,
+        ts=grid.save_times,
         overlap_mean=overlap["mean"],
         overlap_variance=overlap["variance"],
         histogram=overlap["counts"],
         edges=overlap["edges"],
         outcome=ending["outcome"],
-        passage_time=times["passage_time"] - plan.criterion.since,
+        share=ending["positive"] / plan.criterion.judged_times(grid),
+        memory=ending["memory"],
+        passage_time=np.where(passage_time - since > 1e-9 * grid.dt, passage_time - since, 0.0),
         final_overlap=ending["final_overlap"].astype(float),
         final_energy=ending["final_energy"].astype(float),
-        diverged_at=times["diverged_at"],
+        diverged_at=diverged_at,
         reduced=results,
         per_trial=tuple(name for name in results if isinstance(reductions[name], PerTrial)),
         trajectories=None if kept is None else kept["values"],

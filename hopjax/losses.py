@@ -1,12 +1,13 @@
 """What tuning makes small: how badly a network retrieves, and what its input costs.
 
-A loss measures every trial, and is a function of the means over trials of what it measured. Times
-are in time constants of a neuron; overlaps are those with the trial's target, at the saved times.
+A loss measures every trial, and is a function of the means over trials of what it measured. What
+counts as retrieved, and when it is judged, is said by the `Criterion` of the tuning, the same that
+judges the tuned values in the end. Times are in time constants of a neuron; overlaps are those with
+the trial's right memory, at the saved times.
 """
 
 import abc
 import math
-from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
@@ -15,17 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from hopjax._checks import check_flag, check_instance, check_number, is_traced
+from hopjax._checks import check_flag, check_instance, check_number
+from hopjax.criterion import Criterion
 from hopjax.inputs import Schedule
 from hopjax.solve import Trajectory
-from hopjax.trials import Trial, late
+from hopjax.trials import Trial
 
 
 class AbstractLoss(eqx.Module):
     """A loss; losses add up, and can be multiplied by numbers."""
 
     @abc.abstractmethod
-    def measure(self, trial: Trial, trajectory: Trajectory) -> PyTree[Float[Array, ""]]:
+    def measure(
+        self, trial: Trial, trajectory: Trajectory, criterion: Criterion
+    ) -> PyTree[Float[Array, ""]]:
         """Differentiable numbers of one trial."""
 
     @abc.abstractmethod
@@ -77,9 +81,11 @@ class WeightedSum(AbstractLoss):
             )
         self.weights = tuple(_number(weight, "weight") for weight in weights)
 
-    def measure(self, trial: Trial, trajectory: Trajectory) -> PyTree[Float[Array, ""]]:
+    def measure(
+        self, trial: Trial, trajectory: Trajectory, criterion: Criterion
+    ) -> PyTree[Float[Array, ""]]:
         """What each loss measures."""
-        return [loss.measure(trial, trajectory) for loss in self.losses]
+        return [loss.measure(trial, trajectory, criterion) for loss in self.losses]
 
     def value(self, means: PyTree[Float[Array, ""]]) -> Float[Array, ""]:
         """The weighted sum of their values."""
@@ -91,21 +97,6 @@ class WeightedSum(AbstractLoss):
 def _number(value: Any, name: str, *, positive: bool = False) -> Float[Array, ""]:
     """A number that may change without compiling anew."""
     return jnp.asarray(check_number(value, name, positive=positive), float)
-
-
-def _time(value: Any, name: str) -> float:
-    if check_number(value, name) < 0:
-        raise ValueError(f"Argument `{name}` must be zero or positive, got {value:g}.")
-    return float(value)
-
-
-def _check_before_end(value: float, name: str, ts: Float[Array, " T"]) -> None:
-    """Refuse a time beyond the saved ones, where these are known: before anything is solved."""
-    if not is_traced(ts) and value >= np.asarray(ts)[-1]:
-        raise ValueError(
-            f"Argument `{name}` must be below the last saved time {float(np.asarray(ts)[-1]):g}, "
-            f"got {value:g}."
-        )
 
 
 class _Wanted(eqx.Module):
@@ -132,64 +123,35 @@ class _Wanted(eqx.Module):
         return 1 - mean
 
 
-class _Threshold(eqx.Module):
-    """Whether an overlap is above a threshold, smoothly: ½ at it, 0 far below, 1 far above."""
-
-    threshold: Float[Array, ""]
-    temperature: Float[Array, ""]
-
-    def __init__(self, threshold: Any, temperature: Any):
-        self.threshold = _number(threshold, "threshold", positive=True)
-        self.temperature = _number(temperature, "temperature", positive=True)
-
-    def smooth(self, overlaps: Float[Array, "*T"]) -> Float[Array, "*T"]:
-        return jax.nn.sigmoid((overlaps - self.threshold) / self.temperature)
-
-    def straight_through(self, overlaps: Float[Array, "*T"]) -> Float[Array, "*T"]:
-        """0 or 1, with the slope of the smooth one."""
-        smooth = self.smooth(overlaps)
-        hard = (overlaps > self.threshold).astype(smooth.dtype)
-        hard = jnp.where(jnp.isfinite(overlaps), hard, jnp.nan)
-        return smooth + jax.lax.stop_gradient(hard - smooth)
-
-
 @final
 class OverlapLoss(AbstractLoss):
-    """1 − E m, the mean over trials and late times of the overlap with the target.
+    """1 − E m, the mean over trials and late times of the overlap with the right memory.
 
-    With `goal` (E m − goal)², and with `at_least` the square of what is missing, if it is.
+    It is |m| where the criterion takes the mirror image for the memory, as it does by default; the
+    late times are those that it judges. With `goal` (E m − goal)², and with `at_least` the square
+    of what is missing, if it is.
     """
 
     wanted: _Wanted
-    settle: float = eqx.field(static=True)
-    mirror: bool = eqx.field(static=True)
 
-    def __init__(
-        self,
-        *,
-        settle: float = 0.0,
-        goal: float | None = None,
-        at_least: float | None = None,
-        mirror: bool = False,
-    ):
+    def __init__(self, *, goal: float | None = None, at_least: float | None = None):
         """Store the numbers.
 
         Args:
-            settle: length of the interval before the end that counts; 0 for the end alone.
             goal: the mean overlap that is wanted.
             at_least: the mean overlap that is enough.
-            mirror: whether −ξ is as good as ξ: it is |m| that counts.
 
         Raises:
             TypeError, ValueError: for what is not a number in its range.
         """
         self.wanted = _Wanted(goal, at_least)
-        self.settle = _time(settle, "settle")
-        self.mirror = check_flag(mirror, "mirror")
 
-    def measure(self, trial: Trial, trajectory: Trajectory) -> Float[Array, ""]:
+    def measure(
+        self, trial: Trial, trajectory: Trajectory, criterion: Criterion
+    ) -> Float[Array, ""]:
         """The mean overlap at late times."""
-        return _late_mean(lambda m: m, trial, trajectory, self.settle, self.mirror)
+        margin = criterion.of(trial.model, trial.target)
+        return jnp.mean(margin.strength(margin.late(trajectory).overlaps))
 
     def value(self, means: Float[Array, ""]) -> Float[Array, ""]:
         """The loss of a mean overlap."""
@@ -198,57 +160,56 @@ class OverlapLoss(AbstractLoss):
 
 @final
 class RetrievalLoss(AbstractLoss):
-    """1 − P, P the smooth probability that the target is retrieved, over trials and late times.
+    """1 − P, P the smooth probability that the right memory is retrieved.
 
-    P = E 1/(1 + exp((θ − m)/T)): the lower the temperature T, the nearer it is to the probability
-    of m > θ, and the fewer trials have a gradient. With `goal` (P − goal)², and with `at_least` the
-    square of what is missing, if it is.
+    P = E 1/(1 + exp(−margin/T)), the margin that of the criterion: of a trial's mean late overlaps,
+    or with `judge="instants"` of all late times, over which P is the mean then. The lower the
+    temperature T, the nearer it is to the probability of a positive margin, and the fewer trials
+    have a gradient. With `goal` (P − goal)², and with `at_least` the square of what is missing, if
+    it is.
 
-    With `straight_through` P is the probability of m > θ itself, which has no slope, and gets that
-    of the smooth one: what `goal` asks for is then reached exactly, at any temperature.
+    With `straight_through` P is the probability of a positive margin itself, what `retrieved` of an
+    ensemble counts. It has no slope, and gets that of the smooth one: what `goal` asks for is then
+    reached exactly, at any temperature.
     """
 
     wanted: _Wanted
-    above: _Threshold
+    temperature: Float[Array, ""]
     straight_through: bool = eqx.field(static=True)
-    settle: float = eqx.field(static=True)
-    mirror: bool = eqx.field(static=True)
 
     def __init__(
         self,
-        threshold: float = 0.9,
         *,
         temperature: float = 0.05,
         straight_through: bool = False,
-        settle: float = 0.0,
         goal: float | None = None,
         at_least: float | None = None,
-        mirror: bool = False,
     ):
         """Store the numbers.
 
         Args:
-            threshold: θ, the overlap above which the target is retrieved.
             temperature: T, in units of the overlap.
             straight_through: see the class.
-            settle: length of the interval before the end that counts; 0 for the end alone.
             goal: the probability that is wanted.
             at_least: the probability that is enough.
-            mirror: whether −ξ is as good as ξ: it is |m| that counts.
 
         Raises:
             TypeError, ValueError: for what is not a number in its range.
         """
         self.wanted = _Wanted(goal, at_least)
-        self.above = _Threshold(threshold, temperature)
+        self.temperature = _number(temperature, "temperature", positive=True)
         self.straight_through = check_flag(straight_through, "straight_through")
-        self.settle = _time(settle, "settle")
-        self.mirror = check_flag(mirror, "mirror")
 
-    def measure(self, trial: Trial, trajectory: Trajectory) -> Float[Array, ""]:
-        """How much of the late time the overlap is above the threshold."""
-        above = self.above.straight_through if self.straight_through else self.above.smooth
-        return _late_mean(above, trial, trajectory, self.settle, self.mirror)
+    def measure(
+        self, trial: Trial, trajectory: Trajectory, criterion: Criterion
+    ) -> Float[Array, ""]:
+        """How much of what is judged counts as retrieved."""
+        margins = criterion.of(trial.model, trial.target).decisive(trajectory)
+        smooth = jax.nn.sigmoid(margins / self.temperature)
+        if not self.straight_through:
+            return jnp.mean(smooth)
+        hard = jnp.where(jnp.isnan(margins), jnp.nan, (margins > 0).astype(smooth.dtype))
+        return jnp.mean(smooth + jax.lax.stop_gradient(hard - smooth))
 
     def value(self, means: Float[Array, ""]) -> Float[Array, ""]:
         """The loss of a probability."""
@@ -257,46 +218,37 @@ class RetrievalLoss(AbstractLoss):
 
 @final
 class TimeLoss(AbstractLoss):
-    """The time until retrieval: the mean time that a trial spends below the threshold.
+    """The time until retrieval: the mean time that a trial spends without it.
 
-    ∫ 1/(1 + exp((m(t) − θ)/T)) dt from `since` to the last saved time: for a trial that stays above
-    the threshold its first passage time, smoothly, for one that never gets there all of the time.
+    ∫ 1/(1 + exp(margin(t)/T)) dt from the criterion's `since` to the last saved time, by the
+    trapezoidal rule on the saved times: for a trial that stays in the right memory its first
+    passage time, smoothly, for one that never gets there all of the time.
     """
 
-    above: _Threshold
-    since: float = eqx.field(static=True)
-    mirror: bool = eqx.field(static=True)
+    temperature: Float[Array, ""]
 
-    def __init__(
-        self,
-        threshold: float = 0.9,
-        *,
-        temperature: float = 0.05,
-        since: float = 0.0,
-        mirror: bool = False,
-    ):
-        """Store the numbers.
-
-        Args:
-            threshold: θ, the overlap above which the target is retrieved.
-            temperature: T, in units of the overlap.
-            since: the time from which on time counts, say the last change of the input.
-            mirror: whether −ξ is as good as ξ: it is |m| that counts.
+    def __init__(self, *, temperature: float = 0.05):
+        """Store the temperature T, in units of the overlap.
 
         Raises:
-            TypeError, ValueError: for what is not a number in its range.
+            TypeError, ValueError: for what is not a positive number.
         """
-        self.above = _Threshold(threshold, temperature)
-        self.since = _time(since, "since")
-        self.mirror = check_flag(mirror, "mirror")
+        self.temperature = _number(temperature, "temperature", positive=True)
 
-    def measure(self, trial: Trial, trajectory: Trajectory) -> Float[Array, ""]:
-        """The time spent below the threshold."""
-        overlaps = trajectory.overlaps[:, trial.target]
-        strength = jnp.abs(overlaps) if self.mirror else overlaps
-        _check_before_end(self.since, "since", trajectory.ts)
-        ts = jnp.maximum(trajectory.ts, self.since)
-        return jnp.trapezoid(1 - self.above.smooth(strength), ts)
+    def measure(
+        self, trial: Trial, trajectory: Trajectory, criterion: Criterion
+    ) -> Float[Array, ""]:
+        """The time spent without retrieval."""
+        times = trajectory.grid.save_times
+        if criterion.since >= times[-1]:
+            raise ValueError(
+                f"Argument `since` must be below the last saved time {times[-1]:g} for a TimeLoss, "
+                f"got {criterion.since:g}."
+            )
+        margins = criterion.of(trial.model, trial.target).over_time(trajectory)
+        without = jax.nn.sigmoid(-margins / self.temperature)
+        ts = jnp.asarray(np.maximum(times, criterion.since), without.dtype)
+        return jnp.trapezoid(without, ts)
 
     def value(self, means: Float[Array, ""]) -> Float[Array, ""]:
         """The mean time."""
@@ -323,8 +275,11 @@ class InputCost(AbstractLoss):
         if self.power < 1:
             raise ValueError(f"Argument `power` must be at least 1, got {power:g}.")
 
-    def measure(self, trial: Trial, trajectory: Trajectory) -> Float[Array, ""]:
+    def measure(
+        self, trial: Trial, trajectory: Trajectory, criterion: Criterion
+    ) -> Float[Array, ""]:
         """The integral of one trial."""
+        del criterion
         ts, inputs = trajectory.ts, trial.inputs
         if isinstance(inputs, Schedule):
             # Whole numbers of steps, by which the solution has no derivative either.
@@ -344,20 +299,3 @@ class InputCost(AbstractLoss):
     def value(self, means: Float[Array, ""]) -> Float[Array, ""]:
         """The mean cost."""
         return means
-
-
-def _late_mean(
-    quantity: Callable[[Float[Array, "..."]], Float[Array, "..."]],
-    trial: Trial,
-    trajectory: Trajectory,
-    settle: float,
-    mirror: bool,
-) -> Float[Array, ""]:
-    """The mean of a function of the overlap with the target, over the times that count."""
-    _check_before_end(settle, "settle", trajectory.ts)
-    if settle == 0:
-        overlaps = trial.model.overlaps(trajectory.final_state)[trial.target]
-    else:
-        overlaps = trajectory.overlaps[:, trial.target]
-    values = quantity(jnp.abs(overlaps) if mirror else overlaps)
-    return values if settle == 0 else jnp.mean(values, where=late(trajectory.ts, settle))

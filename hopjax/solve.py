@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree, Real
 
 from hopjax._checks import (
     ON_GRID,
@@ -29,6 +29,10 @@ from hopjax.inputs import Schedule
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
 
+SaveFunction = Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]]
+PassageFunction = Callable[
+    [Float[Array, ""], Float[Array, " state"], Float[Array, " P"]], Float[Array, ""]
+]
 Input = Schedule | Real[ArrayLike, " N"] | Callable[[Float[Array, ""]], Float[Array, " N"]]
 
 _DEFAULT_SAVES = 100
@@ -38,6 +42,44 @@ _STATES_KEPT = 4 * 2**20  # bytes per trajectory, for a reverse pass
 
 class DivergenceError(RuntimeError):
     """The state stopped being finite."""
+
+
+class Grid(NamedTuple):
+    """The steps of a solve, which are counted in integers on the host.
+
+    Attributes:
+        dt: the length of a step.
+        num_steps: how many there are up to t1.
+        stride: how many lie between saved times.
+    """
+
+    dt: float
+    num_steps: int
+    stride: int
+
+    @property
+    def t1(self) -> float:
+        """The end."""
+        return self.num_steps * self.dt
+
+    @property
+    def save_steps(self) -> Int[np.ndarray, " T"]:
+        """The steps after which something is saved, from 0."""
+        return np.arange(0, self.num_steps + 1, self.stride)
+
+    @property
+    def save_times(self) -> Float[np.ndarray, " T"]:
+        """Their times."""
+        return self.save_steps * self.dt
+
+    def first_step(self, t: float) -> int:
+        """The first step at a time or after it."""
+        return max(0, math.ceil(t / self.dt - ON_GRID))
+
+    def late(self, settle: float) -> Bool[np.ndarray, " T"]:
+        """Which saved times are in the closed interval [t1 − settle, t1]; at least the last is."""
+        first = math.ceil(self.num_steps - settle / self.dt - ON_GRID)
+        return self.save_steps >= min(first, self.save_steps[-1])
 
 
 class Trajectory(eqx.Module):
@@ -51,10 +93,15 @@ class Trajectory(eqx.Module):
             saturating activation makes those of a blown-up state look perfect).
         diverged_at: the first saved time (or t1) without a finite state, else infinite. Adaptive
             steps that were given up count as well.
+        grid: the steps that were solved, the same for a whole batch.
         saved: what `save_fn` returned at `ts`, stacked; None without one.
-        passage_time: the time of the first step at which `passage_fn` held, infinite if it never
-            did (in a trajectory that diverged: not before the last saved time with a finite
-            state); None without one.
+        passage_step: the number of the first step, from `passage_since` on, at which `passage_fn`
+            was positive; −1 if it never was (in a trajectory that diverged: not up to the last
+            saved time with a finite state). None without one, and with adaptive steps, which have
+            no numbers.
+        passage_time: the time of that step, infinite for never; None without `passage_fn`.
+        amplitudes: how far the state reached along each right memory of a `Trial` at `ts`, in
+            units of that memory; None unless a `Criterion` asks for it.
     """
 
     ts: Float[Array, " T"]
@@ -62,8 +109,11 @@ class Trajectory(eqx.Module):
     final_state: Float[Array, " state"]
     ok: Bool[Array, ""]
     diverged_at: Float[Array, ""]
+    grid: Grid = eqx.field(static=True)
     saved: PyTree[Array] = None
+    passage_step: Int[Array, ""] | None = None
     passage_time: Float[Array, ""] | None = None
+    amplitudes: Float[Array, "T R"] | None = None
 
     def __repr__(self) -> str:
         """A summary of what was solved and how it ended."""
@@ -109,8 +159,9 @@ def solve(
     noise: AbstractNoise | None,
     key: PRNGKeyArray | None,
     save_every: float | None = None,
-    save_fn: Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]] | None = None,
-    passage_fn: Callable[[Float[Array, ""], Float[Array, " P"]], Bool[Array, ""]] | None = None,
+    save_fn: SaveFunction | None = None,
+    passage_fn: PassageFunction | None = None,
+    passage_since: float = 0.0,
     solver: dfx.AbstractSolver | None = None,
     stepsize_controller: dfx.AbstractStepSizeController | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
@@ -138,9 +189,12 @@ def solve(
             hundred times are saved. The state at t1 is always in `final_state`.
         save_fn: further quantities to save, `save_fn(t, state)` -> arrays, found in `saved`. A
             function defined once: a lambda made anew per call compiles anew per call.
-        passage_fn: a condition `passage_fn(t, overlaps)` -> bool that is looked at after every
-            step, saved or not, for its first passage (`passage_time`). With Euler steps the
-            overlaps cost next to nothing: the drift computes the same products.
+        passage_fn: `passage_fn(t, state, overlaps)` -> a real number that is looked at after every
+            step, saved or not: the first step at which it is positive is a passage
+            (`passage_step`, `passage_time`). With Euler steps the overlaps cost next to nothing:
+            the drift computes the same products.
+        passage_since: time from which on a passage counts, static; from the first step that is
+            not before it.
         solver: any Diffrax solver that suits the noise; Euler by default, and with adaptive
             steps Tsit5 (no noise) or SPaRK (additive noise).
         stepsize_controller: None for fixed steps, or an adaptive controller such as
@@ -175,6 +229,7 @@ def solve(
         save_every=save_every,
         save_fn=save_fn,
         passage_fn=passage_fn,
+        passage_since=passage_since,
         solver=solver,
         stepsize_controller=stepsize_controller,
         adjoint=adjoint,
@@ -216,6 +271,7 @@ def check_problem(
     save_every: Any = None,
     save_fn: Any = None,
     passage_fn: Any = None,
+    passage_since: Any = 0.0,
     solver: Any = None,
     stepsize_controller: Any = None,
     adjoint: Any = None,
@@ -265,30 +321,22 @@ def check_problem(
                 f"{float(fastest):g}, got {grid.dt:g}."
             )
     shown = _shown(inputs, num_neurons, grid, method)
-    for function, name in ((save_fn, "save_fn"), (passage_fn, "passage_fn")):
+    for function, name, of in (
+        (save_fn, "save_fn", "(t, state)"),
+        (passage_fn, "passage_fn", "(t, state, overlaps)"),
+    ):
         if function is not None and not callable(function):
-            raise TypeError(
-                f"Argument `{name}` must be a function of (t, state), got {function!r}."
-            )
+            raise TypeError(f"Argument `{name}` must be a function of {of}, got {function!r}.")
+    passage_since = check_number(passage_since, "passage_since")
+    if not 0 <= passage_since <= grid.t1:
+        raise ValueError(
+            f"Argument `passage_since` must be from 0 to t1 = {grid.t1:g}, got {passage_since:g}."
+        )
 
     model, shown, x0, noise = cast_floats((model, shown, x0, noise), dtype)
-    return Problem(model, shown, x0, noise, key, save_fn, passage_fn, grid, method)
-
-
-class _Grid(NamedTuple):
-    """The steps of a solve, all static."""
-
-    dt: float
-    num_steps: int
-    stride: int  # steps between saved times
-
-    @property
-    def t1(self) -> float:
-        return self.num_steps * self.dt
-
-    @property
-    def save_times(self) -> np.ndarray:
-        return np.arange(0, self.num_steps + 1, self.stride) * self.dt
+    passage_from = passage_since if method.adaptive else grid.first_step(passage_since)
+    passage_from = jnp.asarray(passage_from, dtype)
+    return Problem(model, shown, x0, noise, key, save_fn, passage_fn, passage_from, grid, method)
 
 
 class Problem(NamedTuple):
@@ -301,7 +349,8 @@ class Problem(NamedTuple):
     key: PRNGKeyArray | None
     save_fn: Callable | None
     passage_fn: Callable | None
-    grid: _Grid
+    passage_from: Float[Array, ""]  # on the solver's clock
+    grid: Grid
     method: Method
 
 
@@ -329,7 +378,7 @@ def _default_stride(num_steps: int) -> int:
     )
 
 
-def _grid(t1: Any, dt: Any, save_every: Any) -> _Grid:
+def _grid(t1: Any, dt: Any, save_every: Any) -> Grid:
     dt = check_number(dt, "dt", positive=True)
     num_steps = _multiple(t1, "t1", dt)
     if save_every is None:
@@ -340,10 +389,10 @@ def _grid(t1: Any, dt: Any, save_every: Any) -> _Grid:
             raise ValueError(
                 f"Argument `save_every` must not exceed t1 = {float(t1):g}, got {save_every:g}."
             )
-    return _Grid(dt, num_steps, stride)
+    return Grid(dt, num_steps, stride)
 
 
-def _shown(inputs: Any, num_neurons: int, grid: _Grid, method: Method):
+def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
     """A schedule as its onsets on the solver's clock and its values; or the callable itself."""
     if isinstance(inputs, Schedule):
         if inputs.onsets.ndim != 1 or inputs.values.shape[-1] != num_neurons:
@@ -424,6 +473,7 @@ class _System(eqx.Module):
     noise: AbstractNoise | None
     save_fn: Callable | None
     passage_fn: Callable | None
+    passage_from: Float[Array, ""]  # on that clock
     unit: float = eqx.field(static=True)
 
     def hold(self, clock) -> "_System":
@@ -460,8 +510,9 @@ class _System(eqx.Module):
         """The clock of the first passage up to now, given that before (infinite for none)."""
         assert self.passage_fn is not None
         overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
-        holds = self.passage_fn(self.unit * clock, overlaps)
-        return jnp.where(holds, jnp.minimum(passage, clock), passage)
+        margin = self.passage_fn(self.unit * clock, state, overlaps)
+        passed = (margin > 0) & (clock >= self.passage_from)
+        return jnp.where(passed, jnp.minimum(passage, clock), passage)
 
     def check(self, state) -> None:
         """Refuse functions of the user's that return what the solve cannot go on with."""
@@ -480,12 +531,8 @@ class _System(eqx.Module):
         if self.save_fn is not None:
             _output(self.save_fn, "save_fn", "arrays, given (t, state)", zero, state)
         if self.passage_fn is not None:
-            right = "one truth value, given (t, overlaps)"
             overlaps = jnp.zeros(num_memories, state.dtype)
-            output = _output(self.passage_fn, "passage_fn", right, zero, overlaps)
-            if getattr(output, "shape", None) != () or output.dtype != jnp.bool_:
-                got = " ".join(str(output).split())
-                raise TypeError(f"Argument `passage_fn` must give {right}, got {got}.")
+            _check_output(self.passage_fn, "passage_fn", ((),), zero, state, overlaps)
 
 
 def _drift(clock, state, system: _System):
@@ -503,7 +550,7 @@ def _observe(clock, state, system: _System):
 class _StepSolver(dfx.AbstractWrappedSolver):
     """Gives every stage of a step the drive that holds at its beginning; notes first passages.
 
-    The condition is looked at before the step, where an Euler step computes the same activities.
+    The function is looked at before the step, where an Euler step computes the same activities.
     """
 
     solver: Any
@@ -562,7 +609,7 @@ class _StepSolver(dfx.AbstractWrappedSolver):
 
 @eqx.filter_jit
 def _solve(problem: Problem) -> Trajectory:
-    model, inputs, x0, noise, key, save_fn, passage_fn, grid, method = problem
+    model, inputs, x0, noise, key, save_fn, passage_fn, passage_from, grid, method = problem
     dtype = model.memories.dtype
     _check_output(model.initial_state, "model.initial_state", ((model.state_size,),), x0)
     state0 = jnp.asarray(model.initial_state(x0), dtype)
@@ -580,7 +627,7 @@ def _solve(problem: Problem) -> Trajectory:
     if drives is not None or passage_fn is not None:
         solver = _StepSolver(solver)
 
-    system = _System(model, drives, inputs, noise, save_fn, passage_fn, unit)
+    system = _System(model, drives, inputs, noise, save_fn, passage_fn, passage_from, unit)
     system.check(state0)
     terms = dfx.ODETerm(_drift)
     if noise is not None:
@@ -629,22 +676,26 @@ def _solve(problem: Problem) -> Trajectory:
     overlaps, finite = observed[:, :-1], observed[:, -1] == 1
     final_ok = jnp.all(jnp.isfinite(final_state)) & (solution.result == success)
     times = jnp.append(save_times, jnp.asarray(grid.t1, dtype))
-    passage_time = None
+    passage_step = passage_time = None
     if passage_fn is not None:
         assert solution.solver_state is not None
-        end = jnp.asarray(end if method.adaptive else grid.num_steps, dtype)
-        passage_time = unit * system.first_passage(end, final_state, solution.solver_state[1])
+        saved_at, end = (save_times, end) if method.adaptive else (grid.save_steps, grid.num_steps)
+        saved_at, end = jnp.asarray(saved_at, dtype), jnp.asarray(end, dtype)
+        passage = system.first_passage(end, final_state, solution.solver_state[1])
         # A blown-up state passes any threshold: what counts was reached while all was well.
-        well = jnp.max(jnp.where(finite, save_times, -jnp.inf))
-        passage_time = jnp.where(
-            (jnp.all(finite) & final_ok) | (passage_time <= well), passage_time, jnp.inf
-        )
+        well = jnp.max(jnp.where(finite, saved_at, -jnp.inf))
+        passage = jnp.where((jnp.all(finite) & final_ok) | (passage <= well), passage, jnp.inf)
+        passage_time = unit * passage
+        if not method.adaptive:
+            passage_step = jnp.where(jnp.isfinite(passage), passage, -1).astype(jnp.int32)
     return Trajectory(
         ts=save_times,
         overlaps=jnp.where(finite[:, None], overlaps, jnp.nan),
         final_state=final_state,
         ok=jnp.all(finite) & final_ok,
         diverged_at=jnp.min(jnp.where(jnp.append(finite, final_ok), jnp.inf, times)),
+        grid=grid,
         saved=saved,
+        passage_step=passage_step,
         passage_time=passage_time,
     )

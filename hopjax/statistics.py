@@ -47,15 +47,19 @@ def wilson_interval(
     )
     counts = jnp.broadcast_to(successes, jnp.broadcast_shapes(successes.shape, trials.shape))
     counts = check_values(counts, counts > trials, "successes", "at most the number of trials")
-    level = check_array(confidence, "confidence", ())
-    level = check_values(
-        level, is_bad(level, lambda c: (c > 0) & (c < 1)), "confidence", "between 0 and 1"
-    )
+    level = _check_confidence(confidence)
     if is_traced((counts, trials, level)):
         return _wilson_interval(jnp, jax.scipy.special.ndtri, counts, trials, level)
     # On the host in float64, whatever JAX's default float is.
     on_host = (np.asarray(value, float) for value in (counts, trials, confidence))
     return _wilson_interval(np, special.ndtri, *on_host)
+
+
+def _check_confidence(confidence: float) -> Float[Array, ""]:
+    level = check_array(confidence, "confidence", ())
+    return check_values(
+        level, is_bad(level, lambda c: (c > 0) & (c < 1)), "confidence", "between 0 and 1"
+    )
 
 
 def _wilson_interval(xp, ndtri, counts, trials, level) -> Interval:
@@ -67,6 +71,37 @@ def _wilson_interval(xp, ndtri, counts, trials, level) -> Interval:
     low = xp.where(counts == 0, 0, (centre - spread) / scale)
     high = xp.where(counts == trials, 1, (centre + spread) / scale)
     return Interval(estimate, low, high)
+
+
+def mean_share(shares: Float[ArrayLike, " n"], *, confidence: float = 0.95) -> Interval:
+    """The mean of shares between 0 and 1, one of each trial, with its confidence interval.
+
+    The interval is that of a mean by Student's distribution, from the scatter over trials, within
+    [0, 1]. Where all trials have the same share, or there is only one, there is no scatter:
+    it is Wilson's for trials that succeed with that share, which is wider than needed.
+
+    Args:
+        shares: one per trial; times within a trial are not independent, trials are.
+        confidence: coverage aimed at, between 0 and 1.
+
+    Returns:
+        Estimate and ends of the interval.
+
+    Raises:
+        ValueError: for a share or a confidence out of range, or no trials.
+    """
+    shares = np.asarray(shares, float)
+    if shares.ndim != 1 or shares.size == 0 or not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(
+            "Argument `shares` must be numbers from 0 to 1, one for each trial, got "
+            f"{np.array2string(shares, threshold=6)}."
+        )
+    _check_confidence(confidence)
+    total, mean, size = shares.sum(), shares.mean(), shares.size
+    if np.ptp(shares) == 0:
+        return _wilson_interval(np, special.ndtri, total, size, confidence)
+    half = special.stdtrit(size - 1, (1 + confidence) / 2) * shares.std(ddof=1) / np.sqrt(size)
+    return Interval(mean, np.maximum(mean - half, 0.0), np.minimum(mean + half, 1.0))
 
 
 def first_passage_time(

@@ -43,6 +43,7 @@ from hopjax._sweep import (
     is_traced_kind,
     text,
 )
+from hopjax.criterion import Criterion
 from hopjax.ensemble import (
     Device,
     Ensemble,
@@ -56,8 +57,8 @@ from hopjax.ensemble import (
     run_chunks,
 )
 from hopjax.reductions import AbstractReduction, Partial, Totals
-from hopjax.solve import Problem
-from hopjax.trials import Criterion, Trial
+from hopjax.solve import PassageFunction, Problem, SaveFunction
+from hopjax.trials import Trial
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -147,6 +148,8 @@ class Study:
         dt: float | None = None,
         save_every: float | None = None,
         criterion: Criterion | None = None,
+        save_fn: SaveFunction | None = None,
+        passage_fn: PassageFunction | None = None,
         reductions: Mapping[str, AbstractReduction] | None = None,
         paired: Sequence[str] = (),
         static: Sequence[str] = (),
@@ -175,6 +178,8 @@ class Study:
             dt: step, as for `solve`; unless swept.
             save_every: as for `solve`.
             criterion: as for `solve_ensemble`.
+            save_fn: as for `solve_ensemble`.
+            passage_fn: as for `solve_ensemble`.
             reductions: as for `solve_ensemble`.
             paired: parameters that do not enter a cell's key: cells that differ in these only
                 have the same memories and noise.
@@ -206,6 +211,8 @@ class Study:
             "dt": dt,
             "save_every": save_every,
             "criterion": Criterion() if criterion is None else criterion,
+            "save_fn": save_fn,
+            "passage_fn": passage_fn,
             "reductions": {} if reductions is None else reductions,
             "solver": solver,
             "stepsize_controller": stepsize_controller,
@@ -578,10 +585,7 @@ class Study:
             "title": "hopjax study",
             "trials": self.trials,
             "chunk_size": self.chunk,
-            "threshold": criterion.threshold,
-            "settle": criterion.settle,
-            "since": criterion.since,
-            "mirror": int(criterion.mirror),
+            **criterion.attributes,
             "paired": ", ".join(self.paired),
             "random numbers": "threefry2x32",
             "key": canonical(describe(self.key, "key")),
@@ -609,7 +613,7 @@ class Study:
                     cell.plan,
                     t1=steps * grid.dt,
                     save_every=grid.stride * grid.dt,
-                    criterion=Criterion(0.9),
+                    criterion=dataclasses.replace(cell.plan.criterion, settle=0.0, since=0.0),
                 )
                 jobs = [Job(cell.key, cell.traced, 0)] * len(devices)
                 make = _OfCell(self.trial, cell.static)

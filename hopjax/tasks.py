@@ -93,7 +93,7 @@ class Retrieval:
         start_memory: which one.
         start_scale: see `start`.
         corruption: share of the entries of that memory that change sign.
-        target: the memory that counts as right; None for the last one shown.
+        target: the memory that counts as right, or several of them; None for the last one shown.
     """
 
     model: str = "idp"
@@ -122,7 +122,7 @@ class Retrieval:
     start_memory: int = 0
     start_scale: _Number = 1.0
     corruption: _Number = 0.0
-    target: int | None = None
+    target: int | tuple[int, ...] | None = None
 
     # For studies: which fields fix shapes or choices though they are numbers, and which are
     # numbers though they may be whole.
@@ -174,7 +174,8 @@ class Retrieval:
             check_number(total, "total_weight", positive=True)
         indices = {"shown": self.shown, "start_memory": (self.start_memory,)}
         if self.target is not None:
-            indices["target"] = (self.target,)
+            several = isinstance(self.target, (tuple, list))
+            indices["target"] = self.target if several else (self.target,)
         for name, values in indices.items():
             if not isinstance(values, (tuple, list)) or not values:
                 raise TypeError(

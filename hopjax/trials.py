@@ -1,28 +1,19 @@
-"""One trial of an ensemble, and when its memory counts as retrieved."""
+"""One trial of an ensemble, and how it is solved."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PRNGKeyArray, Real
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray, Real
 
-from hopjax._checks import (
-    check_array,
-    check_flag,
-    check_index,
-    check_instance,
-    check_key,
-    check_number,
-    check_values,
-    is_bad,
-    is_traced,
-)
+from hopjax._checks import check_array, check_instance, check_key, is_traced
+from hopjax.criterion import Criterion, Margin, check_target
 from hopjax.inputs import Schedule
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
-from hopjax.solve import Input, Trajectory
-
-OUTCOMES = ("right", "mirror", "wrong", "mixture", "none", "diverged")
+from hopjax.solve import Input, PassageFunction, SaveFunction, Trajectory, solve
 
 
 class Trial(eqx.Module):
@@ -33,7 +24,8 @@ class Trial(eqx.Module):
         inputs: what it is shown, as for `solve`.
         x0: features at time 0. A trial whose x0 is not finite counts as diverged at time 0.
         noise: as for `solve`; None for none.
-        target: the memory that should be retrieved, an index into `model.memories`.
+        target: the right memories, indices into `model.memories`: one of them should be
+            retrieved. None of them counts more than once.
         key: decides the noise; None for a noise of its own in each trial of an ensemble.
     """
 
@@ -41,7 +33,7 @@ class Trial(eqx.Module):
     inputs: Any
     x0: Float[Array, " N"]
     noise: AbstractNoise | None
-    target: Int[Array, ""]
+    target: Int[Array, " R"]
     key: Key[Array, ""] | None
 
     def __init__(
@@ -51,10 +43,10 @@ class Trial(eqx.Module):
         x0: Real[ArrayLike, " N"],
         noise: AbstractNoise | None = None,
         *,
-        target: int | Int[Array, ""] = 0,
+        target: int | Sequence[int] | Int[ArrayLike, "*R"] = 0,
         key: PRNGKeyArray | None = None,
     ):
-        """Store everything; see the class.
+        """Store everything; see the class. A `target` is one memory's number or a list of them.
 
         Raises:
             TypeError, ValueError: for an argument of a wrong kind or shape.
@@ -73,7 +65,7 @@ class Trial(eqx.Module):
         memories = check_array(model.memories, "model.memories", shape, hint=hint, finite=False)
         self.x0 = check_array(x0, "x0", (memories.shape[1],), hint=hint, finite=False)
         self.noise = noise
-        self.target = _check_target(target, memories.shape[0])
+        self.target = check_target(target, memories.shape[0])
         self.key = None if key is None else check_key(key)
 
     def input_at(self, t: Real[ArrayLike, ""]) -> Float[Array, " N"]:
@@ -85,113 +77,66 @@ class Trial(eqx.Module):
         return self.inputs
 
 
-def _check_target(target: Any, num_memories: int) -> Int[Array, ""]:
-    if not is_traced(target):
-        target = check_index(target, "target", num_memories, "memories")
-        return jnp.asarray(target, jnp.int32)
-    if target.shape != () or not jnp.issubdtype(target.dtype, jnp.integer):
-        raise TypeError(
-            f"Argument `target` must be one integer, got dtype {target.dtype} and shape "
-            f"{target.shape}."
-        )
-    right = f"from 0 to {num_memories - 1}, as there are {num_memories} memories"
-    bad = is_bad(target, lambda index: (index >= 0) & (index < num_memories))
-    return check_values(target, bad, "target", right).astype(jnp.int32)
+class _Observed(eqx.Module):
+    """What the user saves, and the amplitudes."""
+
+    save_fn: SaveFunction | None
+    margin: Margin
+
+    def __call__(self, t: Float[Array, ""], state: Float[Array, " state"]) -> tuple[Any, Any]:
+        saved = None if self.save_fn is None else self.save_fn(t, state)
+        return saved, self.margin.amplitudes(state)
 
 
-def late(ts: Float[Array, " T"], settle: float) -> Bool[Array, " T"]:
-    """Which saved times are in the last interval of length `settle`, (t − settle, t]."""
-    # Their rounding is far below a saved interval.
-    slack = 1e-3 * (ts[-1] - ts[0]) / max(len(ts) - 1, 1)
-    return ts > ts[-1] - settle + jnp.minimum(slack, settle / 2)
+def solve_trial(
+    trial: Trial,
+    key: Key[Array, ""],
+    criterion: Criterion,
+    *,
+    passages: bool,
+    save_fn: SaveFunction | None = None,
+    passage_fn: PassageFunction | None = None,
+    **options: Any,
+) -> Trajectory:
+    """The solution of a trial; one that diverged at once where x0 is not finite.
 
-
-class Criterion(eqx.Module):
-    """When a memory counts as retrieved, and what else a trial can end in.
-
-    The overlaps m that are judged are those at the end, or their means over the last `settle`
-    units of time that are saved. A trial ends in the
-
-    - right memory: m_target > threshold;
-    - mirror image of it: m_target < −threshold;
-    - wrong memory: |m| of another one is above the threshold (and above |m_target|);
-    - mixture: none is, but |m| > `mixed` for two or more;
-    - none: anything else;
-
-    or has diverged. The mirror image is as good as the memory unless `mirror` is False.
+    Args:
+        trial: all of one dtype.
+        key: of its noise, unless it has its own.
+        criterion: whose amplitudes are saved where it asks for them.
+        passages: whether first passages are noted.
+        save_fn: as for `solve`.
+        passage_fn: what is positive at a passage; None for the criterion's margin.
+        options: further ones of `solve`.
     """
-
-    threshold: float = eqx.field(static=True)
-    mixed: float = eqx.field(static=True)
-    settle: float = eqx.field(static=True)
-    since: float = eqx.field(static=True)
-    mirror: bool = eqx.field(static=True)
-
-    def __init__(
-        self,
-        threshold: float = 0.9,
-        *,
-        mixed: float = 0.3,
-        settle: float = 0.0,
-        since: float = 0.0,
-        mirror: bool = True,
-    ):
-        """Store the numbers, all static.
-
-        Args:
-            threshold: overlap above which a memory is retrieved.
-            mixed: overlap above which a memory is part of a mixture; at most the threshold.
-            settle: length of the interval before the end over which overlaps are averaged.
-            since: time from which on a first passage counts, say the last change of the input;
-                passage times are measured from there.
-            mirror: whether −ξ is as good as ξ, as for every odd network; the statistics of the
-                overlap over time are then those of |m|.
-
-        Raises:
-            TypeError, ValueError: for what is not a number in its range.
-        """
-        self.threshold = check_number(threshold, "threshold", positive=True)
-        self.mixed = check_number(mixed, "mixed", positive=True)
-        if self.mixed > self.threshold:
-            raise ValueError(
-                f"Argument `mixed` must be at most the threshold {self.threshold:g}, got {mixed:g}."
-            )
-        self.settle, self.since = check_number(settle, "settle"), check_number(since, "since")
-        for value, name in ((self.settle, "settle"), (self.since, "since")):
-            if value < 0:
-                raise ValueError(f"Argument `{name}` must be zero or positive, got {value:g}.")
-        self.mirror = check_flag(mirror, "mirror")
-
-    def strength(self, overlap: Float[Array, "..."]) -> Float[Array, "..."]:
-        """What is compared with the threshold."""
-        return jnp.abs(overlap) if self.mirror else overlap
-
-    def passed(self, overlaps: Float[Array, " P"], target: Int[Array, ""]) -> Bool[Array, ""]:
-        """Whether the target is above the threshold."""
-        return self.strength(overlaps[target]) > self.threshold
-
-    def judged(self, trial: "Trial", trajectory: Trajectory) -> Float[Array, " P"]:
-        """The overlaps that decide."""
-        if self.settle == 0:
-            overlaps = trial.model.overlaps(trajectory.final_state)
-            return jnp.where(trajectory.ok, overlaps, jnp.nan)
-        counts = late(trajectory.ts, self.settle)
-        return jnp.mean(trajectory.overlaps, axis=0, where=counts[:, None])
-
-    def outcome(
-        self, overlaps: Float[Array, " P"], target: Int[Array, ""], ok: Bool[Array, ""]
-    ) -> Int[Array, ""]:
-        """An index into `OUTCOMES`."""
-        strength, signed = jnp.abs(overlaps), overlaps[target]
-        best = strength[target] >= jnp.max(strength)
-        above, parts = jnp.any(strength > self.threshold), jnp.sum(strength > self.mixed)
-        conditions = [
-            ~ok,
-            best & (signed > self.threshold),
-            best & (signed < -self.threshold),
-            above,
-            parts >= 2,
-        ]
-        names = ["diverged", "right", "mirror", "wrong", "mixture"]
-        codes = [jnp.asarray(OUTCOMES.index(name), jnp.int8) for name in names]
-        return jnp.select(conditions, codes, jnp.asarray(OUTCOMES.index("none"), jnp.int8))
+    margin = criterion.of(trial.model, trial.target)
+    if passages:
+        passage_fn = margin if passage_fn is None else passage_fn
+        options |= {"passage_fn": passage_fn, "passage_since": criterion.since}
+    observed = criterion.amplitude is not None
+    well = jnp.all(jnp.isfinite(trial.x0))
+    trajectory = solve(
+        trial.model,
+        trial.inputs,
+        jnp.where(well, trial.x0, jnp.zeros_like(trial.x0)),
+        noise=trial.noise,
+        key=key if trial.key is None else trial.key,
+        save_fn=_Observed(save_fn, margin) if observed else save_fn,
+        throw=False,
+        **options,
+    )
+    changes: dict[str, Any] = {
+        "ok": trajectory.ok & well,
+        "overlaps": jnp.where(well, trajectory.overlaps, jnp.nan),
+        "diverged_at": jnp.where(well, trajectory.diverged_at, 0),
+    }
+    if trajectory.passage_time is not None:
+        changes["passage_time"] = jnp.where(well, trajectory.passage_time, jnp.inf)
+    if trajectory.passage_step is not None:
+        changes["passage_step"] = jnp.where(well, trajectory.passage_step, -1)
+    if observed:
+        saved, amplitudes = trajectory.saved
+        # As the overlaps are from the moment of divergence on.
+        lost = jnp.any(jnp.isnan(changes["overlaps"]), axis=1, keepdims=True)
+        changes |= {"saved": saved, "amplitudes": jnp.where(lost, jnp.nan, amplitudes)}
+    return dataclasses.replace(trajectory, **changes)

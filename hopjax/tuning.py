@@ -40,6 +40,7 @@ from hopjax._gradient import CHUNK, Gradients, Job
 from hopjax._identity import canonical, describe, digest, environment, provenance
 from hopjax._parameters import Tuned, Values, count, make_ranges, select, values_of
 from hopjax._store import Damaged, Store, StudyError
+from hopjax.criterion import OUTCOMES, Criterion
 from hopjax.ensemble import (
     Device,
     Ensemble,
@@ -51,7 +52,7 @@ from hopjax.ensemble import (
 )
 from hopjax.losses import AbstractLoss
 from hopjax.statistics import Interval
-from hopjax.trials import OUTCOMES, Criterion, Trial
+from hopjax.trials import Trial
 
 if TYPE_CHECKING:
     import optax
@@ -84,7 +85,7 @@ class Tuning:
 
     @property
     def retrieved(self) -> Interval:
-        """The probability of retrieval on fresh trials, with its Wilson 95% interval."""
+        """The probability of retrieval on fresh trials, with its 95% interval."""
         return self.ensemble.retrieved
 
     def __repr__(self) -> str:
@@ -131,7 +132,8 @@ def tune(
     finite, as when a trial diverges, is skipped and counted, and the next one goes back halfway;
     ten in a row end it. At last, for up to four numbers, Newton steps on 8 further batches of
     `trials` go on from there to the minimum, and the scatter of the batches is the interval; and
-    `verify` fresh trials say how often the target is retrieved.
+    `verify` fresh trials say how often the target is retrieved. What counts as retrieved there is
+    what it is in the losses, by one criterion.
 
     Forward mode costs little more than a solve for each number, and no memory; reverse mode the
     same however many there are, and the states of all steps of a chunk of trials: README has the
@@ -161,7 +163,8 @@ def tune(
         tolerance: see above.
         mode: "forward" or "reverse"; by default forward for at most four numbers.
         verify: how many fresh trials are solved at the end.
-        criterion: what counts as retrieved there, as for `solve_ensemble`.
+        criterion: what counts as retrieved, as for `solve_ensemble`: in the losses and for the
+            fresh trials at the end.
         save_every: as for `solve`; losses see the saved times.
         solver: as for `solve`.
         chunk: trials solved together on a device; by default about 16. Rounding depends on it. All
@@ -326,6 +329,7 @@ class _Prepared:
                 name: describe([item.low, item.high], "bounds") for name, item in job.ranges.items()
             },
             "loss": describe(job.loss, "loss"),
+            "criterion": describe(self.plan.criterion, "criterion"),
             "optimiser": describe(descent.optimiser, "optimiser") if self.custom else "default",
             "key": describe(self.key, "key"),
             **{name: getattr(self.plan, name) for name in ("t1", "dt", "save_every")},
@@ -379,7 +383,6 @@ def _prepare(
         dt=dt,
         save_every=save_every,
         criterion=criterion,
-        reductions=None,
         chunk=chunk,
         solver=solver,
         stepsize_controller=None,
@@ -544,7 +547,6 @@ def _dataset(
             ("retrieved", "probability of retrieval with the tuned values", of_retrieval),
         ):
             variables[name + end] = xr.Variable((), value, {"long_name": what + about})
-    criterion = job.plan.criterion
     try:
         definition = job.definition()
     except TypeError:  # in memory anything goes
@@ -558,9 +560,7 @@ def _dataset(
         "verified": ensemble.trials,
         "verified_diverged": int(np.sum(ensemble.outcome == OUTCOMES.index("diverged"))),
         "skipped": int(history.array("skipped").sum()),
-        "threshold": criterion.threshold,
-        "settle": criterion.settle,
-        "mirror": int(criterion.mirror),
+        **job.plan.criterion.attributes,
         "random numbers": "threefry2x32",
         "key": canonical(describe(job.key, "key")),
         "definition": canonical(definition),

@@ -46,10 +46,12 @@ LAYERS: dict[str, set[str]] = {
     "solve": DATA | {"models", "noise", "_method"},
     "reductions": {"_checks"},
     "statistics": {"_checks"},
-    "trials": DATA | {"models", "noise", "solve"},
+    "criterion": {"_checks", "models", "models.base", "solve"},
+    "trials": DATA | {"criterion", "models", "noise", "solve"},
     "_determinism": {"_checks", "inputs", "solve", "trials"},
     "ensemble": DATA
-    | {"models", "noise", "solve", "reductions", "statistics", "trials", "_determinism"},
+    | {"criterion", "models", "noise", "solve", "reductions", "statistics", "trials"}
+    | {"_determinism"},
     # Theory stands on solving: a flow is a solve without noise. Nothing above that.
     "theory._common": {"_checks", "activations"},
     "theory.equilibria": {"_checks", "activations", "theory._common"},
@@ -70,18 +72,18 @@ LAYERS: dict[str, set[str]] = {
     "_store": {"_identity"},
     "_sweep": {"_identity", "ensemble"},
     "_labels": {"_sweep"},
-    "_dataset": {"_labels", "_store", "_sweep", "ensemble", "trials"},
+    "_dataset": {"_labels", "_store", "_sweep", "criterion", "ensemble"},
     "study": {"_checks", "_dataset", "_determinism", "_identity", "_store", "_sweep"}
-    | {"ensemble", "reductions", "solve", "trials"},
+    | {"criterion", "ensemble", "reductions", "solve", "trials"},
     # Tuning stands beside studies, on ensembles.
-    "losses": {"_checks", "inputs", "solve", "trials"},
+    "losses": {"_checks", "criterion", "inputs", "solve", "trials"},
     "_parameters": {"_checks", "_determinism", "ensemble", "trials"},
-    "_gradient": {"_checks", "_parameters", "ensemble", "losses", "solve", "trials"},
+    "_gradient": {"_checks", "_parameters", "criterion", "ensemble", "losses", "solve", "trials"},
     "_descent": {"_gradient", "_parameters", "ensemble", "statistics"},
     "tuning": {"_checks", "_descent", "_determinism", "_gradient", "_identity", "_labels"}
-    | {"_parameters", "_store", "ensemble", "losses", "statistics", "trials"},
+    | {"_parameters", "_store", "criterion", "ensemble", "losses", "statistics", "trials"},
     "tasks": DATA | {"models", "noise", "trials"},
-    "_file": {"_checks", "tasks", "trials"},
+    "_file": {"_checks", "criterion", "tasks"},
     "_study_file": {"_file", "study"},
     "_tune_file": {"_checks", "_file", "losses", "tasks", "tuning"},
     "_show": {"_sweep", "plotting", "statistics", "tuning"},
@@ -308,16 +310,24 @@ TYPE_CHECKED = """
         weights = jnp.concatenate([jnp.asarray(weights), jnp.zeros(1)])
         model = idp if kind == "idp" else hj.ClassicHopfield(memories)
         shown = hj.mixture(memories, weights.astype(memories.dtype))
-        return hj.Trial(model, shown, x0, hj.AdditiveNoise(noise), target=1)
+        return hj.Trial(model, shown, x0, hj.AdditiveNoise(noise), target=[1, 2])
 
     def final(trial, trajectory):
         return trajectory.final_state
 
+    def first_neuron(t, state, overlaps):
+        return state[0]
+
+    def same(t, state):
+        return state
+
     settings = dict(trials=3, key=keys[2], t1=0.2, dt=0.1, chunk=2)
-    judged = dict(criterion=hj.Criterion(0.8, settle=0.1, mirror=False))
+    often = hj.Criterion(0.8, settle=0.1, mirror=False, judge="instants", amplitude=0.5)
+    judged = dict(criterion=often, save_fn=same, passage_fn=first_neuron)
     kept = dict(reductions={"state": hj.Moments(final), "each": hj.PerTrial(final)})
     ensemble = hj.solve_ensemble(setting, **settings, **judged, **kept, trajectories=True)
     assert "3 trials" in repr(ensemble)
+    assert often.margin(idp, x0, idp.overlaps(x0), [0, 2]).shape == ()
     sweep = {"noise": [0.1, 0.2], "weights": [(1.0, 0.2)], "kind": ["classic"]}
     study = hj.Study(setting, sweep, **settings, **judged, **kept, paired=["noise"])
     with tempfile.TemporaryDirectory() as folder:
@@ -330,17 +340,17 @@ TYPE_CHECKED = """
     assert standard.run().sizes["cell"] == 2
 
     # Tuning: a few numbers forwards, many backwards, of a function and of a trial.
-    retrieval = hj.RetrievalLoss(0.5, temperature=0.2, settle=0.1, goal=0.9, straight_through=True)
-    losses = retrieval + 0.1 * hj.TimeLoss(0.5) + hj.InputCost() * 0.01
+    retrieval = hj.RetrievalLoss(temperature=0.2, goal=0.9, straight_through=True)
+    losses = retrieval + 0.1 * hj.TimeLoss(temperature=0.1) + hj.InputCost() * 0.01
     tuned = dict(key=keys[2], t1=0.4, dt=0.1, trials=5, chunk=2, steps=5, window=2, verify=3)
     with tempfile.TemporaryDirectory() as folder:
         parameters, bounds = {"noise": 0.5, "weights": (1.0, 0.2)}, {"noise": (0.0, None)}
         tuning = hj.tune(
-            setting, parameters, loss=losses, bounds=bounds, criterion=hj.Criterion(0.5), **tuned,
+            setting, parameters, loss=losses, bounds=bounds, criterion=often, **tuned,
             folder=folder,
         )
         again = hj.tune(
-            setting, parameters, loss=losses, bounds=bounds, criterion=hj.Criterion(0.5), **tuned,
+            setting, parameters, loss=losses, bounds=bounds, criterion=often, **tuned,
             folder=Path(folder),
         )
         assert again.history.identical(tuning.history)

@@ -185,7 +185,7 @@ def test_the_example_of_tuning_names_everything_and_is_the_packaged_file(call, t
     assert all(len(line) <= 100 for line in text.splitlines())
     named = set(re.findall(r"\b(\w+) = ", text))
     options = [inspect.signature(kind).parameters for kind in _tune_file._LOSSES.values()]
-    for known in (_tune_file._TOP, _file.FIELDS, _file._CRITERION, *options):
+    for known in (_tune_file._TOP, _file.FIELDS, _file.CRITERION, *options):
         assert set(known) <= named
     path = tmp_path / "tune.toml"
 
@@ -262,7 +262,7 @@ def test_a_study_is_run_saved_and_printed(call, file, saved, tmp_path):
         assert f"[{cell.retrieved_low.item():.3f}, {cell.retrieved_high.item():.3f}]" in line
         middle = np.sort(cell.passage_time.values)[1]  # of four: half have passed by the second
         assert line.split()[-2:] == [f"{middle:g}", "0"]
-    assert lines[5] == "4 trials in each cell; retrieved: |m| > 0.5 at the end"
+    assert lines[5] == "4 trials in each cell; retrieved: |m| > 0.5 and the largest, at the end"
 
 
 def test_show_prints_the_table_and_draws_it(call, folder, file):

@@ -107,11 +107,14 @@ def trial(key: Any, *, kind: str, law: str, dtype: Any, **p: Any) -> hj.Trial:
     )
 
 
-OVERLAP = hj.OverlapLoss(goal=0.5, settle=0.35)
-END = hj.OverlapLoss()
-RETRIEVAL = hj.RetrievalLoss(0.4, temperature=0.3, settle=0.2, goal=0.9)
-TIME = hj.TimeLoss(0.4, temperature=0.3, since=0.1)
-MIRROR = hj.OverlapLoss(at_least=1.0, settle=0.5, mirror=True)
+OVERLAP = hj.OverlapLoss(goal=0.5)
+RETRIEVAL = hj.RetrievalLoss(temperature=0.3, goal=0.9)
+TIME = hj.TimeLoss(temperature=0.3)
+MIRROR = hj.OverlapLoss(at_least=1.0)
+CRITERION = hj.Criterion(0.4, settle=0.2, since=0.1, mirror=False, judge="instants")
+END = hj.Criterion(0.4)
+# Every term of the margin counts in some trial or other.
+DEMANDING = hj.Criterion(0.2, mixed=0.2, settle=0.3, amplitude=0.4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +124,7 @@ class Case:
     start: dict[str, Any]
     loss: hj.AbstractLoss
     law: str = "gaussian"
+    criterion: hj.Criterion = CRITERION
     bounds: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -137,8 +141,8 @@ CASES = {
     "idp, multiplicative": Case({**EVERY, "strength": 1.1}, OVERLAP),
     "classic": Case({**EVERY, **SCHEDULE, "slope": 2.0}, TIME, "two_point"),
     "classic, wave": Case({**EVERY, "rate": 0.5}, OVERLAP + 0.1 * hj.InputCost(1.5)),
-    "decorrelated": Case({**EVERY, "strength": 1.1, "slope": 2.0}, MIRROR),
-    "decorrelated, classic": Case({**EVERY, **SCHEDULE}, END, "two_point"),
+    "decorrelated": Case({**EVERY, "strength": 1.1, "slope": 2.0}, MIRROR, criterion=DEMANDING),
+    "decorrelated, classic": Case({**EVERY, **SCHEDULE}, OVERLAP, "two_point", END),
     "two layers": Case(
         {
             **{**EVERY, **SCHEDULE, "slope": 2.0, "tau": 0.4},
@@ -171,6 +175,7 @@ def prepare(
     settings: dict[str, Any] = {
         "loss": case.loss,
         "bounds": case.bounds,
+        "criterion": case.criterion,
         "key": KEY,
         "t1": STEPS * DT,
         "dt": DT,
@@ -291,14 +296,16 @@ def measured_alone(number: int) -> list[float]:
         one.model, one.inputs, one.x0,
         t1=STEPS * DT, dt=DT, noise=one.noise, key=noise_key, save_every=DT,
     )  # fmt: skip
-    overlaps, ts = np.asarray(alone.overlaps)[:, 0], DT * np.arange(STEPS + 1)
-    below = 1 - sigmoid((overlaps - 0.4) / 0.3)
+    overlaps, ts = np.asarray(alone.overlaps), DT * np.arange(STEPS + 1)
+    late = ts > 0.399  # of 0.6, the last 0.2 with its beginning
+    margin = np.minimum(overlaps[:, 0] - 0.4, overlaps[:, 0] - abs(overlaps[:, 1]))
+    without = sigmoid(-margin / 0.3)
     since = np.maximum(ts, 0.1)
     power = np.mean(np.asarray(one.inputs.values) ** 2, axis=1)
     return [
-        overlaps[ts > 0.251].mean(),
-        sigmoid((overlaps[ts > 0.401] - 0.4) / 0.3).mean(),
-        float(np.sum((below[1:] + below[:-1]) / 2 * np.diff(since))),
+        overlaps[late, 0].mean(),
+        sigmoid(margin[late] / 0.3).mean(),
+        float(np.sum((without[1:] + without[:-1]) / 2 * np.diff(since))),
         float(SWITCH * power[0] + (STEPS * DT - SWITCH) * power[1]),
     ]
 
@@ -424,12 +431,12 @@ def test_other_numbers_compile_nothing():
         ).descent
         descent.differentiate(descent.begin().z, key, "here")
 
-    loss = hj.RetrievalLoss(0.5, temperature=0.1, goal=0.9) + 2.0 * hj.TimeLoss(0.6)
+    loss = hj.RetrievalLoss(temperature=0.1, goal=0.9) + 2.0 * hj.TimeLoss(temperature=0.1)
     run(Counted(jnp.array(0.5)), 1.0, (0.0, 4.0), loss, 0)
     traces = Counted.traces
     assert traces > 0
     run(Counted(jnp.array(0.7)), 1.3, (0.1, 5.0), loss, 1)
-    other = hj.RetrievalLoss(0.6, temperature=0.2, goal=0.8) + 3.0 * hj.TimeLoss(0.7)
+    other = hj.RetrievalLoss(temperature=0.2, goal=0.8) + 3.0 * hj.TimeLoss(temperature=0.2)
     run(Counted(jnp.array(0.0)), 2.0, (0.0, 4.0), other, 0)
     assert Counted.traces == traces
 

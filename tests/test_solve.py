@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import diffrax as dfx
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float
 from scipy import stats
 
 import hopjax as hj
+from hopjax.solve import Grid
 
 KEY = jax.random.key(5)
 NUM_NEURONS, NUM_MEMORIES = 60, 4
@@ -409,18 +411,22 @@ def test_implicit_solvers_work_with_fixed_steps_and_tolerances():
 
 
 class Above(eqx.Module):
-    """Whether the overlap with the first memory is above a threshold, from a time on."""
+    """How far the overlap with the first memory is above a threshold."""
 
     threshold: Float[Array, ""]
-    since: Float[Array, ""]
 
-    def __call__(self, t, overlaps):
-        return (overlaps[0] > self.threshold) & (t >= self.since)
+    def __call__(self, t, state, overlaps):
+        return overlaps[0] - self.threshold
 
 
 def passage(trajectory: hj.Trajectory) -> float:
+    """Its time, which is that of its step."""
     assert trajectory.passage_time is not None
-    return float(trajectory.passage_time)
+    assert trajectory.passage_step is not None
+    time, step = float(trajectory.passage_time), int(trajectory.passage_step)
+    expected = trajectory.grid.dt * step if step >= 0 else np.inf
+    assert time == pytest.approx(expected, rel=1e-6)  # in the dtype of the memories
+    return time
 
 
 def rotating(t):
@@ -441,9 +447,10 @@ def test_first_passage_is_that_of_every_step(inputs, noise, solver):
     model = hj.IDPHopfield(MEMORIES)
 
     def run(threshold, since, **saving):
-        condition = Above(jnp.asarray(threshold), jnp.asarray(since))
+        above = Above(jnp.asarray(threshold))
         options: dict[str, Any] = dict(inputs=inputs, noise=noise, key=KEY, solver=solver)
-        return solve(model, **options, t1=1.7, passage_fn=condition, **saving)
+        options |= {"passage_fn": above, "passage_since": since}
+        return solve(model, **options, t1=1.7, **saving)
 
     full = run(2.0, 0.0, save_every=0.01)
     assert passage(full) == np.inf
@@ -455,21 +462,79 @@ def test_first_passage_is_that_of_every_step(inputs, noise, solver):
         for since in (0.0, 0.5, 1.7):
             hits = [s for s in steps if overlap[s] > threshold and s >= round(since / 0.01)]
             coarse = run(threshold, since, save_every=0.5)
-            expected = hits[0] * 0.01 if hits else np.inf
-            assert passage(coarse) == pytest.approx(expected, abs=1e-12)
-            found.add(expected)
+            assert coarse.passage_step is not None
+            assert int(coarse.passage_step) == (hits[0] if hits else -1)
+            found.add(passage(coarse))
     assert {0.0, 0.5} <= found
     assert len(found) > 4
     # Looking changes nothing.
     np.testing.assert_allclose(coarse.final_state, full.final_state, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("since", "step"),
+    [
+        (0.0, 0),
+        (np.nextafter(0.0, 1.0), 0),
+        (0.18, 18),  # though 18 float32(0.01) < float32(0.18)
+        (0.29, 29),  # though 0.29 / 0.01 < 29 in float64
+        (0.1800001, 18),  # on its step but for rounding
+        (0.185, 19),
+        (0.19 - 1e-12, 19),
+        (1.99, 199),
+        (2.0, 200),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_passages_count_from_the_first_step_not_before_since(since, step, dtype):
+    model = hj.IDPHopfield(MEMORIES.astype(dtype))
+    found = solve(model, passage_fn=always, passage_since=since)
+    assert passage(found) == pytest.approx(step * 0.01)
+    assert found.passage_step is not None
+    assert found.passage_step.dtype == np.int32
+
+
+def always(t, state, overlaps):
+    return 1.0 + 0 * t
+
+
+def test_a_passage_may_be_one_of_the_state():
+    found = solve(SMOOTH, passage_fn=first_neuron, save_fn=save_state, save_every=0.01)
+    positive = np.flatnonzero(np.asarray(found.saved)[:, 0] > 0.3)
+    assert found.passage_step is not None
+    assert 0 < positive[0] == int(found.passage_step)
+
+
+def first_neuron(t, state, overlaps):
+    return state[0] - 0.3
+
+
+GRIDS = [(0.01, 1000, 10), (0.05, 40, 1), (0.1, 7, 3), (0.1, 7, 5), (0.3, 10, 10)]
+
+
+@pytest.mark.parametrize(("dt", "num_steps", "stride"), GRIDS)
+def test_late_times_are_a_closed_interval_counted_in_steps(dt, num_steps, stride):
+    # Against rational arithmetic; at least the last saved time, which may be before t1.
+    grid, step = Grid(dt, num_steps, stride), Fraction(str(dt))
+    saved = [number * stride for number in range(num_steps // stride + 1)]
+    assert grid.save_steps.tolist() == saved
+    steps = [Fraction(0), Fraction(1, 2), *map(Fraction, range(1, num_steps + 1))]
+    for length in steps:
+        inside = [number >= num_steps - length for number in saved]
+        inside[-1] = True
+        for settle in (float(length * step), dt * float(length)):  # rounded differently
+            assert grid.late(settle).tolist() == inside
+    for settle in (0.0, np.nextafter(0.0, 1.0), 1e-9, dt / 2):
+        assert np.flatnonzero(grid.late(settle)).tolist() == [len(saved) - 1]
+    assert grid.late(num_steps * dt).all()
+
+
 def test_a_state_that_blew_up_passes_nothing():
     class Since(eqx.Module):
         when: Float[Array, ""]
 
-        def __call__(self, t, overlaps):
-            return t >= self.when
+        def __call__(self, t, state, overlaps):
+            return jnp.where(t >= self.when, 1, -1)  # a whole number is a real number
 
     model = Probe(lambda t, x, drive: x**3)
     for when, expected in [(0.3, 0.3), (0.0, 0.0), (0.7, np.inf), (5.0, np.inf)]:
@@ -487,11 +552,12 @@ def test_a_state_that_blew_up_passes_nothing():
 
 @pytest.mark.slow
 def test_first_passages_under_transformations():
-    condition = Above(jnp.asarray(0.3), jnp.asarray(0.2))
+    above = Above(jnp.asarray(0.3))
 
-    def run(sigma, key, passage_fn=condition, **options):
+    def run(sigma, key, passage_fn=above, **options):
         noise = hj.AdditiveNoise(sigma)
-        return solve(SMOOTH, noise=noise, key=key, passage_fn=passage_fn, **options)
+        options |= {"passage_fn": passage_fn, "passage_since": 0.2}
+        return solve(SMOOTH, noise=noise, key=key, **options)
 
     keys = jax.random.split(KEY, 4)
     together = jax.jit(jax.vmap(run, (None, 0)))(0.8, keys)
@@ -505,7 +571,7 @@ def test_first_passages_under_transformations():
         jax.grad,
         lambda f: lambda s: jax.jvp(lambda s: f(s, adjoint=dfx.ForwardMode()), (s,), (1.0,))[1],
     ):
-        with_it = differentiate(lambda s, **options: loss(s, condition, **options))(0.8)
+        with_it = differentiate(lambda s, **options: loss(s, above, **options))(0.8)
         without = differentiate(lambda s, **options: loss(s, None, **options))(0.8)
         np.testing.assert_allclose(with_it, without, rtol=1e-9)
 
@@ -513,12 +579,15 @@ def test_first_passages_under_transformations():
 @pytest.mark.slow
 def test_first_passages_of_adaptive_steps():
     controller = dfx.PIDController(rtol=1e-6, atol=1e-6)
-    options: dict[str, Any] = dict(x0=-X0, passage_fn=Above(jnp.asarray(0.2), jnp.asarray(0.2)))
+    above = Above(jnp.asarray(0.2))
+    options: dict[str, Any] = dict(x0=-X0, passage_fn=above, passage_since=0.2)
     adaptive = solve(SMOOTH, stepsize_controller=controller, **options)
     fine = solve(SMOOTH, dt=0.001, solver=dfx.Heun(), **options)
-    # Noted at the end of the step in which it happened.
+    # Noted at the end of the step in which it happened; adaptive steps have no numbers.
     assert np.isfinite(passage(fine))
-    assert -0.002 < passage(adaptive) - passage(fine) < 0.3
+    assert adaptive.passage_step is None
+    assert adaptive.passage_time is not None
+    assert -0.002 < float(adaptive.passage_time) - passage(fine) < 0.3
 
 
 # --- transformations -----------------------------------------------------------------------------

@@ -180,7 +180,8 @@ def assert_statistics(cell: xr.Dataset, since: float, settle: float) -> None:
     """The statistics of a cell against its own raw trials, in NumPy."""
     ok = cell.raw_ok.values.astype(bool)
     ts = cell.time.values[np.isfinite(cell.time.values)]
-    overlaps = cell.raw_overlaps.values[:, : len(ts), 0]
+    both = cell.raw_overlaps.values[:, : len(ts)]
+    overlaps = both[..., 0]
     trials, fine = len(ok), overlaps[ok]
 
     def of(name):
@@ -194,10 +195,12 @@ def assert_statistics(cell: xr.Dataset, since: float, settle: float) -> None:
         high = np.quantile(fine, level, axis=0, method="higher")
         assert ((values >= low - 0.01) & (values <= high + 0.01)).all()
 
-    late = ts > ts[-1] - settle + 1e-6
-    judged = overlaps[:, late].mean(axis=1)
+    late = ts > ts[-1] - settle - 1e-6
+    judged, rival = both[:, late].mean(axis=1).T[:2]  # a third memory is a copy of the first
     np.testing.assert_allclose(cell.final_overlap, np.where(ok, judged, np.nan), rtol=EXACT)
-    right = ok & (judged > 0.6)
+    right = ok & (judged > 0.6) & (judged > abs(rival))
+    np.testing.assert_array_equal(cell.share, right)
+    np.testing.assert_array_equal(cell.memory, np.where(ok, abs(judged) <= abs(rival), -1))
     assert cell.outcome_count.sel(outcome_name="right") == right.sum() == (cell.outcome == 0).sum()
     assert cell.outcome_count.sel(outcome_name="diverged") == (~ok).sum()
     assert cell.outcome_count.sum() == trials
@@ -206,7 +209,7 @@ def assert_statistics(cell: xr.Dataset, since: float, settle: float) -> None:
     assert cell.retrieved_low < cell.retrieved_high
 
     # Every step is saved.
-    above = (overlaps > 0.6) & (ts >= since - 1e-6)
+    above = (overlaps > 0.6) & (overlaps > abs(both[..., 1])) & (ts >= since - 1e-6)
     passage = np.where(above.any(axis=1), ts[above.argmax(axis=1)] - since, np.inf)
     np.testing.assert_allclose(cell.passage_time, passage, atol=1e-12)
     by_then = (passage[:, None] <= ts - since + 1e-9).mean(axis=0)
@@ -617,6 +620,33 @@ def test_a_sweep_may_grow_in_its_folder_but_not_shrink(folder):
     )
 
 
+def saved_size(t, state):
+    return jnp.mean(state**2)
+
+
+def beyond_three(t, state, overlaps):
+    return jnp.mean(state**2) - 3.0
+
+
+def kept(trial, trajectory):
+    return trajectory.saved
+
+
+def test_functions_of_the_users_own_in_memory_and_resumed_in_a_folder(tmp_path):
+    sweep = [{"noise": 0.5, "weights": (6.0, 0.5), "lost": 0.0}]
+    options: dict[str, Any] = {"save_fn": saved_size, "passage_fn": beyond_three}
+    options["reductions"] = {"size": hj.PerTrial(kept)}
+    in_memory = study(sweep, **options).run()
+    study(sweep, trials=4, **options).run(tmp_path / "study")
+    found = study(sweep, **options).run(tmp_path / "study")
+    xr.testing.assert_equal(found, in_memory)
+    cell = found.isel(cell=0)
+    for size, time in zip(cell.size_values.values, cell.passage_time.values, strict=True):
+        steps = [step for step in range(3, 11) if size[step] > 3.0]
+        assert time == pytest.approx((steps[0] - 3) * 0.1 if steps else np.inf)
+    assert len({*cell.passage_time.values}) > 2
+
+
 def other_trial(key, noise, weights, lost):
     return trial(key, noise, weights, lost)
 
@@ -626,6 +656,8 @@ OTHERS = {
     "dt": {"dt": 0.05},
     "t1": {"t1": 2.0},
     "save_every": {"save_every": 0.2},
+    "save_fn": {"save_fn": saved_size},
+    "passage_fn": {"passage_fn": beyond_three},
     "criterion.threshold": {"criterion": hj.Criterion(0.7, settle=0.2, since=0.3, mirror=False)},
     "trial": {"trial": other_trial},
     "trial.function": {"trial": partial(trial)},

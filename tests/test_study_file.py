@@ -97,7 +97,11 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
     "threshold": (text(criterion="threshold = -1.0"), "threshold", r"\[criterion\] threshold: "),
     "threshold text": (text(criterion='threshold = "a"'), "threshold", r"\[criterion\] threshold"),
     "mirror": (text(criterion="mirror = 1"), "mirror", r"\[criterion\] mirror: must be True or"),
-    "settle": (text(criterion="settle = 5.0"), "settle", r"\[criterion\] settle: must be below t1"),
+    "settle": (
+        text(criterion="settle = 5.0"),
+        "settle",
+        r"\[criterion\] settle: must be at most t1",
+    ),
     "mixed": (text(criterion="mixed = 2.0"), "mixed", r"\[criterion\] mixed: must be at most"),
     "no choice": (text(trial={"model": '"hebb"'}), "model", r"\[trial\] model: .*idp.*'hebb'"),
     "choice a list": (text(trial={"model": '["idp"]'}), "model", r"\[trial\] model: must be one"),

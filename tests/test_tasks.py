@@ -176,6 +176,8 @@ def test_choices_reach_the_trial():
     assert plain.model.activation.slope == 10
     assert not plain.model.self_coupling
     assert plain.target == 2
+    several = TASK(jax.random.key(0), target=(0, 2))
+    np.testing.assert_array_equal(several.target, [0, 2])
     # The same key: the same memories, weights and start.
     np.testing.assert_array_equal(plain.inputs.values, trial.inputs.values)
     np.testing.assert_array_equal(plain.x0, trial.x0)

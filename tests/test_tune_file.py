@@ -144,7 +144,7 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
     "settle": (
         text() + "[criterion]\nsettle = 5.0",
         "settle",
-        r"\[criterion\] settle: must be below t1",
+        r"\[criterion\] settle: must be at most t1",
     ),
     "no choice": (text(trial={"model": '"hebb"'}), "model", r"\[trial\] model: .*idp.*'hebb'"),
     "slope": (text(trial={"slope": "-1.0"}), "slope", r"\[trial\] slope: must be positive, got -1"),
@@ -274,7 +274,7 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
         r"loss: must be at least one table \[\[loss\]\]\.",
     ),
     "no kind": (
-        losses("threshold = 0.9"),
+        losses("temperature = 0.1"),
         "[[loss]]",
         r'\[loss\] kind: is missing, one of "overlap", "retrieval", "time", "input_cost"\.',
     ),
@@ -285,15 +285,15 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
     ),
     "kind a list": (losses('kind = ["time"]'), "kind", r"\[loss\] kind: .*, got \['time'\]\."),
     "unknown option": (
-        losses(LOSS + "\ntreshold = 0.9"),
-        "treshold",
-        r'\[loss\] treshold: is no key of the kind "retrieval": did you mean threshold\?',
+        losses(LOSS + "\ntemperture = 0.1"),
+        "temperture",
+        r'\[loss\] temperture: is no key of the kind "retrieval": did you mean temperature\?',
     ),
     "an option of another kind": (
         losses('kind = "time"\ngoal = 0.9'),
         "goal",
-        r'\[loss\] goal: is no key of the kind "time": known are kind, weight, threshold, '
-        r"temperature, since, mirror\.",
+        r'\[loss\] goal: is no key of the kind "time": known are kind, weight, '
+        r"temperature\.",
     ),
     "weight": (
         losses(LOSS + '\nweight = "2"'),
@@ -315,10 +315,38 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
         "temperature",
         r"\[loss\] temperature: must be a positive number, got 0\.0\.",
     ),
-    "settle of a loss": (
-        losses('kind = "overlap"\nsettle = -1'),
-        "settle",
-        r"\[loss\] settle: must be zero or positive, got -1\.",
+    **{
+        f"{key} of a loss": (
+            losses(LOSS, f'kind = "{kind}"\n{key} = {value}'),
+            key,
+            rf"\[loss\] {key}: belongs into the table \[criterion\], which all losses and the ",
+        )
+        for kind, key, value in (
+            *(("overlap", "settle", "1.0"), ("retrieval", "threshold", "0.9")),
+            *(("time", "since", "0.1"), ("input_cost", "mirror", "true")),
+            *(("retrieval", "judge", '"mean"'), ("time", "amplitude", "0.5")),
+        )
+    },
+    "judge": (
+        text() + '[criterion]\njudge = "median"',
+        "judge",
+        r"""\[criterion\] judge: must be "mean" or "instants", got 'median'\.""",
+    ),
+    "amplitude": (
+        text() + "[criterion]\namplitude = -1",
+        "amplitude",
+        r"\[criterion\] amplitude: must be a positive number, got -1\.0\.",
+    ),
+    "targets": (
+        text(trial={"target": "[0, 2]"}),
+        "target",
+        r"\[trial\] target: must be below the number of memories, 2, got 2\.",
+    ),
+    "no targets": (text(trial={"target": "[]"}), "target", r"\[trial\] target: must be a seq"),
+    "since of what is not saved": (
+        text("strength = 2.0\n[criterion]\nsince = 0.9", 'kind = "time"', save_every="0.4"),
+        "since",
+        r"\[criterion\] since: must be below the last saved time 0\.8 for a TimeLoss",
     ),
     "power": (
         losses('kind = "input_cost"\npower = 0.5'),
@@ -326,9 +354,9 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
         r"\[loss\] power: must be at least 1, got 0\.5\.",
     ),
     "the second loss": (
-        losses(LOSS + "\nthreshold = 0.9", 'kind = "time"\nthreshold  = -1'),
-        "threshold  =",
-        r"\[loss\] threshold: must be a positive number, got -1\.0\.",
+        losses(LOSS + "\ntemperature = 0.1", 'kind = "time"\ntemperature  = -1'),
+        "temperature  =",
+        r"\[loss\] temperature: must be a positive number, got -1\.0\.",
     ),
     "the kind of the second loss": (
         losses(LOSS, 'kind  = "tiem"'),
@@ -371,11 +399,11 @@ def test_a_file_is_what_it_says(tmp_path):
         "strength = { start = 2, low = 0 }\nnoise = { start = 1.5, low = 0.5, high = 3 }\n"
         "dominant = [2.0, 3.5]\nslope = { start = 10.0 }\n"
         "[tune.background]\nstart = 0.5\nhigh = 1.0\n"
-        "[criterion]\nthreshold = 0.8\nmirror = false",
-        'kind = "retrieval"\nthreshold = 0.8\ntemperature = 0.1\nstraight_through = true\n'
-        "settle = 0.5\ngoal = 0.95\nmirror = true\n"
-        '[[loss]]\nkind = "overlap"\nsettle = 0.2\nat_least = 0.9\nweight = 2\n'
-        '[[loss]]\nkind = "time"\nthreshold = 0.7\nsince = 0.1\nweight = 0.5\n'
+        "[criterion]\nthreshold = 0.8\nmirror = false\nsettle = 0.5\njudge = 'instants'\n"
+        "since = 0.1\nmixed = 0.25\namplitude = 0.4",
+        'kind = "retrieval"\ntemperature = 0.1\nstraight_through = true\ngoal = 0.95\n'
+        '[[loss]]\nkind = "overlap"\nat_least = 0.9\nweight = 2\n'
+        '[[loss]]\nkind = "time"\ntemperature = 0.2\nweight = 0.5\n'
         '[[loss]]\nkind = "input_cost"\npower = 1',
         save_every="0.2",
         steps="7",
@@ -399,11 +427,9 @@ def test_a_file_is_what_it_says(tmp_path):
     }
     loss = hj.WeightedSum(
         [
-            hj.RetrievalLoss(
-                0.8, temperature=0.1, straight_through=True, settle=0.5, goal=0.95, mirror=True
-            ),
-            hj.OverlapLoss(settle=0.2, at_least=0.9),
-            hj.TimeLoss(0.7, since=0.1),
+            hj.RetrievalLoss(temperature=0.1, straight_through=True, goal=0.95),
+            hj.OverlapLoss(at_least=0.9),
+            hj.TimeLoss(temperature=0.2),
             hj.InputCost(1),
         ],
         [1, 2, 0.5, 1],
@@ -411,7 +437,12 @@ def test_a_file_is_what_it_says(tmp_path):
     expected = {
         "loss": loss,
         "optimiser": optax.rmsprop(0.03),
-        "criterion": hj.Criterion(0.8, mirror=False),
+        "criterion": hj.Criterion(
+            *(0.8,),
+            **{"mixed": 0.25, "settle": 0.5, "since": 0.1, "mirror": False},
+            judge="instants",
+            amplitude=0.4,
+        ),
     }
     for name, value in expected.items():
         assert describe(options.pop(name), name) == describe(value, name)

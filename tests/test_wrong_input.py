@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 import hopjax as hj
 from hopjax import theory
+from hopjax.solve import Grid
 
 MEMORIES = np.array([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]], float)
 RATES = (MEMORIES + 1) / 2
@@ -118,9 +119,9 @@ def ensemble(shown: Any = None, **changes: Any) -> hj.Ensemble:
 
 def measured(reduction: hj.AbstractReduction) -> Any:
     """What a reduction makes of one trial."""
-    end, ok = jnp.ones(8), jnp.array(True)
+    end, ok, grid = jnp.ones(8), jnp.array(True), Grid(0.1, 1, 2)
     return reduction.measure(
-        trial(), hj.Trajectory(jnp.zeros(1), jnp.ones((1, 2)), end, ok, jnp.array(INF))
+        trial(), hj.Trajectory(jnp.zeros(1), jnp.ones((1, 2)), end, ok, jnp.array(INF), grid)
     )
 
 
@@ -153,20 +154,20 @@ def no_key():
     return trial()
 
 
-def overlap_itself(t, overlaps):
-    return overlaps[0]
+def condition(t, state, overlaps):
+    return overlaps[0] > 0
 
 
-def each_memory(t, overlaps):
-    return overlaps > 0
+def each_memory(t, state, overlaps):
+    return overlaps - 0.5
 
 
-def broken_condition(t, overlaps):
+def broken_passage(t, state, overlaps):
     raise KeyError("threshold")
 
 
-def two_conditions(t, overlaps):
-    return overlaps[0] > 0, overlaps[1] > 0
+def two_numbers(t, state, overlaps):
+    return overlaps[0], overlaps[1]
 
 
 def tuned(parameters: Any = None, **changes: Any) -> hj.Tuning:
@@ -209,7 +210,7 @@ class Measured(hj.AbstractLoss):
     what: Any = None
     is_value: bool = False
 
-    def measure(self, trial, trajectory):
+    def measure(self, trial, trajectory, criterion):
         return trajectory.ts[0] if self.is_value else self.what
 
     def value(self, means):
@@ -835,17 +836,26 @@ CASES = {
     "save_every beyond t1": Case(lambda: solve(save_every=2.0), ValueError, "save_every", "2"),
     "save_fn not callable": Case(lambda: solve(save_fn="state"), TypeError, "save_fn", "'state'"),
     "passage_fn not callable": Case(lambda: solve(passage_fn=0.9), TypeError, "passage_fn", "0.9"),
-    "passage_fn a number": Case(
-        lambda: solve(passage_fn=overlap_itself), TypeError, "passage_fn", "float64"
+    "passage_fn a condition": Case(
+        lambda: solve(passage_fn=condition), TypeError, "passage_fn", "dtype bool"
     ),
     "passage_fn per memory": Case(
-        lambda: solve(passage_fn=each_memory), TypeError, "passage_fn", "(2,)"
+        lambda: solve(passage_fn=each_memory), ValueError, "passage_fn", "(2,)"
     ),
     "passage_fn of two": Case(
-        lambda: solve(passage_fn=two_conditions), TypeError, "passage_fn", "bool"
+        lambda: solve(passage_fn=two_numbers), ValueError, "passage_fn", "tuple"
     ),
     "passage_fn that fails": Case(
-        lambda: solve(passage_fn=broken_condition), TypeError, "passage_fn", "KeyError: 'threshold'"
+        lambda: solve(passage_fn=broken_passage), TypeError, "passage_fn", "KeyError: 'threshold'"
+    ),
+    "passage_since negative": Case(
+        lambda: solve(passage_since=-0.1), ValueError, "passage_since", "-0.1"
+    ),
+    "passage_since beyond the end": Case(
+        lambda: solve(passage_since=2.5), ValueError, "passage_since", "2.5"
+    ),
+    "passage_since a string": Case(
+        lambda: solve(passage_since="1"), TypeError, "passage_since", "'1'"
     ),
     "passage_fn of no time": Case(
         lambda: solve(passage_fn=forgetful_input), TypeError, "passage_fn", "forgetful_input"
@@ -1051,6 +1061,21 @@ CASES = {
     "target not whole": Case(lambda: trial(target=0.0), TypeError, "target", "0.0"),
     "target a flag": Case(lambda: trial(target=True), TypeError, "target", "True"),
     "target a pattern": Case(lambda: trial(target=MEMORIES[0]), TypeError, "target", "(8,)"),
+    "targets none": Case(lambda: trial(target=[]), ValueError, "target", "got none"),
+    "targets an empty array": Case(
+        lambda: trial(target=np.zeros(0, int)), TypeError, "target", "(0,)"
+    ),
+    "targets beyond the memories": Case(
+        lambda: trial(target=[0, 2]), ValueError, "target", "got 2"
+    ),
+    "targets not whole": Case(lambda: trial(target=(0, 1.5)), TypeError, "target", "1.5"),
+    "targets in rows": Case(lambda: trial(target=[[0], [1]]), TypeError, "target", "[0]"),
+    "targets of a margin beyond the memories": Case(
+        lambda: hj.Criterion().margin(hj.IDPHopfield(MEMORIES), jnp.zeros(8), jnp.zeros(2), 5),
+        ValueError,
+        "target",
+        "got 5",
+    ),
     "key of a trial an integer": Case(lambda: trial(key=0), TypeError, "key", "0 (int)"),
     "key of a trial batched": Case(
         lambda: trial(key=jax.random.split(KEY, 3)), ValueError, "key", "(3,)"
@@ -1080,9 +1105,24 @@ CASES = {
         lambda: ensemble(criterion=hj.Criterion(since=0.2)), ValueError, "since", "0.2"
     ),
     "mirror an integer": Case(lambda: hj.Criterion(mirror=1), TypeError, "mirror", "1 (int)"),
+    "judge unknown": Case(lambda: hj.Criterion(judge="median"), ValueError, "judge", "'median'"),
+    "judge a number": Case(lambda: hj.Criterion(judge=1), ValueError, "judge", "got 1"),
+    "amplitude 0": Case(lambda: hj.Criterion(amplitude=0.0), ValueError, "amplitude", "0.0"),
+    "amplitude a string": Case(
+        lambda: hj.Criterion(amplitude="half"), TypeError, "amplitude", "'half'"
+    ),
     # solve_ensemble
     "trial a model": Case(
         lambda: ensemble(hj.IDPHopfield(MEMORIES)), TypeError, "trial", "IDPHopfield"
+    ),
+    "save_fn of an ensemble a number": Case(
+        lambda: ensemble(save_fn=1.0), TypeError, "save_fn", "1.0"
+    ),
+    "passage_fn of an ensemble a number": Case(
+        lambda: ensemble(passage_fn=0.9), TypeError, "passage_fn", "0.9"
+    ),
+    "passage_fn of an ensemble a condition": Case(
+        lambda: ensemble(passage_fn=condition), TypeError, "passage_fn", "dtype bool"
     ),
     "trial a function that makes something else": Case(
         lambda: ensemble(model_of_key), TypeError, "trial", "IDPHopfield"
@@ -1818,26 +1858,17 @@ CASES = {
     "loss with two values": Case(
         lambda: tuned(loss=Measured([jnp.ones(2)], True)), TypeError, "loss", "f64[2]"
     ),
-    "settle of a loss as long as the trial": Case(
-        lambda: tuned(loss=hj.OverlapLoss(settle=0.2)), ValueError, "settle", "got 0.2"
-    ),
-    "settle of a sum beyond the trial": Case(
-        lambda: tuned(loss=hj.InputCost() + 2.0 * hj.RetrievalLoss(settle=1.0)),
+    "since of a time beyond what is saved": Case(
+        lambda: tuned(
+            loss=hj.InputCost() + hj.TimeLoss(),
+            criterion=hj.Criterion(since=0.25),
+            t1=0.3,
+            save_every=0.2,
+        ),
         ValueError,
-        "settle",
-        "got 1",
+        "since",
+        "last saved time 0.2",
     ),
-    "since of a loss beyond the trial": Case(
-        lambda: tuned(loss=hj.TimeLoss(since=0.3)), ValueError, "since", "got 0.3"
-    ),
-    "settle of a loss negative": Case(
-        lambda: hj.OverlapLoss(settle=-1.0), ValueError, "settle", "-1"
-    ),
-    "settle of a loss NaN": Case(lambda: hj.RetrievalLoss(settle=NAN), ValueError, "settle", "nan"),
-    "settle of a loss a string": Case(
-        lambda: hj.RetrievalLoss(settle="1"), TypeError, "settle", "'1'"
-    ),
-    "since of a loss negative": Case(lambda: hj.TimeLoss(since=-0.1), ValueError, "since", "-0.1"),
     "goal above 1": Case(lambda: hj.OverlapLoss(goal=1.1), ValueError, "goal", "1.1"),
     "goal negative": Case(lambda: hj.RetrievalLoss(goal=-0.1), ValueError, "goal", "-0.1"),
     "goal NaN": Case(lambda: hj.OverlapLoss(goal=NAN), ValueError, "goal", "nan"),
@@ -1846,10 +1877,6 @@ CASES = {
     "at_least beside a goal": Case(
         lambda: hj.RetrievalLoss(goal=0.9, at_least=0.8), ValueError, "at_least", "`goal` is given"
     ),
-    "threshold of a loss 0": Case(lambda: hj.RetrievalLoss(0), ValueError, "threshold", "0.0"),
-    "threshold of a time a string": Case(
-        lambda: hj.TimeLoss("0.9"), TypeError, "threshold", "'0.9'"
-    ),
     "temperature 0": Case(
         lambda: hj.RetrievalLoss(temperature=0.0), ValueError, "temperature", "0.0"
     ),
@@ -1857,13 +1884,10 @@ CASES = {
         lambda: hj.TimeLoss(temperature=-1.0), ValueError, "temperature", "-1.0"
     ),
     "temperature traced": Case(
-        lambda: jax.jit(lambda t: hj.TimeLoss(temperature=t).since)(1.0),
+        lambda: jax.jit(lambda t: hj.TimeLoss(temperature=t).temperature)(1.0),
         TypeError,
         "temperature",
         "traced",
-    ),
-    "mirror of a loss an integer": Case(
-        lambda: hj.OverlapLoss(mirror=1), TypeError, "mirror", "1 (int)"
     ),
     "straight_through a string": Case(
         lambda: hj.RetrievalLoss(straight_through="yes"), TypeError, "straight_through", "'yes'"
@@ -1913,7 +1937,7 @@ CASES = {
         lambda: tuned(criterion=0.9), TypeError, "criterion", "0.9"
     ),
     "settle of tuning beyond t1": Case(
-        lambda: tuned(criterion=hj.Criterion(settle=0.2)), ValueError, "settle", "0.2"
+        lambda: tuned(criterion=hj.Criterion(settle=0.25)), ValueError, "settle", "0.25"
     ),
     "chunk of tuning 0": Case(lambda: tuned(chunk=0), ValueError, "chunk", "0"),
     "devices of tuning none": Case(lambda: tuned(devices=[]), ValueError, "devices", "[]"),
@@ -1988,6 +2012,12 @@ TRACED = {
         "`target` must be",
     ),
     "target negative": (lambda target: trial(target=target).target, 0, -1, "`target` must be"),
+    "one of two targets beyond the memories": (
+        lambda target: trial(target=[0, target]).target,
+        1,
+        2,
+        "`target` must be",
+    ),
     "memories with 0": (
         lambda memories: hj.IDPHopfield(memories).memories,
         MEMORIES,
