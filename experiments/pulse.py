@@ -83,9 +83,9 @@ def energy(pulse: Float[ArrayLike, "*cells W"], model: str) -> Float[np.ndarray,
     return WINDOW * np.sum((held + pulse) ** 2 - held**2, axis=-1)
 
 
-def criterion(model: str) -> hj.Criterion:
+def criterion(model: str, threshold: float = THRESHOLD, **options: Any) -> hj.Criterion:
     # IDP is odd: −ξ is as good as ξ.
-    return hj.Criterion(THRESHOLD, settle=SETTLE, mirror=model == "idp")
+    return hj.Criterion(threshold, mirror=model == "idp", **options)
 
 
 def switched(
@@ -96,7 +96,7 @@ def switched(
     seed: int,
 ) -> Float[np.ndarray, "cells trials"]:
     """For each pulse at its noise, in which trials memory 2 is retrieved long after it."""
-    judge = criterion(model)
+    judge = criterion(model, settle=SETTLE)
 
     def run(key: Key[Array, ""], cell: tuple[Array, Array]) -> Array:
         trial_key, noise_key = jax.random.split(key)
@@ -111,7 +111,7 @@ def switched(
             key=noise_key,
             throw=False,
         )
-        return judge.passed(judge.judged(made, trajectory), made.target)
+        return judge.of(made.model, made.target).decisive(trajectory)[0] > 0
 
     cells = (np.asarray(pulses, np.float32), np.asarray(noises, np.float32))
     return run_trials(run, jax.random.key(seed), trials, f"{model}, pulses", cells)
@@ -120,14 +120,7 @@ def switched(
 def tune(size: str, model: str, noise: float) -> hj.Tuning:
     """The shape of a pulse."""
     steps, flat = STEPS[size], np.full(WINDOWS, START[model])
-    retrieval = hj.RetrievalLoss(
-        TUNED_THRESHOLD,
-        temperature=0.1,
-        straight_through=True,
-        settle=WINDOW,
-        at_least=TUNED_TO,
-        mirror=model == "idp",
-    )
+    retrieval = hj.RetrievalLoss(temperature=0.1, straight_through=True, at_least=TUNED_TO)
     return hj.tune(
         eqx.Partial(trial, noise=jnp.asarray(noise), model=model),
         {"pulse": flat},
@@ -144,6 +137,7 @@ def tune(size: str, model: str, noise: float) -> hj.Tuning:
         trials=BATCH[size],
         steps=steps,
         verify=1,  # that comes below, for longer
+        criterion=criterion(model, TUNED_THRESHOLD, settle=WINDOW, judge="instants"),
     )
 
 

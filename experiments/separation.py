@@ -57,9 +57,8 @@ def trial(key: Key[Array, ""], weights: Float[ArrayLike, " others"]) -> hj.Trial
 
 def late(trial: hj.Trial, trajectory: hj.Trajectory) -> dict[str, Float[Array, " both"]]:
     """The overlaps with memories 1 and 2, averaged over the last time."""
-    when = trajectory.ts > T1 - SETTLE
-    overlaps = jnp.mean(trajectory.overlaps[:, :2], axis=0, where=when[:, None])
-    return {"overlap": jnp.abs(overlaps)}
+    when = trajectory.grid.late(SETTLE)
+    return {"overlap": jnp.abs(jnp.mean(trajectory.overlaps[when, :2], axis=0))}
 
 
 CRITERION = hj.Criterion(THRESHOLD, settle=SETTLE)
@@ -71,7 +70,7 @@ def compute(full: bool) -> dict[str, Any]:
     tuning = hj.tune(
         trial,
         {"weights": np.zeros(others)},
-        loss=hj.RetrievalLoss(THRESHOLD, temperature=TEMPERATURE, settle=SETTLE, mirror=True),
+        loss=hj.RetrievalLoss(temperature=TEMPERATURE),
         key=jax.random.key(SEED),
         t1=T1,
         dt=DT,
