@@ -22,9 +22,10 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from jaxtyping import Array, Float, PyTree
 
 from hopjax._checks import cast_floats
+from hopjax.criterion import Criterion
 from hopjax.inputs import Schedule
 from hopjax.solve import Problem, Trajectory
-from hopjax.trials import Trial
+from hopjax.trials import Trial, blank_trajectory
 
 Measure = Callable[[Trial, Trajectory], PyTree]
 _T = TypeVar("_T")
@@ -48,6 +49,7 @@ def check_draws(
     trial: Trial,
     problem: Problem,
     measures: Mapping[str, Measure],
+    criterion: Criterion,
     *,
     make: Callable[[], Trial] | None = None,
     function: Any = None,
@@ -64,6 +66,7 @@ def check_draws(
         trial: as made outside any trace.
         problem: the checked arguments of its solve.
         measures: what is measured of a trial and its trajectory, by the names of arguments.
+        criterion: which decides what trajectories have.
         make: makes the trial once more, from the same key; None for one that all trials share.
         function: of the user's, which `make` calls.
 
@@ -78,7 +81,9 @@ def check_draws(
                 "Argument `trial` must make the same trial whenever it gets the same key, got two "
                 f"that differ in `{where}`: {_REMEDY}"
             )
-    parts = _functions(trial, problem) | _measured(problem, measures)
+    trajectory = blank_trajectory(trial, problem, criterion)
+    measured = {name: (measure, trajectory) for name, measure in measures.items()}
+    parts = _functions(trial, problem) | measured
     for name, (part, point) in parts.items():
         try:
             trace = functools.partial(_program, part, point)
@@ -212,21 +217,6 @@ def _functions(trial: Trial, problem: Problem) -> dict[str, tuple[Callable, Any]
     if trial.noise is not None:
         calls["noise.diffusion"] = lambda trial, at: trial.noise.diffusion(at.t, at.state)
     return {name: (call, point) for name, call in calls.items()}
-
-
-def _measured(problem: Problem, measures: Mapping[str, Measure]) -> dict[str, tuple[Callable, Any]]:
-    """The measures with a trajectory of the shapes that the problem's has."""
-    memories, ts = problem.model.memories, problem.grid.save_times
-    zero = jnp.asarray(0.0, memories.dtype)
-    trajectory = Trajectory(
-        ts=jnp.asarray(ts, memories.dtype),
-        overlaps=jnp.asarray(np.zeros((len(ts), memories.shape[0])), memories.dtype),
-        final_state=jnp.asarray(np.zeros(problem.model.state_size), memories.dtype),
-        ok=jnp.asarray(True),
-        diverged_at=zero,
-        passage_time=zero,
-    )
-    return {name: (measure, trajectory) for name, measure in measures.items()}
 
 
 def _program(function: Callable, point: Any, trial: Trial) -> list[Any]:

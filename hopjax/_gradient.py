@@ -24,7 +24,7 @@ from hopjax.criterion import Criterion
 from hopjax.ensemble import Device, Plan, check_trial
 from hopjax.losses import AbstractLoss
 from hopjax.solve import Problem, Trajectory
-from hopjax.trials import Trial, solve_trial
+from hopjax.trials import Trial, blank_trajectory, solve_trial
 
 CHUNK = 16  # trials at a time on a device: enough for a CPU, and a reverse pass fits into memory
 
@@ -283,25 +283,14 @@ def _measured(
     loss: AbstractLoss, trial: Trial, problem: Problem, criterion: Criterion
 ) -> PyTree[jax.ShapeDtypeStruct]:
     """What a loss measures, from the shapes of a solution."""
-    dtype, (num_memories, _) = trial.model.memories.dtype, trial.model.memories.shape
-    ts = jnp.asarray(problem.grid.save_times, dtype)
 
-    def evaluate(trial: Trial, state: Float[Array, " state"]):
-        shape = (len(ts), trial.target.size)
-        trajectory = Trajectory(
-            ts=ts,
-            overlaps=jnp.zeros((len(ts), num_memories), dtype),
-            final_state=state,
-            ok=jnp.array(True),
-            diverged_at=jnp.asarray(np.inf, dtype),
-            grid=problem.grid,
-            amplitudes=None if criterion.amplitude is None else jnp.zeros(shape, dtype),
-        )
-        measured = loss.measure(cast_floats(trial, dtype), trajectory, criterion)
+    def evaluate(trial: Trial, trajectory: Trajectory):
+        trial = cast_floats(trial, trial.model.memories.dtype)
+        measured = loss.measure(trial, trajectory, criterion)
         return measured, loss.value(measured)
 
-    state = jnp.zeros(trial.model.state_size, dtype)
-    measured, value = eqx.filter_eval_shape(evaluate, trial, state)
+    blank = blank_trajectory(trial, problem, criterion)
+    measured, value = eqx.filter_eval_shape(evaluate, trial, blank)
     for what, tree in (("measure", measured), ("value", value)):
         right = [
             leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating)

@@ -162,12 +162,19 @@ class Plan(eqx.Module):
         make: Callable[[], Trial] | None = None,
         function: Any = None,
     ) -> None:
-        """Refuse a trial, or reductions, that draw from anything but a key; see there."""
-        measures = {
+        """Refuse a trial, or what is measured, that draws from anything but a key; see there."""
+        measures: dict[str, Callable[[Trial, Trajectory], Any]] = {
             f"reductions[{name!r}]": reduction.measure
             for name, reduction in self.reductions.items()
         }
-        check_draws(trial, problem, measures, make=make, function=function)
+        save_fn, passage_fn = self.save_fn, self.passage_fn
+        if save_fn is not None:
+            measures["save_fn"] = lambda _, solved: save_fn(solved.ts[0], solved.final_state)
+        if passage_fn is not None:
+            measures["passage_fn"] = lambda _, solved: passage_fn(
+                solved.ts[0], solved.final_state, solved.overlaps[0]
+            )
+        check_draws(trial, problem, measures, self.criterion, make=make, function=function)
 
 
 def check_trial(trial: Any) -> None:

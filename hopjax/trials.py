@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray, Real
 
 from hopjax._checks import check_array, check_instance, check_key, is_traced
@@ -13,7 +15,7 @@ from hopjax.criterion import Criterion, Margin, check_target
 from hopjax.inputs import Schedule
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
-from hopjax.solve import Input, PassageFunction, SaveFunction, Trajectory, solve
+from hopjax.solve import Input, PassageFunction, Problem, SaveFunction, Trajectory, solve
 
 
 class Trial(eqx.Module):
@@ -75,6 +77,30 @@ class Trial(eqx.Module):
         if callable(self.inputs):
             return jnp.asarray(self.inputs(jnp.asarray(t, self.model.memories.dtype)))
         return self.inputs
+
+
+def blank_trajectory(trial: Trial, problem: Problem, criterion: Criterion) -> Trajectory:
+    """Of the shapes that the solution of a trial has; its numbers mean nothing."""
+    dtype, (num_memories, _) = problem.model.memories.dtype, problem.model.memories.shape
+    ts, state = problem.grid.save_times, np.zeros(problem.model.state_size)
+    saved = None
+    if problem.save_fn is not None:
+        zero, state_like = (jax.ShapeDtypeStruct(each.shape, dtype) for each in (ts[0], state))
+        shapes = jax.eval_shape(problem.save_fn, zero, state_like)
+        saved = jax.tree.map(lambda leaf: jnp.zeros((len(ts), *leaf.shape), leaf.dtype), shapes)
+    zeros = np.zeros((len(ts), trial.target.size))
+    return Trajectory(
+        ts=jnp.asarray(ts, dtype),
+        overlaps=jnp.asarray(np.zeros((len(ts), num_memories)), dtype),
+        final_state=jnp.asarray(state, dtype),
+        ok=jnp.asarray(True),
+        diverged_at=jnp.asarray(np.inf, dtype),
+        grid=problem.grid,
+        saved=saved,
+        passage_step=None if problem.method.adaptive else jnp.asarray(0, jnp.int32),
+        passage_time=jnp.asarray(0.0, dtype),
+        amplitudes=None if criterion.amplitude is None else jnp.asarray(zeros, dtype),
+    )
 
 
 class _Observed(eqx.Module):

@@ -51,6 +51,7 @@ from hopjax.ensemble import (
     solve_ensemble,
 )
 from hopjax.losses import AbstractLoss
+from hopjax.solve import Trajectory
 from hopjax.statistics import Interval
 from hopjax.trials import Trial
 
@@ -395,7 +396,11 @@ def _prepare(
     problem = plan.check(example)
     loss = cast_floats(loss, example.model.memories.dtype)
     again = partial(make, key, start)
-    check_draws(example, problem, {"loss": loss.measure}, make=again, function=trial)
+
+    def measure(trial: Trial, trajectory: Trajectory) -> Any:
+        return loss.measure(trial, trajectory, plan.criterion)
+
+    check_draws(example, problem, {"loss": measure}, plan.criterion, make=again, function=trial)
     forward = count(start) <= FORWARD_AT_MOST if mode is None else mode == "forward"
     job = Job(make, ranges, loss, plan, forward)
     descent = Descent(

@@ -48,7 +48,7 @@ LAYERS: dict[str, set[str]] = {
     "statistics": {"_checks"},
     "criterion": {"_checks", "models", "models.base", "solve"},
     "trials": DATA | {"criterion", "models", "noise", "solve"},
-    "_determinism": {"_checks", "inputs", "solve", "trials"},
+    "_determinism": {"_checks", "criterion", "inputs", "solve", "trials"},
     "ensemble": DATA
     | {"criterion", "models", "noise", "solve", "reductions", "statistics", "trials"}
     | {"_determinism"},
@@ -81,7 +81,7 @@ LAYERS: dict[str, set[str]] = {
     "_gradient": {"_checks", "_parameters", "criterion", "ensemble", "losses", "solve", "trials"},
     "_descent": {"_gradient", "_parameters", "ensemble", "statistics"},
     "tuning": {"_checks", "_descent", "_determinism", "_gradient", "_identity", "_labels"}
-    | {"_parameters", "_store", "criterion", "ensemble", "losses", "statistics", "trials"},
+    | {"_parameters", "_store", "criterion", "ensemble", "losses", "solve", "statistics", "trials"},
     "tasks": DATA | {"models", "noise", "trials"},
     "_file": {"_checks", "criterion", "tasks"},
     "_study_file": {"_file", "study"},

@@ -285,9 +285,28 @@ def test_a_reduction_that_draws_is_refused(door, reduction):
         door(lambda key: trial(), reductions={"mine": reduction})
 
 
+@pytest.mark.parametrize("door", [ensemble, study])
+def test_functions_over_time_that_draw_are_refused(door):
+    right = "`{}` must measure the same at every call, got two measurements"
+    with pytest.raises(ValueError, match=right.format("save_fn")):
+        door(lambda key: trial(), save_fn=lambda t, state: state * random.random())
+    with pytest.raises(ValueError, match=right.format("passage_fn")):
+        door(lambda key: trial(), passage_fn=lambda t, state, m: m[0] - random.random())
+
+
+@pytest.mark.parametrize("door", [ensemble, study])
+def test_a_reduction_of_what_is_saved_is_looked_at(door):
+    def saved(trial, trajectory):
+        return trajectory.saved[-1] * random.random()
+
+    reductions = {"mine": hj.Moments(saved)}
+    with pytest.raises(ValueError, match=r"`reductions\['mine'\]` must measure the same"):
+        door(lambda key: trial(), save_fn=lambda t, state: state[:2], reductions=reductions)
+
+
 class RandomLoss(hj.AbstractLoss):
-    def measure(self, trial, trajectory):
-        return trajectory.overlaps[-1, trial.target] + random.random()
+    def measure(self, trial, trajectory, criterion):
+        return trajectory.overlaps[-1, trial.target[0]] + random.random()
 
     def value(self, means):
         return means
@@ -420,6 +439,6 @@ def test_the_look_compiles_and_solves_nothing(caplog):
     problem, made = plan._cells[0].problem, task(key)
     start = time.perf_counter()
     with jax.log_compiles():
-        check_draws(made, problem, {}, make=lambda: task(key), function=task)
+        check_draws(made, problem, {}, hj.Criterion(), make=lambda: task(key), function=task)
     assert time.perf_counter() - start < 0.5
     assert not [each for each in caplog.messages if "XLA compilation" in each]

@@ -924,7 +924,8 @@ def test_a_tie_in_the_summary_does_not_hide_what_is_positive(dtype):
     overlaps = jnp.asarray(np.array([row for row, _ in rows], dtype))
     ts, end = jnp.arange(float(len(rows)), dtype=dtype), jnp.zeros(4, dtype)
     never = jnp.asarray(np.inf, dtype)
-    text = repr(hj.Trajectory(ts, overlaps, end, jnp.array(True), never))
+    grid = Grid(1.0, len(rows) - 1, 1)
+    text = repr(hj.Trajectory(ts, overlaps, end, jnp.array(True), never, grid))
     for line, (_, shown) in zip(text.splitlines()[1:], rows, strict=True):
         assert line.endswith(f"strongest overlap {shown}")
 
