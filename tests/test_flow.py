@@ -11,6 +11,7 @@ import pytest
 from conftest import EXACT
 from jaxtyping import Array, Float
 from numpy.testing import assert_allclose, assert_array_equal
+from uneven import Uneven
 
 import hopjax as hj
 from hopjax import theory
@@ -266,18 +267,6 @@ def test_noisy_model_rests_where_the_closed_form_says():
     found = theory.find_equilibrium(noisy, u, 3 * memories[0])
     expected = float(theory.noisy_overlap(3.0, 1.4, hj.Tanh(SLOPE)))
     assert_allclose(found.overlaps, [expected, 0, 0], atol=1e-9)
-
-
-class Uneven(hj.AbstractActivation):
-    """Another slope for every neuron."""
-
-    slopes: Float[Array, " N"]
-
-    def __call__(self, x):
-        return jnp.tanh(self.slopes * x)
-
-    def antiderivative(self, x):
-        return jnp.log(jnp.cosh(self.slopes * x)) / self.slopes
 
 
 def test_activation_with_a_slope_per_neuron_under_noise():

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float
 from numpy.testing import assert_allclose
+from uneven import Uneven
 
 import hopjax as hj
 from hopjax import theory
@@ -249,18 +249,6 @@ def test_escape_noise_from_the_flow_is_that_of_the_closed_form():
     # Euler's steps have more noise: what is held by the exact equation is lost.
     coarse = theory.stable_states(model, u, noise=0.998 * edge, dt=0.05)
     assert coarse.states[coarse.ends[0][0]].holders == (1,)
-
-
-class Uneven(hj.AbstractActivation):
-    """Another slope for every neuron."""
-
-    slopes: Float[Array, " N"]
-
-    def __call__(self, x):
-        return jnp.tanh(self.slopes * x)
-
-    def antiderivative(self, x):
-        return jnp.log(jnp.cosh(self.slopes * x)) / self.slopes
 
 
 def test_report_of_neurons_with_a_slope_each():
