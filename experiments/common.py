@@ -42,7 +42,7 @@ class Claim(NamedTuple):
     statement: str
     measured: str
     holds: bool
-    source: str = "paper"
+    source: str = "paper"  # or the noise theory, or studies, here
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Experiment:
     compute: Callable[[bool], dict[str, Any]]
     draw: dict[str, Callable[[dict[str, Any]], Figure]]  # by file name
     claims: Callable[[dict[str, Any]], list[Claim]]
-    source: str = "paper"  # whose claims they are: of the paper, the noise theory or studies here
+    source: str | None = None  # of all its claims, where they do not say
     animate: dict[str, Callable[[dict[str, Any]], FuncAnimation]] = field(default_factory=dict)
 
     @property
@@ -86,7 +86,10 @@ class Experiment:
                 writer = PillowWriter(fps=FRAMES_PER_SECOND)
                 animation.save(folder / f"{name}.gif", writer, dpi=SCREEN_DPI)
                 plt.close("all")
-        return [claim._replace(source=self.source) for claim in self.claims(numbers)]
+        claims = self.claims(numbers)
+        if self.source is None:
+            return claims
+        return [claim._replace(source=self.source) for claim in claims]
 
     def main(self) -> None:
         """The command line of one experiment."""
@@ -109,11 +112,16 @@ def run_trials(
     trials: int,
     label: str,
     cells: Any = None,
+    *,
+    one_by_one: bool = False,
 ) -> Any:
     """`trial(fold_in(key, j))` for j < trials, stacked, in chunks over all devices.
 
     With `cells`, arrays that share a leading axis, it is `trial(key, cell)` for each of them: the
     results get the leading axes (cells, trials), and cell c the key `fold_in(key, c)`.
+
+    On each device trials run together, or `one_by_one`: flows take either branch of ψ_σ then, not
+    both.
 
     The work between chunks is on the host: there the bar moves, on a terminal only.
     """
@@ -125,10 +133,14 @@ def run_trials(
     num_chunks = -(-total // (CHUNK * mesh.size))
     chunk = mesh.size * -(-total // (num_chunks * mesh.size))
 
+    def one(arguments):
+        return trial(*arguments)
+
     @jax.jit
     @jax.shard_map(mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
     def run_chunk(arguments):
-        return jax.vmap(lambda arguments: trial(*arguments))(arguments)
+        run_all = partial(jax.lax.map, one) if one_by_one else jax.vmap(one)
+        return run_all(arguments)
 
     fold_in = jax.vmap(jax.random.fold_in)
     parts = []

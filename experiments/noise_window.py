@@ -1,8 +1,9 @@
 """Noise as a feature: it frees a state trapped in the wrong memory and lets it settle in the right.
 
 The input holds more of memory 2 than of memory 1, where the state starts. Theory predicts the noise
-above which memory 1 loses the state, and the overlap with memory 2 that it then settles at. Run
-alone: `python -m experiments.noise_window [--full] [--redraw]`.
+above which memory 1 loses the state, and the overlap with memory 2 that it then settles at. Where
+random memories lose it differs from set to set, and the flow of each predicts it. Run alone:
+`python -m experiments.noise_window [--full] [--redraw]`.
 """
 
 from functools import partial
@@ -45,8 +46,11 @@ NETWORKS = {
     "random": "IDP, random memories",
     "classic": "classic, constant input",
 }
-# The other networks at full size only.
-QUICK_NOISES = {"orthogonal": (1.0, *RISE, *WINDOW, 3.0)}
+EDGE = (1.0, 1.1, 1.2, 1.3, 1.4)  # of random memories, where their flow is followed
+QUICK_SETS, FULL_SETS = 6, 200  # of random memories
+SOFTEST, HARDEST = 0.5, 1.8  # no set loses memory 1 below, and none keeps it above
+HALVINGS = 4  # of the noises between which a set loses it
+QUICK_NOISES = {"orthogonal": (1.0, *RISE, *WINDOW, 3.0), "random": (1.1, 1.3)}
 FULL_NOISES = {
     "orthogonal": tuple(
         sorted(
@@ -59,30 +63,17 @@ FULL_NOISES = {
 }
 
 
-def run_trial(
-    key: Key[Array, ""], noise: Float[Array, ""], *, network: str, starts: int
-) -> dict[str, Any]:
-    """One network, started in memory 1 and, with two `starts`, under the same noise in memory 2.
+def draw_random(key: Key[Array, ""]) -> tuple[hj.IDPHopfield, Float[Array, " N"]]:
+    """IDP with new memories, and the input that has the same saliencies all the same."""
+    memories = hj.random_memories(
+        key, num_memories=len(ALPHA), num_neurons=NUM_NEURONS, dtype=jnp.float32
+    )
+    weights = jnp.linalg.solve(memories @ memories.T / NUM_NEURONS, jnp.asarray(ALPHA))
+    return hj.IDPHopfield(memories, hj.Tanh(SLOPE)), hj.mixture(memories, weights)
 
-    Random memories are new in each trial; their saliencies are the same all the same.
-    """
-    memory_key, noise_key = jax.random.split(key)
-    alpha = jnp.asarray(ALPHA)
-    if network == "random":
-        memories = hj.random_memories(
-            memory_key, num_memories=len(ALPHA), num_neurons=NUM_NEURONS, dtype=jnp.float32
-        )
-        weights = jnp.linalg.solve(memories @ memories.T / NUM_NEURONS, alpha)
-    else:
-        # The same in all trials. A random choice: the first rows of a Hadamard matrix are products
-        # of each other, which shows in the classic network.
-        memories = hj.orthogonal_memories(
-            num_memories=len(ALPHA), num_neurons=NUM_NEURONS, key=jax.random.key(SEED)
-        )
-        weights = alpha
-    kind = hj.ClassicHopfield if network == "classic" else hj.IDPHopfield
-    model = kind(memories, hj.Tanh(SLOPE))
-    inputs = hj.mixture(memories, weights)
+
+def retrieve(model, inputs, noise, key, starts: int) -> dict[str, Any]:
+    """Started in memory 1 and, with two `starts`, under the same noise in memory 2."""
 
     def overlaps(x0):
         trajectory = hj.solve(
@@ -92,13 +83,69 @@ def run_trial(
             t1=T1,
             dt=DT,
             noise=hj.AdditiveNoise(noise),
-            key=noise_key,
+            key=key,
             save_every=0.1,
         )
         return trajectory.overlaps[-10:]
 
-    shown = jax.vmap(overlaps)(alpha[:starts, None] * memories[:starts])[:, :, 1]
+    x0 = jnp.asarray(ALPHA)[:starts, None] * model.memories[:starts]
+    shown = jax.vmap(overlaps)(x0)[:, :, 1]
     return {"overlap": jnp.mean(jnp.abs(shown), axis=1), "mirrored": shown[0, -1] < 0}
+
+
+def run_trial(
+    key: Key[Array, ""], noise: Float[Array, ""], *, network: str, starts: int
+) -> dict[str, Any]:
+    """One network of orthogonal memories, the same in all trials."""
+    # A random choice: the first rows of a Hadamard matrix are products of each other, which shows
+    # in the classic network.
+    memories = hj.orthogonal_memories(
+        num_memories=len(ALPHA), num_neurons=NUM_NEURONS, key=jax.random.key(SEED)
+    )
+    kind = hj.ClassicHopfield if network == "classic" else hj.IDPHopfield
+    model = kind(memories, hj.Tanh(SLOPE))
+    return retrieve(model, hj.mixture(memories, jnp.asarray(ALPHA)), noise, key, starts)
+
+
+def run_set(key: Key[Array, ""], *, noises: tuple[float, ...], starts: int) -> dict[str, Any]:
+    """One set of random memories, at all noises."""
+    memory_key, noise_key = jax.random.split(key)
+    model, inputs = draw_random(memory_key)
+
+    def at(cell):
+        noise, key = cell
+        return retrieve(model, inputs, noise, key, starts)
+
+    return jax.lax.map(at, (jnp.asarray(noises), jax.random.split(noise_key, len(noises))))
+
+
+def flow_of_set(key: Key[Array, ""], *, noises: tuple[float, ...]) -> dict[str, Any]:
+    """Where the flow of the same set ends at all noises, and the least noise that frees it.
+
+    That noise lies between two of `noises`, or beyond them, and is halved in.
+    """
+    model, inputs = draw_random(jax.random.split(key)[0])
+
+    def follow(bounds, noise):
+        low, high = bounds
+        noise = jnp.where(noise > 0, noise, (low + high) / 2)
+        trajectory = theory.noisy_flow(
+            model,
+            inputs,
+            ALPHA[0] * model.memories[0],
+            noise=noise,
+            t1=T1,
+            dt=DT,
+            save_every=0.1,
+        )
+        moved = jnp.mean(jnp.abs(trajectory.overlaps[-10:, 1])) > SUCCESS
+        high = jnp.where(moved, jnp.minimum(high, noise), high)
+        low = jnp.where(moved | (noise > high), low, noise)
+        return (low, high), moved
+
+    bounds = jnp.asarray(SOFTEST), jnp.asarray(HARDEST)
+    bounds, moved = jax.lax.scan(follow, bounds, jnp.asarray((*noises, *[0.0] * HALVINGS)))
+    return {"moved": moved[: len(noises)], "lost": sum(bounds) / 2}
 
 
 def mean(values: np.ndarray) -> dict[str, Any]:
@@ -113,8 +160,17 @@ def mean(values: np.ndarray) -> dict[str, Any]:
 def compute(full: bool) -> dict[str, Any]:
     trials = FULL_TRIALS if full else QUICK_TRIALS
     noises = FULL_NOISES if full else QUICK_NOISES
-    results, predicted = side_by_side(
-        lambda: simulate(noises, trials, starts=2 if full else 1),
+    starts, edge = (2, EDGE) if full else (1, QUICK_NOISES["random"])
+    sets = min(FULL_SETS if full else QUICK_SETS, trials)
+    outcomes, flow, predicted = side_by_side(
+        lambda: simulate(noises, trials, trials if full else sets, starts),
+        lambda: run_trials(
+            partial(flow_of_set, noises=edge),
+            jax.random.key(SEED),
+            sets,
+            "noise window, the flow of random memories",
+            one_by_one=True,
+        ),
         lambda: predict(tuple(noises)),
     )
     return {
@@ -130,40 +186,79 @@ def compute(full: bool) -> dict[str, Any]:
             "law": "gaussian",
         },
         "theory": predicted,
-        "results": results,
+        "results": {
+            network: summarise(noises[network], outcome) for network, outcome in outcomes.items()
+        },
+        "flow": compare(edge, flow, noises["random"], outcomes["random"]),
     }
 
 
-def simulate(noises: dict[str, tuple[float, ...]], trials: int, starts: int) -> dict[str, Any]:
-    """For each kind of network and noise: how many trials moved, and the overlaps.
+def simulate(
+    noises: dict[str, tuple[float, ...]], trials: int, sets: int, starts: int
+) -> dict[str, Any]:
+    """For each kind of network what its trials did, with the leading axes (noises, trials)."""
+    outcomes = {}
+    for network, levels in noises.items():
+        label = f"noise window, {NETWORKS[network]}"
+        if network == "random":
+            trial = partial(run_set, noises=levels, starts=starts)
+            outcome = run_trials(trial, jax.random.key(SEED), sets, label)
+            outcomes[network] = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), outcome)
+        else:
+            trial = partial(run_trial, network=network, starts=starts)
+            cells = np.array(levels, np.float32)
+            outcomes[network] = run_trials(trial, jax.random.key(SEED), trials, label, cells)
+    return outcomes
+
+
+def summarise(noises: tuple[float, ...], outcome: dict[str, Any]) -> dict[str, Any]:
+    """At each noise: how many trials moved, and the overlaps.
 
     With one start the overlap in memory 2 is known only at noises at which all have moved there.
     """
-    results = {}
-    for network in noises:
-        outcome = run_trials(
-            partial(run_trial, network=network, starts=starts),
-            jax.random.key(SEED),
-            trials,
-            f"noise window, {NETWORKS[network]}",
-            np.array(noises[network], np.float32),
-        )
-        overlap, stationary = outcome["overlap"][..., 0], outcome["overlap"][..., -1]
-        moved = overlap > SUCCESS
-        if starts == 1:
-            stationary = np.where(moved.all(axis=1, keepdims=True), stationary, np.nan)
-        results[network] = {
-            "noises": noises[network],
-            "moved": [proportion(cell) for cell in moved],
-            "mirrored": [
-                {"count": int(np.sum(mirrored & cell)), "trials": int(np.sum(cell))}
-                for mirrored, cell in zip(outcome["mirrored"], moved, strict=True)
-            ],
-            "overlap": [mean(cell) for cell in overlap],
-            "stationary": [mean(cell) for cell in stationary],
-            "diverged": int(np.sum(~np.isfinite(overlap))),
-        }
-    return results
+    overlap, stationary = outcome["overlap"][..., 0], outcome["overlap"][..., -1]
+    moved = overlap > SUCCESS
+    if outcome["overlap"].shape[-1] == 1:
+        stationary = np.where(moved.all(axis=1, keepdims=True), stationary, np.nan)
+    return {
+        "noises": noises,
+        "moved": [proportion(cell) for cell in moved],
+        "mirrored": [
+            {"count": int(np.sum(mirrored & cell)), "trials": int(np.sum(cell))}
+            for mirrored, cell in zip(outcome["mirrored"], moved, strict=True)
+        ],
+        "overlap": [mean(cell) for cell in overlap],
+        "stationary": [mean(cell) for cell in stationary],
+        "diverged": int(np.sum(~np.isfinite(overlap))),
+    }
+
+
+def compare(
+    edge: tuple[float, ...],
+    flow: dict[str, Any],
+    noises: tuple[float, ...],
+    outcome: dict[str, Any],
+) -> dict[str, Any]:
+    """The flow of some sets of random memories beside the trials of the same sets."""
+    sets = len(flow["lost"])
+    places = [noises.index(noise) for noise in edge]
+    simulated = outcome["overlap"][places, :sets, 0] > SUCCESS
+    predicted = flow["moved"].T
+    lost = np.sort(flow["lost"])
+    return {
+        "noises": edge,
+        "moved": [proportion(cell) for cell in predicted],
+        "simulated": [proportion(cell) for cell in simulated],
+        "difference": [
+            mean(first.astype(float) - second)
+            for first, second in zip(predicted, simulated, strict=True)
+        ],
+        "same": [proportion(cell) for cell in predicted == simulated],
+        "lost": {
+            "quantiles": rounded(np.quantile(lost, [0.1, 0.5, 0.9])),
+            "noises": rounded(lost),
+        },
+    }
 
 
 def predict(networks: tuple[str, ...]) -> dict[str, Any]:
@@ -241,11 +336,21 @@ def draw(numbers: dict[str, Any]) -> Figure:
             result["noises"],
             p,
             np.maximum([p - low, high - p], 0),
-            linestyle=plotting.LINE_STYLES[place],
+            linestyle="none" if network == "random" else plotting.LINE_STYLES[place],
             linewidth=0.6,
             label=NETWORKS[network],
             **look,
         )
+        if network == "random":
+            lost = numbers["flow"]["lost"]["noises"]
+            top.step(
+                [lost[0], *lost, max(lost[-1], EDGE[-1])],
+                np.append(np.arange(len(lost) + 1) / len(lost), 1),
+                where="post",
+                color=plotting.COLOURS[place],
+                linewidth=0.9,
+                label=f"flow of {len(lost)} random sets",
+            )
         if network in curve:  # there is theory for it
             bottom.plot(
                 curve["noises"],
@@ -298,6 +403,32 @@ def midpoint(result: dict[str, Any]) -> float:
     return float(np.interp(0.5, np.maximum.accumulate(p[rise]), noises[rise]))
 
 
+def claims_of_flow(numbers: dict[str, Any]) -> list[Claim]:
+    flow = numbers["flow"]
+    worst = max(flow["difference"], key=lambda cell: abs(cell["mean"]))
+    least = min(flow["same"], key=lambda cell: cell["p"])
+    low, median, high = flow["lost"]["quantiles"]
+    noises, all_alike = flow["noises"], together(flow["same"])
+    return [
+        Claim(
+            "random memories: the flow of each set, without a free parameter, predicts what share "
+            f"moves (σ {noises[0]:g} to {noises[-1]:g}, ±.06)",
+            f"largest difference {worst['mean']:+.3f} ± {worst['half_width']:.3f}",
+            abs(worst["mean"]) - worst["half_width"] <= 0.06,
+        ),
+        Claim(
+            "and which sets do (P > .9 over these noises)",
+            f"P(same) = {show(all_alike)}, {show(least)} at the least of them",
+            all_alike["low" if numbers["full"] else "high"] > 0.9,
+        ),
+        Claim(
+            "each set loses memory 1 at a noise of its own, by its flow mostly below σ_esc",
+            f"10%, 50% and 90% of the sets at σ = {low:.3f}, {median:.3f} and {high:.3f}",
+            median < numbers["theory"]["edges"]["esc"],
+        ),
+    ]
+
+
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     results, predicted = numbers["results"], numbers["theory"]
     idp, edges = results["orthogonal"], numbers["theory"]["edges"]
@@ -329,6 +460,8 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     ]
     for network in [name for name in NETWORKS if name in predicted["window"]]:
         result = results[network]
+        if not set(WINDOW) <= set(result["noises"]):
+            continue
         measured = [result["overlap"][result["noises"].index(noise)]["mean"] for noise in WINDOW]
         worst = float(np.max(np.abs(np.subtract(measured, predicted["window"][network]))))
         found.append(
@@ -351,7 +484,8 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
             bool(abs(sign["p"] - 0.5) < 3.29 * 0.5 / np.sqrt(sign["trials"])),
         )
     )
-    if len(results) == 1:
+    found += claims_of_flow(numbers)
+    if not numbers["full"]:
         return found
     smeared = midpoint(results["random"])
     found.append(
