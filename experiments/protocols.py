@@ -22,7 +22,7 @@ from matplotlib.patches import Patch
 
 import hopjax as hj
 from experiments.common import proportion, rounded, run_trials
-from hopjax import plotting
+from hopjax import plotting, theory
 from hopjax.statistics import first_passage_time
 
 NUM_MEMORIES = 10
@@ -95,6 +95,24 @@ def run_trial(
 
     Equal keys give equal memories, weights, starting states and noise for every kind of model.
     """
+    model, inputs, x0, noise_key = draw_trial(key, protocol, kind)
+    trajectory = hj.solve(
+        model,
+        inputs,
+        x0,
+        t1=protocol.t1,
+        dt=dt,
+        noise=hj.AdditiveNoise(noise, law) if noise > 0 else None,
+        key=noise_key,
+        save_every=SAVE_EVERY,
+    )
+    return {"overlaps": trajectory.overlaps, "ok": trajectory.ok}
+
+
+def draw_trial(
+    key: Key[Array, ""], protocol: Protocol, kind: Kind
+) -> tuple[hj.AbstractHopfield, hj.Schedule, Float[Array, " N"], Key[Array, ""]]:
+    """A trial's network, inputs, starting state and the key of its noise."""
     memory_key, weight_key, start_key, noise_key = split_key(key)
     memories = hj.random_memories(
         memory_key, num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS, dtype=jnp.float32
@@ -103,17 +121,19 @@ def run_trial(
     inputs = hj.Schedule(list(protocol.onsets), values[np.asarray(protocol.shown)])
     if kind == "classic_pulsed":
         inputs = inputs.pulsed(PULSE)
-    trajectory = hj.solve(
-        hj.IDPHopfield(memories) if kind == "idp" else hj.ClassicHopfield(memories),
-        inputs,
-        jax.random.normal(start_key, (NUM_NEURONS,), jnp.float32),
-        t1=protocol.t1,
-        dt=dt,
-        noise=hj.AdditiveNoise(noise, law) if noise > 0 else None,
-        key=noise_key,
-        save_every=SAVE_EVERY,
+    model = hj.IDPHopfield(memories) if kind == "idp" else hj.ClassicHopfield(memories)
+    return model, inputs, jax.random.normal(start_key, (NUM_NEURONS,), jnp.float32), noise_key
+
+
+def follow_trial(
+    key: Key[Array, ""], *, protocol: Protocol, kind: Kind, noise: float
+) -> dict[str, Any]:
+    """The flow that a trial has for infinitely many neurons: its mean overlaps over time."""
+    model, inputs, x0, _ = draw_trial(key, protocol, kind)
+    trajectory = theory.noisy_flow(
+        model, inputs, x0, noise=noise, t1=protocol.t1, dt=DT, save_every=SAVE_EVERY
     )
-    return {"overlaps": trajectory.overlaps, "ok": trajectory.ok}
+    return {"overlaps": trajectory.overlaps}
 
 
 def run_protocol(
@@ -124,13 +144,68 @@ def run_protocol(
     return run_trials(trial, jax.random.key(SEED), trials, label)["overlaps"]
 
 
-def saved_times(protocol: Protocol) -> np.ndarray:
-    return np.arange(round(protocol.t1 / SAVE_EVERY) + 1) * SAVE_EVERY
+def run_flow(
+    protocol: Protocol, *, kind: Kind, noise: float, trials: int, label: str
+) -> np.ndarray:
+    """Overlaps (trials, T, P) of the flows of the first trials."""
+    follow = partial(follow_trial, protocol=protocol, kind=kind, noise=noise)
+    key = jax.random.key(SEED)
+    return run_trials(follow, key, trials, label, one_by_one=True)["overlaps"]
+
+
+def compare(
+    protocol: Protocol, flow: np.ndarray, overlaps: np.ndarray, since: float
+) -> dict[str, Any]:
+    """Flows beside the same trials: their medians over trials, and how each window ended.
+
+    The interval of the difference of the medians is by bootstrap of the trials, at the time and
+    for the memory where it is largest.
+    """
+    both = np.abs(np.stack([flow, overlaps[: len(flow)]]))[..., :NUM_INPUTS]
+    predicted, simulated = np.median(both, axis=1)
+    apart = np.abs(predicted - simulated)[at(since) :]
+    time, memory = np.unravel_index(np.argmax(apart), apart.shape)
+    values = both[:, :, at(since) + time, memory]
+    draws = np.random.default_rng(SEED).integers(len(flow), size=(2000, len(flow)))
+    medians = np.median(values[:, draws], axis=2)
+    ends = both[:, :, [at(end) for end in protocol.ends], protocol.shown] > RETRIEVED
+    times = [
+        [
+            np.median(passages(strength[:, at(start) : at(end) + 1, memory]))
+            for start, end, memory in zip(
+                protocol.onsets, protocol.ends, protocol.shown, strict=True
+            )
+        ]
+        for strength in both
+    ]
+    return {
+        "trials": len(flow),
+        "since": since,
+        "median": rounded(predicted),
+        "largest": {
+            "time": rounded(since + time * SAVE_EVERY),
+            "memory": int(memory),
+            "difference": rounded(
+                predicted[at(since) + time, memory] - simulated[at(since) + time, memory]
+            ),
+            "interval": rounded(np.quantile(medians[0] - medians[1], [0.025, 0.975])),
+        },
+        "mean_difference": rounded(apart.mean()),
+        "time_to_retrieve": {"flow": rounded(times[0]), "trials": rounded(times[1])},
+        "right": [proportion(end) for end in ends[0].T],
+        "same": [proportion(end) for end in (ends[0] == ends[1]).T],
+    }
 
 
 def at(time: float) -> int:
     """The index of a saved time."""
     return round(time / SAVE_EVERY)
+
+
+def passages(strength: np.ndarray) -> np.ndarray:
+    """When an overlap first counts as retrieved in a window, inf for never; one for each trial."""
+    times = np.arange(strength.shape[1]) * SAVE_EVERY
+    return np.asarray(first_passage_time(times, strength > RETRIEVED))
 
 
 def summarise(protocol: Protocol, overlaps: np.ndarray) -> dict[str, Any]:
@@ -146,12 +221,6 @@ def summarise(protocol: Protocol, overlaps: np.ndarray) -> dict[str, Any]:
         final = strength[:, at(end)]
         right = final[:, dominant] > RETRIEVED
         wrong = np.delete(final, dominant, axis=1).max(axis=1) > RETRIEVED
-        inside = slice(at(start), at(end) + 1)
-        passage = np.asarray(
-            first_passage_time(
-                saved_times(protocol)[inside] - start, strength[:, inside, dominant] > RETRIEVED
-            )
-        )
         windows.append(
             {
                 "start": start,
@@ -164,7 +233,11 @@ def summarise(protocol: Protocol, overlaps: np.ndarray) -> dict[str, Any]:
                 "mean_overlap": rounded(np.nanmean(final[:, dominant])),
                 # Trials that never got there count as later than all others.
                 "time_to_retrieve": rounded(
-                    np.quantile(passage, [0.1, 0.5, 0.9], method="nearest")
+                    np.quantile(
+                        passages(strength[:, at(start) : at(end) + 1, dominant]),
+                        [0.1, 0.5, 0.9],
+                        method="nearest",
+                    )
                 ),
             }
         )
@@ -258,6 +331,7 @@ def draw_one_trial(numbers: dict[str, Any]) -> Figure:
 def draw_ensemble(numbers: dict[str, Any]) -> Figure:
     """Median and 10%-90% band over trials, and how often each window ended in its memory."""
     protocol = numbers["settings"]["protocol"]
+    flows = numbers.get("flows", 0)
 
     def draw(ax: Axes, kind: str, noise: float) -> None:
         result = numbers["results"][f"{noise:g}"][kind]
@@ -267,6 +341,11 @@ def draw_ensemble(numbers: dict[str, Any]) -> Figure:
             band = median[:, memory], low[:, memory], high[:, memory]
             label = f"memory {memory + 1}"
             plotting.plot_band(ts, *band, place=memory, label=label, ax=ax)
+        look = {"color": "black", "linewidth": 0.6, "linestyle": (0, (4, 1.5))}
+        if flows:
+            ax.plot([], [], label="flow", **look)
+        if "flow" in result:
+            ax.plot(ts, np.array(result["flow"]["median"], float), **look)
         ax.axhline(RETRIEVED, color="black", linewidth=0.5, linestyle=":", label="0.9")
         for window in result["windows"]:
             ax.text(
@@ -282,4 +361,6 @@ def draw_ensemble(numbers: dict[str, Any]) -> Figure:
 
     trials = numbers["settings"]["trials"]
     note = f"median, 10%-90% of {trials} trials; number above 0.9 at window's end"
+    if flows:
+        note += f"\nflow: median for {flows} of them without noise, no free parameter"
     return panels(protocol, numbers["noises"], draw, r"$|m_\mu|$", note)
