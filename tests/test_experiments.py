@@ -18,6 +18,7 @@ from experiments import (
     continual,
     escape,
     firing_rate,
+    flow_error,
     glitch,
     glitch_duration,
     hierarchy,
@@ -67,7 +68,7 @@ def as_users_run():
 
 
 SLOW = (
-    *(sequence, glitch, hierarchy, landscape, phase_diagram, noise_window, escape),
+    *(sequence, glitch, hierarchy, landscape, phase_diagram, noise_window, escape, flow_error),
     *(robustness, retrieval_time, unscaled, glitch_duration, capacity),
     *(attention, firing_rate, two_layer, storage, continual, pictures),
     *(tuned_strength, pulse, separation),

@@ -1,0 +1,315 @@
+"""What the flow of the mean leaves out: fluctuations of order 1/√N, measured against simulation.
+
+`theory.noisy_flow` is a noisy retrieval for infinitely many neurons with the memories at hand. For
+random memories of three sizes it is laid over trials of the same memories: where a state stays in
+a well the mean error and the error of one trial are measured, and near the noise that frees a
+state from a memory how often flow and trial end alike, beside how often two trials do. Run alone:
+`python -m experiments.flow_error [--full] [--redraw]`.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Float, Key
+from matplotlib.figure import Figure
+
+import hopjax as hj
+from experiments.common import Claim, Experiment, rounded, run_trials
+from hopjax import plotting, theory
+
+ALPHA = (1.5, 3.0, *[0.5] * 8)  # saliencies, the same for all sets of memories
+SLOPE = 10.0
+DT, T1, SAVE_EVERY = 0.01, 20.0, 0.1
+SETTLED = 10.0  # from when on a state is at rest in its well
+HELD = 2.7  # noise that memory 2 withstands, with an overlap that the noise reduces plainly
+FLIPPED = 0.3  # share of wrong signs of the cue that leads there
+# Noise at which about half of the sets let the state go from memory 1 to memory 2 within T1.
+EDGE = {256: 1.05, 1024: 1.15, 4096: 1.22}
+SUCCESS = 0.8  # overlap with memory 2, averaged over the last unit of time
+QUICK_SETS, FULL_SETS = {256: 8, 1024: 4}, {256: 400, 1024: 200, 4096: 100}
+DRAWS = 8  # trials of each set at the edge, and at a time
+# Times as many in the well, where a small mean is measured.
+QUICK_TIMES, FULL_TIMES = {256: 1, 1024: 1}, {256: 2, 1024: 4, 4096: 4}
+RESAMPLINGS = 2000
+SEED = 2025
+
+
+def run_set(key: Key[Array, ""], *, num_neurons: int, times: int) -> dict[str, Any]:
+    """Overlaps with memory 2 over time for one set of memories, by flow and by trials.
+
+    From a cue of memory 2, of shapes (T,) and (draws, T), and from memory 1, near its edge.
+    """
+    memory_key, cue_key, noise_key = jax.random.split(key, 3)
+    memories = hj.random_memories(
+        memory_key, num_memories=len(ALPHA), num_neurons=num_neurons, dtype=jnp.float32
+    )
+    alpha = jnp.asarray(ALPHA)
+    model = hj.IDPHopfield(memories, hj.Tanh(SLOPE))
+    u = hj.mixture(memories, jnp.linalg.solve(memories @ memories.T / num_neurons, alpha))
+    wrong = jax.random.permutation(cue_key, num_neurons) < round(FLIPPED * num_neurons)
+    cue = jnp.where(wrong, -memories[1], memories[1])
+    starts = jnp.stack([alpha[1] * cue, alpha[0] * memories[0]])
+    noises = jnp.asarray([HELD, EDGE[num_neurons]])
+
+    def follow(cell):
+        noise, x0 = cell
+        flow = theory.noisy_flow(model, u, x0, noise=noise, t1=T1, dt=DT, save_every=SAVE_EVERY)
+        return flow.overlaps[:, 1]
+
+    def run(cell):
+        (noise, x0), key = cell
+
+        def trial(key):
+            additive = hj.AdditiveNoise(noise)
+            trajectory = hj.solve(
+                model, u, x0, t1=T1, dt=DT, noise=additive, key=key, save_every=SAVE_EVERY
+            )
+            return trajectory.overlaps[:, 1]
+
+        return jax.vmap(trial)(jax.random.split(key, DRAWS))
+
+    flow = jax.lax.map(follow, (noises, starts))
+    cells = np.array([0] * times + [1])
+    keys = jax.random.split(noise_key, len(cells))
+    trials = jax.lax.map(run, ((noises[cells], starts[cells]), keys))
+    return {
+        "held": {"flow": flow[0], "trials": jnp.concatenate(trials[:-1])},
+        "edge": {"flow": flow[1], "trials": trials[-1]},
+    }
+
+
+def compute(full: bool) -> dict[str, Any]:
+    sets, times = (FULL_SETS, FULL_TIMES) if full else (QUICK_SETS, QUICK_TIMES)
+    held, edge = {}, {}
+    for size, number in sets.items():
+        outcome = run_trials(
+            partial(run_set, num_neurons=size, times=times[size]),
+            jax.random.fold_in(jax.random.key(SEED), size),
+            number,
+            f"flow and trials, {size} neurons",
+            one_by_one=True,
+        )
+        held[size] = errors(**outcome["held"])
+        edge[size] = agreement(**outcome["edge"]) | {"noise": EDGE[size]}
+    return {
+        "settings": {
+            "seed": SEED,
+            "sets": list(sets.values()),
+            "draws": {"held": [DRAWS * times[size] for size in sets], "edge": DRAWS},
+            "alpha": ALPHA,
+            "slope": SLOPE,
+            "dt": DT,
+            "t1": T1,
+            "settled": SETTLED,
+            "held": HELD,
+            "flipped": FLIPPED,
+            "success": SUCCESS,
+            "law": "gaussian",
+        },
+        "sizes": list(sets),
+        "held": summarise(held),
+        "edge": [edge[size] for size in sets],
+    }
+
+
+def errors(
+    flow: Float[np.ndarray, "sets T"], trials: Float[np.ndarray, "sets draws T"]
+) -> dict[str, np.ndarray]:
+    """For each set: mean of trials minus flow, once settled, and the mean square over all times."""
+    apart = trials - flow[:, None]
+    settled = round(SETTLED / SAVE_EVERY)
+    return {
+        "shift": apart[:, :, settled:].mean(axis=(1, 2)),
+        "square": (apart[:, :, 1:] ** 2).mean(axis=(1, 2)),
+        "overlap": flow[:, settled:].mean(axis=1),
+    }
+
+
+def summarise(held: dict[int, dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Errors at each size, and their powers of N, with intervals by bootstrap of the sets."""
+    generator = np.random.default_rng(SEED)
+    sizes = np.array(list(held))
+    shift, error = np.empty((2, len(sizes), 1 + RESAMPLINGS))
+    for place, each in enumerate(held.values()):
+        number = len(each["shift"])
+        draws = generator.integers(number, size=(RESAMPLINGS, number))
+        draws = np.concatenate([np.arange(number)[None], draws])  # first those that there are
+        shift[place] = each["shift"][draws].mean(axis=1)
+        error[place] = np.sqrt(each["square"][draws].mean(axis=1))
+    return {
+        "overlap": rounded([each["overlap"].mean() for each in held.values()]),
+        "shift": [with_interval(row, 6) for row in shift],
+        "error": [with_interval(row, 5) for row in error],
+        "powers": {
+            "shift": with_interval(power(sizes, np.abs(shift)), 3),
+            "error": with_interval(power(sizes, error), 3),
+        },
+    }
+
+
+def with_interval(values: np.ndarray, digits: int) -> dict[str, float]:
+    """What was measured, the first value, with the 95% interval of the others."""
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    found = {"mean": values[0], "low": low, "high": high}
+    return {name: rounded(value, digits) for name, value in found.items()}
+
+
+def power(sizes: np.ndarray, errors: Float[np.ndarray, "sizes n"]) -> Float[np.ndarray, " n"]:
+    """Slopes of log error against log N, by least squares.
+
+    Sizes weigh by how well their error is known.
+    """
+    logs = np.log(errors)
+    weights = 1 / np.maximum(logs[:, 1:].std(axis=1), 1e-6)
+    return np.polyfit(np.log(sizes), logs, 1, w=weights)[0]
+
+
+def agreement(
+    flow: Float[np.ndarray, "sets T"], trials: Float[np.ndarray, "sets draws T"]
+) -> dict[str, Any]:
+    """Shares that moved to memory 2, and of pairs that end alike."""
+    last = round(1 / SAVE_EVERY)
+    predicted, simulated = (
+        np.abs(overlaps[..., -last:]).mean(axis=-1) > SUCCESS for overlaps in (flow, trials)
+    )
+    sign = np.where(simulated, np.sign(trials[..., -1]), 0)
+    both = predicted & simulated.any(axis=1)
+    first, second = np.triu_indices(simulated.shape[1], 1)
+    return {
+        "moved": {
+            "flow": over_sets(predicted.astype(float)),
+            "trials": over_sets(simulated.mean(axis=1)),
+        },
+        "same": {
+            "flow": over_sets((simulated == predicted[:, None]).mean(axis=1)),
+            "trials": over_sets((simulated[:, first] == simulated[:, second]).mean(axis=1)),
+        },
+        # Where both moved: whether to the same of memory 2 and its mirror image.
+        "same_sign": over_sets(
+            (
+                (sign == np.sign(flow[:, None, -1])).sum(axis=1)
+                / np.maximum(simulated.sum(axis=1), 1)
+            )[both]
+        ),
+    }
+
+
+def over_sets(values: Float[np.ndarray, " sets"]) -> dict[str, Any]:
+    """A mean of shares with its 95% interval from the scatter over sets."""
+    mean = values.mean() if len(values) else np.nan
+    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 1.0
+    low, high = np.clip([mean - half, mean + half], 0, 1)
+    return {"mean": rounded(mean), "low": rounded(low), "high": rounded(high)}
+
+
+def draw(numbers: dict[str, Any]) -> Figure:
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(plotting.COLUMN_WIDTH, 2.3), layout="constrained"
+    )
+    sizes, held = np.array(numbers["sizes"]), numbers["held"]
+    for name, label, exponent, place in (
+        ("error", "of one trial (rms)", -0.5, 0),
+        ("shift", "of the mean", -1.0, 1),
+    ):
+        middle, low, high = (
+            np.array([cell[end] for cell in held[name]]) for end in ("mean", "low", "high")
+        )
+        middle, ends = np.abs(middle), np.sort(np.abs([low, high]), axis=0)
+        colour = plotting.COLOURS[place]
+        left.errorbar(
+            sizes,
+            middle,
+            np.maximum([middle - ends[0], ends[1] - middle], 0),
+            color=colour,
+            marker="os"[place],
+            markersize=3.5,
+            linestyle="none",
+            label=label,
+        )
+        line = middle[0] * (sizes / sizes[0]) ** exponent
+        scale = r"$\propto 1/\sqrt{N}$" if place == 0 else r"$\propto 1/N$"
+        left.plot(sizes, line, color=colour, linewidth=0.7, linestyle="--", label=scale)
+    left.set(xscale="log", yscale="log", xlabel="neurons $N$", ylabel="error of the overlap")
+    for name, label, place in (
+        ("flow", "flow and trial", 0),
+        ("trials", "two trials", 2),
+    ):
+        cells = [edge["same"][name] for edge in numbers["edge"]]
+        middle, low, high = (
+            np.array([cell[end] for cell in cells]) for end in ("mean", "low", "high")
+        )
+        right.errorbar(
+            sizes,
+            middle,
+            [middle - low, high - middle],
+            color=plotting.COLOURS[place],
+            marker="o^^"[place],
+            markersize=3.5,
+            linewidth=0.7,
+            linestyle=":",
+            label=label,
+        )
+    right.set(
+        xscale="log", xlabel="neurons $N$", ylabel="P(both move, or neither)", ylim=(0.68, 1.02)
+    )
+    for ax in (left, right):
+        ax.set_xticks(sizes, [str(size) for size in sizes])
+        ax.minorticks_off()
+        ax.legend(loc="best", fontsize=6)
+    left.set_title("held in memory 2", fontsize=7)
+    right.set_title("at the edge of memory 1", fontsize=7)
+    return figure
+
+
+def show(cell: dict[str, float], digits: int = 3) -> str:
+    """Estimate [low, high]."""
+    middle, low, high = (f"{cell[name]:.{digits}f}" for name in ("mean", "low", "high"))
+    return f"{middle} [{low}, {high}]"
+
+
+def claims(numbers: dict[str, Any]) -> list[Claim]:
+    held, edges, full = numbers["held"], numbers["edge"], numbers["full"]
+    shift, error = held["powers"]["shift"], held["powers"]["error"]
+    found = [
+        Claim(
+            "flow against one trial in a well: the overlap's rms error falls as N^−½ (±.1)",
+            f"as N^{show(error)}",
+            error["low"] <= -0.4 and error["high"] >= -0.6,
+        ),
+        Claim(
+            "near the edge of a memory, flow and trial end alike as often as two trials (−.1)",
+            "; ".join(
+                f"{size}: {show(edge['same']['flow'])} and {show(edge['same']['trials'])}"
+                for size, edge in zip(numbers["sizes"], edges, strict=True)
+            ),
+            all(
+                edge["same"]["flow"]["high"] > edge["same"]["trials"]["low"] - 0.1 for edge in edges
+            ),
+        ),
+    ]
+    if full:
+        found.insert(
+            1,
+            Claim(
+                "flow against the mean of trials there: as 1/N",
+                f"as N^{show(shift)}",
+                shift["low"] <= -1 <= shift["high"],
+            ),
+        )
+    return found
+
+
+EXPERIMENT = Experiment(
+    name="flow_error",
+    compute=compute,
+    draw={"flow_error": draw},
+    claims=claims,
+    source="noise theory here",
+)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()
