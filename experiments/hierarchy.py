@@ -31,7 +31,7 @@ QUICK_NETWORKS, FULL_NETWORKS = 8, 100
 
 
 def orthogonal(saliencies: np.ndarray) -> dict[str, Any]:
-    """Memory 1 at growing saliency beside its competitor: what Newton's method finds."""
+    """Memory 1 at growing saliency beside its competitor, as `find_memory` finds it."""
     activation = hj.Tanh(SLOPE)
     memories = hj.orthogonal_memories(num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS)
     model = hj.IDPHopfield(memories, activation, self_coupling=True)
@@ -117,7 +117,7 @@ def predict() -> dict[str, Any]:
 
 
 def search(full: bool) -> dict[str, Any]:
-    """What Newton's method finds."""
+    """Where the flow and Newton's method lead."""
     return {
         "orthogonal": orthogonal(CURVE[:: FULL_STRIDE if full else QUICK_STRIDE]),
         "random": random(FULL_NETWORKS if full else QUICK_NETWORKS),
@@ -258,9 +258,9 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
             bool(agree.all()),
         ),
         Claim(
-            "amplitude and depth are as predicted (orthogonal memories, ±1e-5)",
+            "amplitude and depth are as predicted (orthogonal memories, ±2e-5)",
             f"within {differences['amplitude']:.1e} and {differences['energy']:.1e}",
-            max(differences.values()) < 1e-5,
+            max(differences.values()) < 2e-5,
         ),
         Claim(
             "the more salient a memory, the deeper its well",
