@@ -1,16 +1,18 @@
-"""The README's examples run as they stand and print what it says they print."""
+"""The examples of README and docs run as they stand and print what these say they print."""
 
 import re
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT
 
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
-def test_examples_print_what_the_readme_says(tmp_path):
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("page", ["README.md", "docs/theory.md"])
+def test_examples_print_what_the_page_says(page, tmp_path):
+    text = (ROOT / page).read_text()
     blocks = re.findall(r"```(python|text)\n(.*?)```", text, re.DOTALL)
     code = "".join(body for kind, body in blocks if kind == "python")
     expected = "".join(body for kind, body in blocks if kind == "text")
