@@ -109,7 +109,7 @@ def _find_from(model, u, features):
 def _find_memory(model, u, memory):
     end = follow(Flow(model), u, model.initial_state(model.memories[memory]))
     starts = jnp.stack([end, outside(model, u, memory)])
-    both = jax.vmap(find_from_state, (None, None, 0))(model, u, starts)
+    both = jax.lax.map(lambda start: find_from_state(model, u, start), starts)
     own = both.found & jax.vmap(belongs, (None, 0, None))(model, both.state, memory)
     chosen = jnp.where(own[1] & ~own[0], 1, 0)
     return jax.tree.map(lambda leaf: leaf[chosen], both)

@@ -147,8 +147,7 @@ def _follow_all(flow: Flow, u, states, elapsed) -> _Rest:
     scale, drive = scale_of(network), network.drive(u)
     memories = jnp.arange(flow.memories.shape[0])
 
-    def one(state):
-        end = follow(flow, u, state)
+    def polished(end):
         exact = find_from_state(network, u, end)
         mirror = network.drift(jnp.zeros_like(exact.energy), -exact.state, drive)
         return _Rest(
@@ -160,7 +159,9 @@ def _follow_all(flow: Flow, u, states, elapsed) -> _Rest:
             owners=jax.vmap(lambda memory: belongs(network, exact.state, memory))(memories),
         )
 
-    return jax.vmap(one)(states)
+    # One after the other: in a batch the small factorisations of GMRES would go through LAPACK many
+    # at once, where XLA's threads on a CPU can block each other for ever.
+    return jax.lax.map(polished, jax.vmap(follow, (None, None, 0))(flow, u, states))
 
 
 def _row(place: Any, tree: Any) -> Any:
