@@ -323,8 +323,10 @@ class Margin(eqx.Module):
         overlaps, amplitudes = _mean(self.late(trajectory))
         threshold, mixed = self.criterion.threshold, self.criterion.mixed
         strength, rival = jnp.abs(overlaps), self._rival(overlaps)
-        best = self.target[jnp.argmax(self._size(overlaps[self.target]))]
+        best = self.target[jnp.argmax(strength[self.target])]
         right = self.of(overlaps, amplitudes) > 0
+        if not self.criterion.mirror:  # of two memories the right one may be the weaker
+            best = jnp.where(right, self.target[jnp.argmax(overlaps[self.target])], best)
         if self.criterion.mirror:
             right, mirrored = right & (overlaps[best] > 0), right & (overlaps[best] < 0)
         else:

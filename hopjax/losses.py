@@ -169,8 +169,8 @@ class RetrievalLoss(AbstractLoss):
     it is.
 
     With `straight_through` P is the probability of a positive margin itself, what `retrieved` of an
-    ensemble counts. It has no slope, and gets that of the smooth one: what `goal` asks for is then
-    reached exactly, at any temperature.
+    ensemble counts. It has no slope, and gets that of the smooth one: a `goal` is then one for that
+    probability, at any temperature.
     """
 
     wanted: _Wanted

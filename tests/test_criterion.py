@@ -61,7 +61,8 @@ def naive_margin(
 def naive_ending(overlaps: Any, right: Any, rivals: Any, reach: Any, criterion: hj.Criterion):
     """The outcome and the memory, from signs and sizes; `reach` says what each sign's margin is."""
     strength = [abs(m) for m in overlaps]
-    best = max(right, key=lambda k: strength[k] if criterion.mirror else overlaps[k])
+    signed = reach(1) > 0 and not criterion.mirror
+    best = max(right, key=lambda k: overlaps[k] if signed else strength[k])
     rival = max(rivals, key=lambda j: strength[j], default=None)
     beaten = rival is not None and strength[rival] >= max(strength[k] for k in right)
     strongest = 0.0 if rival is None else strength[rival]
@@ -122,7 +123,8 @@ def test_margin_and_ending_are_those_of_a_loop(criterion, target):
         assert OUTCOMES[endings.outcome[number]] == name
         assert endings.memory[number] == memory
         assert endings.positive[number] == (reach(1) > 0)
-        best = max(target, key=lambda k: abs(m[k]) if criterion.mirror else m[k])
+        signed = reach(1) > 0 and not criterion.mirror
+        best = max(target, key=lambda k, m=m, signed=signed: m[k] if signed else abs(m[k]))
         assert endings.overlap[number] == m[best]
         names.add(name)
     assert {"right", "mirror", "none"} <= names
@@ -437,3 +439,27 @@ def test_passages_and_saved_quantities_of_the_users_own():
     plain = run(criterion=criterion)
     assert_array_equal(ensemble.outcome, plain.outcome)
     assert_array_equal(ensemble.trajectories, plain.trajectories)
+
+
+def test_without_mirror_the_strongest_memory_is_told_all_the_same():
+    memories = np.asarray(
+        hj.correlated_memories(jax.random.key(3), num_memories=3, num_neurons=128, correlation=0.3)
+    )
+    trial = hj.Trial(
+        hj.IDPHopfield(memories),
+        hj.mixture(memories, np.array([1.5, 2.0, 0.5])),
+        -memories[1],
+        hj.AdditiveNoise(0.1),
+        target=[0, 1],
+    )
+    found = hj.solve_ensemble(
+        trial,
+        trials=1,
+        key=jax.random.key(0),
+        t1=4.0,
+        dt=0.05,
+        criterion=hj.Criterion(mirror=False),
+    )
+    assert found.counts["mirror"] == 1
+    assert found.memory[0] == 1
+    assert found.final_overlap[0] < -0.9

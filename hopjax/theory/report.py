@@ -103,8 +103,9 @@ class Report(eqx.Module):
     def ends_in(self) -> tuple[int, ...]:
         """The memories that hold a stable state at this noise, the most salient first, up to sign.
 
-        One: a state goes there from any memory, and in an odd network as often to the mirror
-        image. Several: a state stays in the memory where it is, or goes where `noisy_ends` says.
+        One: a state goes there from any memory, or to its mirror image: in an odd network as often
+        where it comes from a ridge, and mostly not from memories that resemble it. Several: a
+        state stays in the memory where it is, or goes where `noisy_ends` says.
         None: what is left is a mixture, or no memory.
 
         Raises:
@@ -199,13 +200,16 @@ class Report(eqx.Module):
         """Where noise leads."""
         assert self.noisy_states is not None
         assert self.noisy_ends is not None
-        start = f"noise of strength {self._strength.removeprefix('σ = ').removeprefix('σ ')}"
+        strength = self._strength.removeprefix("σ = ").removeprefix("σ ")
+        start = f"noise of strength {strength}, for many neurons,"
         states, ends = self.noisy_states, self.noisy_ends
         if len(states) == 1:
             (state,) = states
             if state.name == "no memory":
                 return f"{start} ends in no memory"
-            sign = "±" if state.mirrored and state.holders else ""
+            sign = ""
+            if state.mirrored and state.holders:
+                sign = {(1,): "", (-1,): "−"}.get(state.signs, "±")
             return f"{start} ends in {sign}{state.name}, {_shares(state)}"
         order = _by_saliency(self.saliency)
         kept = [m for m in order if ends[m] and not self._leaves(m, states, ends)]
@@ -350,7 +354,8 @@ def _own_states(model, u, landscape: Landscape) -> tuple[tuple[Kind, ...], np.nd
 
     for state in landscape.states:
         for memory in state.holders:
-            fill(memory, "stable", state.overlaps, state.energy, state.growth, state.residual)
+            shown = np.abs(state.overlaps) if state.mirrored else state.overlaps
+            fill(memory, "stable", shown, state.energy, state.growth, state.residual)
     missing = [memory for memory in range(num_memories) if kinds[memory] == "absent"]
     for memory in missing:  # a saddle attracts no flow
         found, own = _search_outside(model, u, jnp.asarray(memory))

@@ -54,6 +54,8 @@ class State(eqx.Module):
             it up to sign, and none where two different ones have equal shares, or the state is 0.
         memories: those whose flow ends here, or may end here.
         mirrored: whether the mirror image is a state too.
+        signs: those of the strongest overlap with which flows end here: of memories that resemble
+            each other mostly 1 alone, of a state that chance leads to both.
     """
 
     state: Float[Array, " state"]
@@ -64,6 +66,7 @@ class State(eqx.Module):
     holders: tuple[int, ...] = eqx.field(static=True)
     memories: tuple[int, ...] = eqx.field(static=True)
     mirrored: bool = eqx.field(static=True)
+    signs: tuple[int, ...] = eqx.field(static=True)
 
     @property
     def name(self) -> str:
@@ -176,6 +179,7 @@ class _Search:
         self.network = flow.at_rest
         self.found: list[State] = []  # saddles as well
         self.settled: dict[int, tuple[int, ...]] = {}
+        self.signs: dict[int, set[int]] = {}
 
     def landscape(self) -> Landscape:
         """The stable ones, and which memories lead to them."""
@@ -190,6 +194,7 @@ class _Search:
             dataclasses.replace(
                 self.found[place],
                 memories=tuple(memory for memory, end in enumerate(ends) if number in end),
+                signs=tuple(sorted(self.signs[place], reverse=True)),
             )
             for number, place in enumerate(used)
         )
@@ -226,7 +231,10 @@ class _Search:
             at_rest = found.exact.found & (found.moved <= _NEAR * found.size)
             for place in np.flatnonzero(at_rest):
                 if rests[place] is None:
-                    rests[place] = self.place(_Rest(*map(partial(_row, place), found)))
+                    rest = _Rest(*map(partial(_row, place), found))
+                    rests[place] = number = self.place(rest)
+                    strongest = rest.exact.overlaps[np.argmax(np.abs(rest.exact.overlaps))]
+                    self.signs.setdefault(number, set()).add(1 if strongest >= 0 else -1)
             if at_rest.all():
                 break
             states, elapsed = found.end, np.inf
@@ -252,6 +260,7 @@ class _Search:
                 holders=tuple(np.flatnonzero(rest.owners).tolist()),
                 memories=(),
                 mirrored=bool(rest.mirror <= _SAME * rest.size),
+                signs=(),
             )
         )
         return len(self.found) - 1
