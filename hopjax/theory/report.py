@@ -209,7 +209,7 @@ class Report(eqx.Module):
                 return f"{start} ends in no memory"
             sign = ""
             if state.mirrored and state.holders:
-                sign = {(1,): "", (-1,): "−"}.get(state.signs, "±")
+                sign = "±" if len(state.signs) > 1 else "" if state.signs == (1,) else "−"
             return f"{start} ends in {sign}{state.name}, {_shares(state)}"
         order = _by_saliency(self.saliency)
         kept = [m for m in order if ends[m] and not self._leaves(m, states, ends)]
