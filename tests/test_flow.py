@@ -278,3 +278,14 @@ def test_activation_with_a_slope_per_neuron_under_noise():
         each = zip(one_by_one, x, strict=True)
         expected = [getattr(one, method)(jnp.asarray(at)) for one, at in each]
         assert_allclose(getattr(noisy, method)(x), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_a_model_that_is_closed_over_can_be_compiled():
+    memories = alike()
+    model = hj.IDPHopfield(memories, hj.Tanh(SLOPE))
+
+    def final(sigma):
+        flow = theory.noisy_flow(model, memories[0], memories[0], noise=sigma, t1=0.5, dt=0.1)
+        return flow.overlaps[-1]
+
+    assert_allclose(jax.jit(final)(1.0), final(1.0), rtol=EXACT)

@@ -298,3 +298,12 @@ def test_what_runs_on_the_host_refuses_to_be_traced():
     model = hj.ClassicHopfield(memories)
     with pytest.raises(TypeError, match=r"^stable_states runs on the host: call it outside jit"):
         eqx.filter_jit(theory.stable_states)(model, jnp.zeros(64))
+
+
+@pytest.mark.parametrize("slope", [1e3, 1e5])
+def test_steep_states_are_found_in_single_precision(slope):
+    memories = alike(0.0, 1, 2, 32).astype(np.float32)
+    model = hj.IDPHopfield(memories, hj.Tanh(np.float32(slope)))
+    found = theory.find_memory(model, hj.mixture(memories, np.array([1.5, 3.0], np.float32)), 1)
+    assert found.found
+    assert_allclose(found.overlaps[1], 1, atol=1e-5)

@@ -218,7 +218,7 @@ class Measured(hj.AbstractLoss):
 
 
 class Drawn(hj.AbstractLoss):
-    def measure(self, trial, trajectory):
+    def measure(self, trial, trajectory, criterion):
         return trajectory.ts[-1] * DRAWS.normal()
 
     def value(self, means):
@@ -1423,8 +1423,8 @@ CASES = {
     "noise of an activation NaN": Case(
         lambda: theory.NoisyActivation(hj.Tanh(), NAN), ValueError, "noise", "nan"
     ),
-    "noise of an activation for each neuron": Case(
-        lambda: theory.NoisyActivation(hj.Tanh(), np.ones(8)), ValueError, "noise", "(8,)"
+    "noise of an activation for each pair of neurons": Case(
+        lambda: theory.NoisyActivation(hj.Tanh(), np.ones((8, 8))), ValueError, "noise", "(8, 8)"
     ),
     "noise negative": Case(
         lambda: theory.noisy_overlap(3.0, [1.0, -2.0], hj.Tanh()),
@@ -1455,11 +1455,11 @@ CASES = {
         "noise",
         "-1.0",
     ),
-    "noise of a report for each neuron": Case(
-        lambda: theory.report(hj.IDPHopfield(MEMORIES), MEMORIES[0], noise=np.ones(8)),
+    "noise of a report for other neurons": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), MEMORIES[0], noise=np.ones(5)),
         ValueError,
         "noise",
-        "(8,)",
+        "(5,)",
     ),
     "overlap 0": Case(
         lambda: theory.noise_at_overlap(3.0, 0.0, hj.Tanh()), ValueError, "overlap", "0.0"

@@ -85,6 +85,7 @@ def feature_noise(model: Any, noise: Any) -> Float[Array, ""] | Float[Array, " N
     return strength.astype(model.memories.dtype)
 
 
+@jax.ensure_compile_time_eval()
 def why_not(model: AbstractHopfield) -> str | None:
     """Why the mean of a noisy network obeys no equation of the network's own kind; None if it does.
 

@@ -6,6 +6,7 @@ products of the Jacobian with vectors: a network of many neurons never forms an 
 A state belongs to the memory of its strongest overlap, in magnitude. No threshold decides.
 """
 
+import math
 from typing import Any, Literal
 
 import equinox as eqx
@@ -138,7 +139,7 @@ def belongs(model: AbstractHopfield, state: Float[Array, " state"], memory: Any)
     overlaps, features = jnp.abs(model.overlaps(state)), model.features(state)
     rivals = jnp.where(copies(model, memory), -jnp.inf, overlaps)
     resolution = float(jnp.finfo(state.dtype).eps) ** (1 / 3)
-    some = jnp.linalg.norm(features) >= resolution * scale_of(model) * np.sqrt(features.size)
+    some = jnp.linalg.norm(features) >= resolution * scale_of(model) * math.sqrt(features.size)
     return some & (overlaps[memory] > (1 + _TIE) * jnp.max(rivals))
 
 
@@ -168,16 +169,19 @@ def find_from_state(
 
     def drift(state, args):  # in units of the scale, as the state is
         model, drive = args
-        return model.drift(jnp.zeros((), dtype), scale * state, drive) / scale
+        velocity = model.drift(jnp.zeros((), dtype), scale * state, drive)
+        return model.fastest_time_constant * velocity / scale
 
     args = (model, model.drive(u))
     state = start / scale
+    # A state of many units rounds by as many.
+    rounding = 8 * float(jnp.finfo(dtype).eps) * jax.lax.stop_gradient(jnp.max(jnp.abs(state)))
     gmres = lx.GMRES(
         rtol=tolerance, atol=tolerance, restart=min(state.shape[0], _KRYLOV_SIZE), max_steps=20
     )
     solution = optx.root_find(
         drift,
-        optx.Newton(rtol=tolerance, atol=tolerance, linear_solver=gmres),
+        optx.Newton(rtol=tolerance, atol=tolerance + rounding, linear_solver=gmres),
         state,
         args,
         max_steps=_NEWTON_STEPS,
@@ -185,13 +189,12 @@ def find_from_state(
         throw=False,
     )
     state = solution.value
-    residual = jnp.max(jnp.abs(drift(state, args)))
-    small = residual <= tolerance * (1 + jnp.max(jnp.abs(state)))
+    small = jnp.max(jnp.abs(drift(state, args))) <= tolerance * (1 + jnp.max(jnp.abs(state)))
     return Equilibrium(
         state=scale * state,
         overlaps=model.overlaps(scale * state),
         energy=model.energy(scale * state, u),
-        residual=scale * residual,
+        residual=jnp.max(jnp.abs(model.drift(jnp.zeros((), dtype), scale * state, args[1]))),
         found=small & (solution.result == optx.RESULTS.successful),
     )
 

@@ -137,7 +137,7 @@ class Report(eqx.Module):
             thresholds = {"σ_esc": theory.escape_noise, "σ_c": theory.critical_noise}
             for head, values in thresholds.items():
                 columns.append([head, *(_number(values[m] or np.nan, 3) for m in order)])
-        if any(self._leaves(memory, self.states, self.ends) for memory in order):
+        if any(not self.ends[m] or self._leaves(m, self.states, self.ends) for m in order):
             ends = (self._end(memory, self.states, self.ends) for memory in order)
             columns.append(["flow", *("stays" if "kept" in end else end for end in ends)])
         if self.noisy_states is not None and self.noisy_ends is not None and np.any(self.noise):
@@ -162,7 +162,7 @@ class Report(eqx.Module):
         """Where the flow from a memory ends."""
         places = ends[memory]
         if not places:
-            return "never at rest"
+            return "not at rest"
         if len(places) == 1 and not self._leaves(memory, states, ends):
             return f"kept, {_overlap(states[places[0]], memory):.3f}"
         return "to " + " or ".join(dict.fromkeys(states[place].name for place in places))
@@ -170,6 +170,9 @@ class Report(eqx.Module):
     def _conclusions(self) -> list[str]:
         """What the table says, in sentences."""
         lines = []
+        restless = [memory for memory, end in enumerate(self.ends) if not end]
+        if restless:
+            lines.append(f"not at rest after a long time: the flow from {_list(_names(restless))}")
         for state in self.states:
             with_it = [m for m in state.memories if m not in state.holders]
             half = float(jnp.max(jnp.abs(state.overlaps))) / 2
@@ -203,6 +206,9 @@ class Report(eqx.Module):
         strength = self._strength.removeprefix("σ = ").removeprefix("σ ")
         start = f"noise of strength {strength}, for many neurons,"
         states, ends = self.noisy_states, self.noisy_ends
+        restless = [memory for memory, end in enumerate(ends) if not end]
+        if restless:
+            return f"{start} leaves the flow from {_list(_names(restless))} not at rest"
         if len(states) == 1:
             (state,) = states
             if state.name == "no memory":

@@ -18,13 +18,13 @@ def step_response(solver: dfx.AbstractSolver | None, dt: float | None) -> tuple[
     A mean decays as exp(−rate t), and the noise is in the end as strong as `factor` σ of the exact
     equation: 1/√(1 − dt/2) by Euler's method. Both are 1 without a dt.
     """
+    if solver is not None:
+        check_instance(solver, dfx.AbstractSolver, "solver", "a Diffrax solver such as Heun()")
     if dt is None:
         return 1.0, 1.0
     dt = check_number(dt, "dt", positive=True)
     if dt >= 1:
         raise ValueError(f"Argument `dt` must be below 1, got {dt:g}.")
-    if solver is not None:
-        check_instance(solver, dfx.AbstractSolver, "solver", "a Diffrax solver such as Heun()")
     if solver is None or isinstance(solver, dfx.Euler):
         decay, variance = 1 - dt, dt
     else:
