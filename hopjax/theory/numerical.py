@@ -176,12 +176,13 @@ def find_from_state(
     state = start / scale
     # A state of many units rounds by as many.
     rounding = 8 * float(jnp.finfo(dtype).eps) * jax.lax.stop_gradient(jnp.max(jnp.abs(state)))
+    absolute: Any = tolerance + rounding
     gmres = lx.GMRES(
         rtol=tolerance, atol=tolerance, restart=min(state.shape[0], _KRYLOV_SIZE), max_steps=20
     )
     solution = optx.root_find(
         drift,
-        optx.Newton(rtol=tolerance, atol=tolerance + rounding, linear_solver=gmres),
+        optx.Newton(rtol=tolerance, atol=absolute, linear_solver=gmres),
         state,
         args,
         max_steps=_NEWTON_STEPS,
