@@ -167,7 +167,7 @@ def test_flow_is_the_mean_of_trials(kind):
     memories = alike(3, 2000)
     model = network(kind, memories)
     u = np.array([2.0, 1.0, 0.5]) @ memories * (0.2 if kind == "classic" else 1)
-    sigma = 0.8
+    sigma = {"dense": 4.0, "softmax": 1.2}.get(kind, 0.8)  # enough to be felt
     noise = hj.AdditiveNoise(sigma)
     if kind == "two-layer":
         noise = hj.AdditiveNoise(model.noise_strength(features=sigma))
@@ -232,6 +232,23 @@ class Elementwise(Leak):
         return x - x**3 + drive
 
 
+class Squared(hj.AbstractBipolarHopfield):
+    """Each neuron feels the square of its own activity besides the sums."""
+
+    memories: Float[Array, "P N"]
+    activation: hj.AbstractActivation = eqx.field(default_factory=hj.Tanh)
+
+    def drive(self, u):
+        return self.saliency(u)
+
+    def drift(self, t, x, drive):
+        own = 0.8 * self.activation(x) ** 2
+        return -x + (drive * self.overlaps(x)) @ self.memories + own
+
+    def energy(self, x, u):
+        return x @ x / 2
+
+
 def test_noise_that_does_not_average_out_is_refused():
     memories = alike()
     u = memories[0]
@@ -249,6 +266,7 @@ def test_noise_that_does_not_average_out_is_refused():
     sparse = hj.sparse_memories(KEY, num_memories=2, num_neurons=48, density=0.2)
     refused(hj.FiringRateHopfield(sparse), 1.0, "`model`.*FiringRateHopfield: its neurons have no")
     refused(Elementwise(jnp.asarray(memories)), 1.0, "Elementwise: its drift is not −x plus")
+    refused(Squared(jnp.asarray(memories)), 1.0, "Squared: the activity of a single neuron enters")
     model = hj.IDPHopfield(memories)
     refused(model, hj.MultiplicativeNoise(lambda t, x: x), "`noise` must be additive.*Multiplic")
     refused(model, -1.0, "`noise`")
