@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import stats
 
 from hopjax._gradient import Found, Gradients, OutOfRangeError, weighted_sum
 from hopjax._parameters import Values, count, values_of
+from hopjax._program import Program, program_of
 from hopjax.ensemble import progress_bar
 from hopjax.statistics import Interval
 
@@ -109,6 +111,26 @@ class Descent:
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.optimiser.init(z))]
         return History({name: [] for name in names}, z, z, leaves, "")
 
+    def programs(self) -> dict[str, Program]:
+        """What a step computes, part by part in words."""
+        import optax  # not at the top: importing hopjax stays light
+
+        z = self.begin().z
+        update = optax.with_extra_args_support(self.optimiser).update
+        loss = np.zeros((), jnp.result_type(float))
+
+        def first(_: None, z: Values) -> Any:
+            return eqx.filter(self.optimiser.init(z), eqx.is_array)
+
+        def step(_: None, z: Values, state: Any, loss: Any) -> Any:
+            return eqx.filter(update(z, state, z, value=loss), eqx.is_array)
+
+        with promoting():
+            return self.gradients.programs(z) | {
+                "the start of the optimiser": program_of(first, None, z),
+                "the optimiser": program_of(step, None, z, self.optimiser.init(z), loss),
+            }
+
     def differentiate(self, z: Values, key: Key[Array, ""], place: str) -> Found:
         """The loss of the trials of a key, and its gradient."""
         return self.gradients(z, key, self.label(z, place))
@@ -146,8 +168,7 @@ class Descent:
         with progress_bar(self.steps, "tune", self.progress, len(history), unit="step") as bar:
             while not history.reason:
                 number = len(history)
-                key = jax.random.fold_in(self.keys[0], number if self.fresh else 0)
-                found = self.differentiate(history.z, key, f"step {number}")
+                found = self._step(history.z, number)
                 finite = found.finite
                 if number == 0:
                     self.check_start(found)
@@ -179,6 +200,20 @@ class Descent:
                     save(history)
                     saved = time.monotonic()
         return history
+
+    def _step(self, z: Values, number: int) -> Found:
+        key = jax.random.fold_in(self.keys[0], number if self.fresh else 0)
+        return self.differentiate(z, key, f"step {number}")
+
+    def last_step(self, history: History) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The loss and gradient of the last step, as they are there and computed again."""
+        names = [name.removeprefix("z:") for name in history.steps if name.startswith("z:")]
+        z = {name: jnp.asarray(history.steps[f"z:{name}"][-1]) for name in names}
+        found = self._step(z, len(history) - 1)
+        again = {"loss": found.loss, "error": found.error, "diverged": found.diverged}
+        again |= {f"g:{name}": part for name, part in found.gradient.items()}
+        stored = {name: np.asarray(history.steps[name][-1]) for name in again}
+        return stored, {name: np.asarray(part, stored[name].dtype) for name, part in again.items()}
 
     def check_start(self, found: Found) -> None:
         """Refuse to begin where there is no way down."""

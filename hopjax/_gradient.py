@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from hopjax._checks import cast_floats, collect_bad_values
 from hopjax._parameters import Range, Tuned, Values, values_of
+from hopjax._program import Program, compiled, mark, marked, program_of
 from hopjax.criterion import Criterion
 from hopjax.ensemble import Device, Plan, check_trial
 from hopjax.losses import AbstractLoss
@@ -147,7 +148,7 @@ def _split(job: Job) -> tuple[Job, Any]:
     return arrays, (structure, tuple(leaves))
 
 
-@eqx.filter_jit
+@compiled
 def _evaluate(loss: AbstractLoss, means: PyTree[Array]) -> tuple[Array, PyTree[Array]]:
     return jax.value_and_grad(loss.value)(means)
 
@@ -237,6 +238,25 @@ class Gradients:
             slopes=slopes if self.job.forward else [],
         )
 
+    def programs(self, z: Values) -> dict[str, Program]:
+        """Those of the value and of the gradient of one trial, and of the loss, in words."""
+        keys, counted = np.zeros((1, 2), np.uint32), np.ones(1, bool)
+        weights = [np.ones((), dtype) for dtype in self.dtypes]
+
+        def run(job: Job, *numbers: Any) -> _Solved:
+            arrays, static = _split(job)
+            return _chunk(static, [], arrays, *numbers)
+
+        def evaluate(loss: AbstractLoss, means: PyTree[Array]) -> Any:
+            return jax.value_and_grad(loss.value)(means)
+
+        means = jax.tree.unflatten(self.structure, weights)
+        return {
+            "a trial": program_of(run, self.job, z, None, keys, counted),
+            "a trial's gradient": program_of(run, self.job, z, weights, keys, counted),
+            "the loss": program_of(evaluate, self.job.loss, means),
+        }
+
     def evaluate(self, means: Sequence[float]) -> tuple[float, list[float]]:
         """The loss for some means of what is measured, and its slope by each of them."""
         leaves = [jnp.asarray(mean, dtype) for mean, dtype in zip(means, self.dtypes, strict=True)]
@@ -261,9 +281,15 @@ class Gradients:
             trials = np.arange(number * self.chunk, (number + 1) * self.chunk)
             rows = data[trials % self.trials], trials < self.trials
             calls.append((*shared[place], *jax.device_put(rows, self.devices[place])))
+        present = mark()
+
+        def solve(*call: Any) -> _Solved:
+            with marked(present):
+                return _solve_chunk(self.static, *call)
+
         # A thread for each device: on CPUs a call returns when all is computed.
         with ThreadPoolExecutor(len(self.devices)) as pool:
-            results = list(pool.map(partial(_solve_chunk, self.static), *zip(*calls, strict=True)))
+            results = list(pool.map(solve, *zip(*calls, strict=True)))
         solved: _Solved = jax.tree.map(lambda *each: np.stack(each), *results)
         measured, ok, bad = jax.tree.map(
             lambda each: each.reshape(-1, *each.shape[2:])[: self.trials],

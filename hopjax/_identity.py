@@ -1,16 +1,12 @@
 """What a study is made of, as plain data: to hash it, to store it, and to say what differs."""
 
 import dataclasses
-import functools
 import hashlib
 import importlib.metadata
-import inspect
 import json
 import os
 import platform
 import subprocess
-import textwrap
-import types
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-PACKAGES = ("hopjax", "jax", "jaxlib", "diffrax", "equinox", "numpy")
+PACKAGES = ("hopjax", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "numpy")
 
 
 def canonical(value: Any) -> str:
@@ -51,21 +47,18 @@ def cell_key(key: Key[Array, ""], parameters: dict[str, Any]) -> Key[Array, ""]:
     return key
 
 
-def describe(value: Any, name: str) -> Any:
-    """Plain data that differs whenever what `value` computes differs, as far as can be told.
+def describe(value: Any) -> Any:
+    """Plain data of what something is made of, by which two are told apart in words.
 
-    Functions count with their source, their defaults and what they enclose, but not with the
-    functions that they call.
-
-    Raises:
-        TypeError: for what has no description that outlives this process.
+    What functions compute is told by the program that they are part of: here they only show that
+    they are there.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        return [describe(item, name) for item in value]
+        return [describe(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): describe(item, f"{name}.{key}") for key, item in value.items()}
+        return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return {"key": np.asarray(jax.random.key_data(value)).tolist()}
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
@@ -74,70 +67,11 @@ def describe(value: Any, name: str) -> Any:
             return array.item()
         sha = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
         return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": sha}
-    if isinstance(value, functools.partial):
-        return {
-            "function": describe(value.func, name),
-            "arguments": describe(value.args, name),
-            "keywords": describe(value.keywords, name),
-        }
-    if isinstance(value, types.MethodType):
-        return {"method": value.__name__, "of": describe(value.__self__, name)}
-    if isinstance(value, types.BuiltinFunctionType):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, types.FunctionType):
-        code = inspect.getclosurevars(value)
-        return {
-            "function": value.__qualname__,  # not its module: a script's is __main__
-            "source": _source(value),
-            "defaults": describe([value.__defaults__, value.__kwdefaults__], name),
-            "knows": _constants(code.globals, name),
-            "encloses": {
-                key: describe(item, f"{name}.{key}") for key, item in sorted(code.nonlocals.items())
-            },
-        }
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    if callable(value) and hasattr(value, "__wrapped__"):  # such as jax.jit of a function
-        return {"wrapped": describe(inspect.unwrap(value), name)}
-    if dataclasses.is_dataclass(value):  # Equinox modules too
-        kind = type(value)
-        ours = kind.__module__.partition(".")[0] in PACKAGES  # its version is recorded
-        fields = {
-            field.name: describe(getattr(value, field.name), f"{name}.{field.name}")
-            for field in dataclasses.fields(value)
-        }
-        about: dict[str, Any] = {"kind": kind.__qualname__, **fields}
-        return about if ours else {"source": _source(kind), **about}
-    raise TypeError(
-        f"Argument `{name}` must be made of functions, numbers, strings, arrays and dataclasses, "
-        f"so that a saved study can tell it from another, got {type(value).__name__}."
-    )
-
-
-def _constants(names: Any, name: str) -> dict[str, Any]:
-    """The data that a function finds in its module; not the functions that it calls."""
-    plain = (bool, int, float, str, list, tuple, dict, np.ndarray, np.generic, jax.Array)
-    return {
-        key: describe(value, f"{name}.{key}")
-        for key, value in sorted(names.items())
-        if isinstance(value, plain)
-    }
-
-
-def _source(value: Any) -> str:
-    try:
-        text = textwrap.dedent(inspect.getsource(value))
-    except (OSError, TypeError):  # typed into a prompt
-        code = getattr(value, "__code__", None)
-        text = _code(code) if code else value.__qualname__
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _code(code: types.CodeType) -> str:
-    constants = [
-        _code(item) if isinstance(item, types.CodeType) else repr(item) for item in code.co_consts
-    ]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):  # Equinox modules too
+        fields = dataclasses.fields(value)
+        about = {field.name: describe(getattr(value, field.name, None)) for field in fields}
+        return {"kind": type(value).__qualname__} | about
+    return "a function" if callable(value) else type(value).__qualname__
 
 
 def environment() -> dict[str, Any]:
@@ -149,6 +83,8 @@ def environment() -> dict[str, Any]:
     ]
     return {
         **{package: importlib.metadata.version(package) for package in PACKAGES},
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+        "x64": bool(jax.config.read("jax_enable_x64")),
         "device": jax.local_devices()[0].device_kind,
         "XLA_FLAGS": " ".join(flags),
         "matmul precision": str(getattr(jax.config, "jax_default_matmul_precision", None)),
@@ -159,7 +95,7 @@ def environment() -> dict[str, Any]:
 def provenance() -> dict[str, Any]:
     """Where a study was begun: for the record only."""
     return {
-        "python": platform.python_version(),
+        "python version": platform.python_version(),
         "platform": platform.platform(),
         "git commit": _commit(Path.cwd()),
     }

@@ -1,8 +1,9 @@
 """The folder of a study: a manifest, immutable chunk files, a lock, and what was merged from them.
 
-    DIR/manifest.json            what defines the numbers, and where they were computed
+    DIR/manifest.json            what defines the numbers, and which programs computed them where
     DIR/chunks/CELL/000007.npz   one chunk of one cell; 000007-of-40.npz if it has 40 trials only
     DIR/damaged/                 chunk files that could not be read, kept aside
+    DIR/replaced/                those of a program that was changed, likewise
     DIR/result.nc                the merged dataset, with its checksum in result.sha256
     DIR/lock                     held, by the operating system, while a study runs
 
@@ -19,7 +20,7 @@ import os
 import secrets
 import socket
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ import numpy as np
 
 from hopjax._identity import differences
 
-FORMAT = 1  # of the folder
+FORMAT = 2  # of the folder
 _MANIFEST = {
     **{"definition": dict, "cells": list, "environment": dict, "elsewhere": list},
-    "provenance": dict,
+    **{"programs": dict, "sources": dict, "provenance": dict},
 }
 
 
@@ -62,13 +63,27 @@ def _closing(file: Any) -> Iterator[None]:
             file.close()
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_programs(value: dict[str, Any]) -> bool:
+    """Whether this is {program: {environment: [digests]}}."""
+    return all(
+        isinstance(known, dict)
+        and all(isinstance(digests, list) for digests in known.values())
+        and all(isinstance(each, str) for digests in known.values() for each in digests)
+        for known in value.values()
+    )
+
+
 class Store:
     """The folder of one study."""
 
     def __init__(self, folder: Path):
         """Name the folder; nothing is touched."""
         self.folder = folder
-        self._study = ""
+        self._study = self._place = ""
 
     @property
     def manifest_path(self) -> Path:
@@ -138,13 +153,24 @@ class Store:
             text = ""
         try:
             manifest = json.loads(text)
-            if not isinstance(manifest, dict) or manifest["format"] != FORMAT:
+            if not isinstance(manifest, dict):
+                raise ValueError
+            written = manifest["format"]
+            if isinstance(written, int) and written != FORMAT:
+                raise StudyError(
+                    f"The folder {self.folder} was written in the format {written} of another "
+                    f"version of hopjax, and this one reads {FORMAT}: take another folder."
+                )
+            if written != FORMAT:
                 raise ValueError
             for name, kind in _MANIFEST.items():
                 if not isinstance(manifest[name], kind):
                     raise ValueError
+            texts = manifest["sources"].values()
+            if not _are_programs(manifest["programs"]) or not all(map(_is_text, texts)):
+                raise ValueError
             return manifest
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             raise StudyError(
                 f"{self.manifest_path} is not the manifest of a study that this version can read: "
                 "take another folder."
@@ -179,30 +205,51 @@ class Store:
             )
         return bool(moved)
 
-    def use(self, study: str) -> None:
-        """Which study the chunks are of: they name it."""
-        self._study = study
+    def use(self, study: str, place: str) -> None:
+        """Which study the chunks are of, and the environment: they name them."""
+        self._study, self._place = study, place
 
     def chunk_path(self, cell: str, index: int, size: int, chunk: int) -> Path:
         """Where a chunk is, or would be."""
         part = "" if size == chunk else f"-of-{size}"
         return self.folder / "chunks" / cell / f"{index:06d}{part}.npz"
 
-    def write_chunk(self, path: Path, parts: dict[str, dict[str, np.ndarray]]) -> None:
-        """Save a chunk."""
+    def numbers(self, path: Path, chunk: int) -> tuple[int, int]:
+        """Which chunk a file has, and how many trials that has."""
+        index, _, size = path.stem.partition("-of-")
+        return int(index), int(size) if size else chunk
+
+    def write_chunk(
+        self, path: Path, parts: dict[str, dict[str, np.ndarray]], program: str
+    ) -> None:
+        """Save a chunk, which names the program that computed it."""
         arrays: dict[str, Any] = {
             f"{name}/{field}": values
             for name, part in parts.items()
             for field, values in part.items()
         }
-        arrays["about"] = np.array(f"{self._study} {path.relative_to(self.folder)}")
+        arrays["about"] = np.array(f"{self._label(path)} {program} {self._place}")
         self._write(path, lambda file: np.savez_compressed(file, **arrays))
 
-    def read_chunk(self, path: Path) -> dict[str, dict[str, np.ndarray]]:
-        """A chunk that is there.
+    def _label(self, path: Path) -> str:
+        return f"{self._study} {path.relative_to(self.folder)}"
+
+    def origin(self, path: Path) -> tuple[str, str]:
+        """The program that computed a chunk, and the environment; empty where it cannot be read."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                *_, program, place = str(arrays["about"]).split(" ")
+        except Exception:  # as in `read_chunk`
+            return "", ""
+        return program, place
+
+    def read_chunk(
+        self, path: Path, programs: Collection[str] | None = None
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """A chunk that is there, computed by one of these programs.
 
         Raises:
-            Damaged: if it is not what was written.
+            Damaged: if it is not what was written, or was computed by another program.
         """
         try:
             content = path.read_bytes()
@@ -214,8 +261,11 @@ class Store:
                 if archive.testzip() is not None:
                     raise Damaged("its checksum is wrong")
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                if str(arrays["about"]) != f"{self._study} {path.relative_to(self.folder)}":
+                label, program, _ = str(arrays["about"]).rsplit(" ", 2)
+                if label != self._label(path):
                     raise Damaged("it belongs to another study or place")
+                if programs is not None and program not in programs:
+                    raise Damaged("it was computed by another program")
                 for name in arrays.files:
                     if name != "about":
                         reduction, field = name.split("/")
@@ -226,12 +276,12 @@ class Store:
             raise Damaged("it is incomplete or overwritten") from None
         return parts
 
-    def set_aside(self, path: Path) -> Path:
-        """Move a damaged file away, never over another one."""
-        folder = self.folder / "damaged"
-        with _plainly(f"move the damaged {path} into {folder}"):
+    def set_aside(self, path: Path, into: str = "damaged") -> Path:
+        """Move a damaged or replaced file away, never over another one."""
+        folder = self.folder / into
+        with _plainly(f"move {path} into {folder}"):
             folder.mkdir(exist_ok=True)
-            stem = f"{path.parent.name}-{path.name}"
+            stem = f"{path.parent.name}-{path.name}" if path.parent != self.folder else path.name
             number = sum(1 for _ in folder.glob(f"{stem}*"))
             aside = folder / (f"{stem}.{number}" if number else stem)
             path.rename(aside)

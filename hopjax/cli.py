@@ -17,6 +17,7 @@ import jax
 from hopjax._dataset import load_result
 from hopjax._file import StudyFileError
 from hopjax._identity import PACKAGES
+from hopjax._programs import ACCEPT
 from hopjax._show import draw_study, draw_tuning, study_table
 from hopjax._store import StudyError
 from hopjax._study_file import read_study
@@ -66,6 +67,12 @@ def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
             is_flag=True,
             help="Go on with what was begun on another machine or version.",
         ),
+        click.option(
+            "--accept-changes",
+            type=click.Choice(ACCEPT),
+            help="Go on after the code has changed: try whether it gives the same numbers, or "
+            "compute anew what it had computed.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -91,6 +98,7 @@ def study(
     cache: Path | None,
     dry_run: bool,
     elsewhere: bool,
+    accept_changes: str | None,
     distributed: bool,
     coordinator: str | None,
     processes: int | None,
@@ -126,7 +134,9 @@ def study(
     if jax.process_index() == 0:
         cells = len(plan.cells)
         click.echo(f"{cells} cells of {plan.trials} trials, into {out}", err=True)
-    dataset = plan.run(out, resume=resume, elsewhere=elsewhere, devices=mine)
+    dataset = plan.run(
+        out, resume=resume, elsewhere=elsewhere, accept_changes=accept_changes, devices=mine
+    )
     if jax.process_index() == 0:
         click.echo(study_table(dataset))
         click.echo(f"saved {out / 'result.nc'}", err=True)
@@ -143,6 +153,7 @@ def tune(
     cache: Path | None,
     dry_run: bool,
     elsewhere: bool,
+    accept_changes: str | None,
 ) -> None:
     """Tune the numbers that FILE names by gradient, or go on with it.
 
@@ -166,6 +177,7 @@ def tune(
         folder=out,
         resume=resume,
         elsewhere=elsewhere,
+        accept_changes=accept_changes,
         devices=mine,
     )
     click.echo(repr(tuning))

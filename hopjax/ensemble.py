@@ -31,6 +31,7 @@ from hopjax._checks import (
     collect_bad_values,
 )
 from hopjax._determinism import check_draws, uncompiled
+from hopjax._program import Program, as_written, compiled, program_of
 from hopjax.criterion import OUTCOMES, Criterion
 from hopjax.reductions import (
     AbstractReduction,
@@ -253,7 +254,7 @@ def run_chunks(
         yield from (future.result() for future in waiting)
 
 
-@eqx.filter_jit
+@compiled
 def _run_chunks(
     make, plan: Plan, parameters, keys, starts, mesh: Mesh
 ) -> tuple[_Measured, tuple[str, ...]]:
@@ -281,6 +282,17 @@ def _run_chunks(
         chunk, mesh=mesh, in_specs=(same, each, each, each), out_specs=each, check_vma=False
     )(arrays, parameters, keys, starts)
     return measured, tuple(messages)
+
+
+def trial_program(make, plan: Plan, parameters: Any) -> Program:
+    """The program of one trial, of whatever key and numbers."""
+
+    def run(given: Any, parameters: Any, key_data: Array) -> _Measured:
+        make, plan = given
+        key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
+        return _measure(make, plan, parameters, key, [])
+
+    return program_of(run, (make, plan), parameters, np.zeros(2, np.uint32))
 
 
 def _measure(make, plan: Plan, parameters, key: Key[Array, ""], messages: list[str]) -> _Measured:
@@ -330,6 +342,7 @@ class _OfKey(eqx.Module):
         return self.function(key)
 
 
+@as_written
 def solve_ensemble(
     trial: Trial | Callable[[PRNGKeyArray], Trial],
     *,

@@ -25,6 +25,7 @@ from hopjax._checks import (
     is_traced,
 )
 from hopjax._method import Method, choose_method, levy_area_of
+from hopjax._program import compiled
 from hopjax.inputs import Schedule
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
@@ -607,7 +608,7 @@ class _StepSolver(dfx.AbstractWrappedSolver):
         return self.solver.func(terms, t0, y0, args.hold(t0))
 
 
-@eqx.filter_jit
+@compiled
 def _solve(problem: Problem) -> Trajectory:
     model, inputs, x0, noise, key, save_fn, passage_fn, passage_from, grid, method = problem
     dtype = model.memories.dtype

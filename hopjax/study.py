@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from hopjax._checks import check_flag, check_key, check_takes
+from hopjax._code import is_installed, reached, sources_of
 from hopjax._dataset import load_study, make_dataset
 from hopjax._determinism import uncompiled
 from hopjax._identity import (
@@ -33,6 +34,18 @@ from hopjax._identity import (
     digest,
     environment,
     provenance,
+)
+from hopjax._program import Program, code_of, marked
+from hopjax._programs import (
+    Code,
+    accepted,
+    changed,
+    check_accept,
+    check_version,
+    first_difference,
+    make_code,
+    record,
+    refuse_changes,
 )
 from hopjax._store import Damaged, Store, StudyError
 from hopjax._sweep import (
@@ -55,6 +68,7 @@ from hopjax.ensemble import (
     make_plan,
     progress_bar,
     run_chunks,
+    trial_program,
 )
 from hopjax.reductions import AbstractReduction, Partial, Totals
 from hopjax.solve import PassageFunction, Problem, SaveFunction
@@ -77,6 +91,13 @@ class Cell(NamedTuple):
     static: tuple[tuple[str, Any], ...]  # parameters that fix shapes or choices
     traced: dict[str, Any]  # numbers, which can change without compiling anew
     problem: Problem
+
+    @property
+    def program(self) -> str:
+        """The name of the program that solves it: cells of one name are compiled together."""
+        shapes = {name: np.shape(value) for name, value in self.traced.items()}
+        plan = self.plan
+        return digest([self.static, shapes, plan.t1, plan.dt, plan.save_every])[:16]
 
     @property
     def label(self) -> str:
@@ -157,6 +178,7 @@ class Study:
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         solver: dfx.AbstractSolver | None = None,
         stepsize_controller: dfx.AbstractStepSizeController | None = None,
+        version: str | None = None,
     ):
         """Check everything: each cell's trial is made once or twice, and nothing is solved.
 
@@ -188,6 +210,8 @@ class Study:
             quantiles: levels of the quantiles in the dataset.
             solver: as for `solve`.
             stepsize_controller: as for `solve`.
+            version: a text of your choice for what a folder cannot see: what Python computes
+                beside the program, as in a `jax.pure_callback`. Another one is another study.
 
         Raises:
             TypeError, ValueError: for a wrong argument; where it is a cell's, that is named.
@@ -227,8 +251,14 @@ class Study:
         right = f"a key and the swept parameters {', '.join(given)}"
         check_takes(trial, "trial", right, None, **dict.fromkeys(given))
         self._points, self._static = points, static
+        self.version = check_version(version)
         self._chosen_chunk = chunk
-        self._cells = self._make_cells()
+        with marked(self._code):
+            self._cells = self._make_cells()
+
+    @property
+    def _code(self) -> str | None:
+        return code_of((self.trial, self._settings))
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -288,6 +318,7 @@ class Study:
         *,
         resume: bool = True,
         elsewhere: bool = False,
+        accept_changes: str | None = None,
         devices: Sequence[Device] | None = None,
         progress: bool = True,
     ) -> "xr.Dataset":
@@ -296,11 +327,19 @@ class Study:
         In several processes of `jax.distributed`, all of which must see the folder, each takes
         its share of the chunks, and the first merges them.
 
+        A folder knows the program that its numbers were computed by. It notices where the trial,
+        or anything that it calls or reads, computes something else than it did, and is blind to
+        remarks and to the names of local variables and functions.
+
         Args:
             folder: where to keep chunks and `result.nc`; None keeps nothing.
             resume: whether to go on with a study that the folder holds.
             elsewhere: whether to go on even if it was begun with other versions of the software
                 or on another kind of device, which changes the last digits.
+            accept_changes: what to do where the program is another one than the folder's: None to
+                refuse it; "same" if it was only written in another way: a stored chunk of each
+                program is computed again and must be the same to the bit; "redo" to set what it
+                computed aside and to compute it anew.
             devices: as for `solve_ensemble`.
             progress: whether to show a bar, on a terminal only.
 
@@ -308,23 +347,26 @@ class Study:
             An `xarray.Dataset` with the swept parameters as coordinates.
 
         Raises:
-            StudyError: if the folder cannot be used: it is locked, or holds another study, or
-                cannot be written. Nothing is destroyed.
+            ValueError: if a folder needs a `version` of the study.
+            StudyError: if the folder cannot be used: it is locked, or holds another study or that
+                of other code, or cannot be written. Nothing is destroyed.
         """
+        accept = check_accept(accept_changes)
         for flag, name in ((resume, "resume"), (elsewhere, "elsewhere"), (progress, "progress")):
             check_flag(flag, name)
         devices = check_devices(devices)
         if folder is None:
             if jax.process_count() > 1:
                 raise ValueError("Argument `folder` must be given in several processes, got None.")
-            return self._run_in_memory(devices, progress)
+            with marked(self._code):
+                return self._run_in_memory(devices, progress)
         store = Store(Path(folder))
         if jax.process_count() == 1:
             with store.locked():
-                study, about = self._open(store, resume, elsewhere)
-                study._solve_missing(store, devices, progress, 0, 1)
+                study, about, code = self._open(store, resume, elsewhere, accept, devices)
+                study._solve_missing(store, code, devices, progress, 0, 1)
                 return study._merge(store, about)
-        return self._run_in_processes(store, resume, elsewhere, devices, progress)
+        return self._run_in_processes(store, resume, elsewhere, accept, devices, progress)
 
     def _run_in_memory(self, devices: list[Device], progress: bool) -> "xr.Dataset":
         totals = [Totals(cell.plan.all_reductions) for cell in self._cells]
@@ -341,7 +383,9 @@ class Study:
         ]
         return self._dataset(ensembles, provenance() | environment())
 
-    def _run_in_processes(self, store, resume, elsewhere, devices, progress) -> "xr.Dataset":
+    def _run_in_processes(
+        self, store, resume, elsewhere, accept, devices, progress
+    ) -> "xr.Dataset":
         """My share, as one of several processes; the first opens the folder and merges.
 
         They talk at the start only, when all have just come up. Later they look at files, which
@@ -353,12 +397,12 @@ class Study:
         if me == 0:
             with store.locked() as token:
                 try:
-                    study, about = self._open(store, resume, elsewhere)
-                except StudyError:
+                    study, about, code = self._open(store, resume, elsewhere, accept, devices)
+                except (StudyError, ValueError):
                     multihost_utils.broadcast_one_to_all(np.uint32(0))
                     raise
                 multihost_utils.broadcast_one_to_all(np.uint32(token))
-                study._solve_missing(store, devices, progress, me, all_of_us)
+                study._solve_missing(store, code, devices, progress, me, all_of_us)
                 missing = {study._path(store, *item) for item in study._work()}
                 while missing := {path for path in missing if not path.exists()}:
                     store.raise_failure(token)
@@ -368,8 +412,8 @@ class Study:
         if token == 0:
             raise StudyError(f"The first process cannot use the folder {store.folder}.")
         try:
-            study, _ = self._open(store, True, elsewhere, write=False)
-            study._solve_missing(store, devices, False, me, all_of_us)
+            study, _, code = self._open(store, True, elsewhere, None, devices, write=False)
+            study._solve_missing(store, code, devices, False, me, all_of_us)
         except Exception as error:
             store.write_failure(token, me, error)
             raise
@@ -385,16 +429,9 @@ class Study:
 
     def _groups(self, work: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
         """Work that one compilation serves."""
-
-        def program(item: tuple[int, int]) -> str:
-            cell = self._cells[item[0]]
-            shapes = {name: np.shape(value) for name, value in cell.traced.items()}
-            plan = cell.plan
-            return canonical([cell.static, shapes, plan.t1, plan.dt, plan.save_every])
-
         groups: dict[str, list[tuple[int, int]]] = {}
         for item in work:
-            groups.setdefault(program(item), []).append(item)
+            groups.setdefault(self._cells[item[0]].program, []).append(item)
         yield from groups.values()
 
     def _size(self, index: int) -> int:
@@ -427,8 +464,8 @@ class Study:
     # The folder.
 
     def _describe_trial(self) -> Any:
-        """The function; without those of its fields that the sweep sets."""
-        about = describe(self.trial, "trial")
+        """What is known of the function in words; without fields that the sweep sets."""
+        about = describe(self.trial)
         if dataclasses.is_dataclass(self.trial):
             for name in self._points[0]:
                 about.pop(name, None)
@@ -438,32 +475,58 @@ class Study:
         """Everything that defines the numbers of a cell of given parameters."""
         return {
             "trial": self._describe_trial(),
-            "key": describe(self.key, "key"),
+            "key": describe(self.key),
             "parameters": sorted(self._points[0]),
             "paired": sorted(self.paired),
-            **{name: describe(value, name) for name, value in self._settings.items()},
+            **{name: describe(value) for name, value in self._settings.items()},
+            "version": self.version,
             "chunk": self.chunk,
             "float": str(jnp.result_type(float)),
         }
 
+    def _programs(self) -> Code:
+        """The program of a trial of each cell, traced afresh; cells may share one."""
+        programs: dict[str, Program] = {}
+        for cell in self._cells:
+            if cell.program not in programs:
+                make = _OfCell(self.trial, cell.static)
+                programs[cell.program] = trial_program(make, cell.plan, cell.traced)
+        own = [
+            each
+            for each in self._settings["reductions"].values()
+            if not is_installed(type(each).__module__)
+        ]
+        sources = sources_of((self.trial, self._settings))
+        return make_code(programs, reached(*own), sources, self.version, environment())
+
     def _open(
-        self, store: Store, resume: bool, elsewhere: bool, write: bool = True
-    ) -> tuple["Study", dict[str, Any]]:
-        """This study with the chunk size of the folder's, and the manifest, which may grow.
+        self,
+        store: Store,
+        resume: bool,
+        elsewhere: bool,
+        accept: str | None,
+        devices: list[Device],
+        write: bool = True,
+    ) -> tuple["Study", dict[str, Any], Code]:
+        """This study with the chunk size of the folder's, the manifest, which may grow, the code.
 
         Refuses a folder that holds another study.
         """
         manifest, study = store.read_manifest(), self
+        here = environment()
         if manifest is None:
             if write and any(store.folder.glob("chunks/*")):
                 raise StudyError(
                     f"The folder {store.folder} has chunks but no manifest.json: take another "
                     "folder, or put the manifest back."
                 )
+            code, moved, names = study._programs(), False, []
             manifest = {
                 "definition": study._definition(),
+                "programs": {},
+                "sources": code.sources,
                 "cells": [],
-                "environment": environment(),
+                "environment": here,
                 "elsewhere": [],
                 "provenance": provenance(),
             }
@@ -474,20 +537,84 @@ class Study:
                     "another folder."
                 )
             if self._chosen_chunk is None:
-                study = self._with_chunk(manifest["definition"]["chunk"])
+                chunk = manifest["definition"].get("chunk")
+                if isinstance(chunk, int) and not isinstance(chunk, bool) and chunk > 0:
+                    study = self._with_chunk(chunk)
             study._refuse_another(store, manifest)
-        here = environment()
-        moved = store.refuse_elsewhere(manifest, here, elsewhere)
-        store.use(digest(manifest["definition"]))
-        if write:
-            study._set_damaged_aside(store)
+            moved = store.refuse_elsewhere(manifest, here, elsewhere)
+            code = study._programs()
+            names = changed(manifest, code)
+        store.use(digest(manifest["definition"]), code.place)
+        if accept is None or not write:
+            refuse_changes(store.folder, manifest, code, names, study._label_of, "study")
+        elif accept == "same":
+            study._refuse_other_numbers(store, manifest, code, names, devices)
+        elif names:
+            study._set_replaced_aside(store, names)
         cells = {canonical(cell): cell for cell in [*manifest["cells"], *study.cells]}
-        grown = manifest | {"cells": list(cells.values()), "trials": study.trials}
+        grown = record(manifest, code, names if accept == "redo" else ())
+        grown |= {"cells": list(cells.values()), "trials": study.trials}
         if moved and here not in manifest["elsewhere"]:
             grown["elsewhere"] = [*manifest["elsewhere"], here]
-        if write and canonical(grown) != canonical(manifest):
-            store.write_manifest(grown)
-        return study, grown
+        if write:
+            if canonical(grown) != canonical(manifest):
+                store.write_manifest(grown)
+            study._set_damaged_aside(store, grown)
+        return study, grown, code
+
+    def _label_of(self, program: str) -> str:
+        """The first cell of a program, to print."""
+        return f"the cell {next(cell.label for cell in self._cells if cell.program == program)}"
+
+    def _chunks_of(self, store: Store, program: str) -> Iterator[tuple[int, Path]]:
+        """The chunks of a program that there are, of more trials than mine too."""
+        for place, cell in enumerate(self._cells):
+            if cell.program == program:
+                for path in sorted((store.folder / "chunks" / cell.name).glob("*.npz")):
+                    yield place, path
+
+    def _refuse_other_numbers(
+        self,
+        store: Store,
+        manifest: dict[str, Any],
+        code: Code,
+        names: list[str],
+        devices: list[Device],
+    ) -> None:
+        """Compute a stored chunk of each changed program again, which must give the same bits."""
+        for name in names:
+            there = [*self._chunks_of(store, name)]
+            here = [item for item in there if store.origin(item[1])[1] == code.place]
+            if there and not here:
+                raise StudyError(
+                    f"The folder {store.folder} has no chunk of {self._label_of(name)} that was "
+                    'computed in this environment, to try accept_changes="same" on.'
+                )
+            for place, path in here[:1]:
+                index, size = store.numbers(path, self.chunk)
+                found = self._recomputed(place, index, size, devices[:1], code)
+                where = first_difference(store.read_chunk(path), found)
+                if where is not None:
+                    raise StudyError(
+                        f'The folder {store.folder} cannot go on with accept_changes="same": '
+                        f"{self._label_of(name)} has other numbers now, {where}."
+                    )
+
+    def _recomputed(
+        self, place: int, index: int, size: int, devices: list[Device], code: Code
+    ) -> dict[str, Partial]:
+        """A chunk of a cell."""
+        cell = self._cells[place]
+        make = _OfCell(self.trial, cell.static)
+        job = Job(cell.key, cell.traced, index * self.chunk)
+        with marked(code.digests[cell.program]):
+            (parts,) = run_chunks(make, cell.plan, [job], job.start + size, devices)
+        return parts
+
+    def _set_replaced_aside(self, store: Store, names: list[str]) -> None:
+        for name in names:
+            for _, path in self._chunks_of(store, name):
+                store.set_aside(path, "replaced")
 
     def _with_chunk(self, chunk: int) -> "Study":
         study = copy.copy(self)
@@ -496,13 +623,13 @@ class Study:
         ]
         return study
 
-    def _set_damaged_aside(self, store: Store) -> None:
+    def _set_damaged_aside(self, store: Store, manifest: dict[str, Any]) -> None:
         for place, index in self._work():
             path = self._path(store, place, index)
             if not path.exists():
                 continue
             try:
-                store.read_chunk(path)
+                store.read_chunk(path, accepted(manifest, self._cells[place].program))
             except Damaged as damage:
                 aside = store.set_aside(path)
                 warnings.warn(
@@ -527,29 +654,38 @@ class Study:
         return store.chunk_path(self._cells[place].name, index, self._size(index), self.chunk)
 
     def _solve_missing(
-        self, store: Store, devices: list[Device], progress: bool, me: int, all_of_us: int
+        self,
+        store: Store,
+        code: Code,
+        devices: list[Device],
+        progress: bool,
+        me: int,
+        all_of_us: int,
     ) -> None:
         """Solve and save my share of the chunks that are not there."""
         share = self._work()[me::all_of_us]
         missing = [item for item in share if not self._path(store, *item).exists()]
 
         def save(place: int, index: int, parts: dict[str, Partial]) -> None:
-            store.write_chunk(self._path(store, place, index), parts)
+            program = code.digests[self._cells[place].program]
+            store.write_chunk(self._path(store, place, index), parts, program)
 
         total, left = (sum(self._size(index) for _, index in some) for some in (share, missing))
         with progress_bar(total, "study", progress, total - left) as bar:
             for group in self._groups(missing):
-                for size, _ in self._solve(group, devices, save):
-                    bar.update(size)
+                # What JAX has kept of another program is not used.
+                with marked(code.digests[self._cells[group[0][0]].program]):
+                    for size, _ in self._solve(group, devices, save):
+                        bar.update(size)
 
     def _merge(self, store: Store, about: dict[str, Any]) -> "xr.Dataset":
         ensembles = []
         for place, cell in enumerate(self._cells):
-            totals = Totals(cell.plan.all_reductions)
+            totals, programs = Totals(cell.plan.all_reductions), accepted(about, cell.program)
             for index in range(-(-self.trials // self.chunk)):
                 path = self._path(store, place, index)
                 try:
-                    parts = store.read_chunk(path)
+                    parts = store.read_chunk(path, programs)
                 except Damaged as damage:
                     raise StudyError(
                         f"The chunk {path} was lost while the study ran ({damage}): run it again."
@@ -576,10 +712,6 @@ class Study:
                 f"Trials diverged, and means leave them out: {'; '.join(diverged[:5])}{more}.",
                 stacklevel=4,
             )
-        try:
-            definition = self._definition()
-        except TypeError:  # in memory anything goes
-            definition = "a function without a description"
         criterion = self._cells[0].plan.criterion
         attributes = {
             "title": "hopjax study",
@@ -588,8 +720,8 @@ class Study:
             **criterion.attributes,
             "paired": ", ".join(self.paired),
             "random numbers": "threefry2x32",
-            "key": canonical(describe(self.key, "key")),
-            "definition": canonical(definition),
+            "key": canonical(describe(self.key)),
+            "definition": canonical(self._definition()),
             **{name: str(value) for name, value in origin.items()},
             "diverged": "; ".join(diverged) or "none",
         }
@@ -600,7 +732,10 @@ class Study:
 
         They take some seconds: each program is compiled, and solved for a few steps.
         """
-        devices = check_devices(devices)
+        with marked(self._code):
+            return self._estimate(check_devices(devices))
+
+    def _estimate(self, devices: list[Device]) -> Estimate:
         seconds, bytes_at_work = 0.0, 0
         for group in self._groups(self._work()):
             cell = self._cells[group[0][0]]

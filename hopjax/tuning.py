@@ -8,7 +8,7 @@ exact for the equation in steps. Trial j of step k has the key `fold_in(fold_in(
 import importlib.metadata
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from hopjax._checks import (
     check_key,
     check_number,
 )
+from hopjax._code import reached, sources_of
 from hopjax._descent import (
     Descent,
     History,
@@ -39,6 +40,18 @@ from hopjax._determinism import check_draws
 from hopjax._gradient import CHUNK, Gradients, Job
 from hopjax._identity import canonical, describe, digest, environment, provenance
 from hopjax._parameters import Tuned, Values, count, make_ranges, select, values_of
+from hopjax._program import Program, as_written, code_of, marked
+from hopjax._programs import (
+    Code,
+    accepted,
+    changed,
+    check_accept,
+    check_version,
+    first_difference,
+    make_code,
+    record,
+    refuse_changes,
+)
 from hopjax._store import Damaged, Store, StudyError
 from hopjax.criterion import OUTCOMES, Criterion
 from hopjax.ensemble import (
@@ -118,6 +131,8 @@ def tune(
     folder: str | Path | None = None,
     resume: bool = True,
     elsewhere: bool = False,
+    accept_changes: str | None = None,
+    version: str | None = None,
     devices: Sequence[Device] | None = None,
     progress: bool = True,
 ) -> Tuning:
@@ -173,6 +188,8 @@ def tune(
         folder: where to keep what is done; None keeps nothing. The dataset goes into `result.nc`.
         resume: whether to go on with what the folder holds.
         elsewhere: as for `Study.run`.
+        accept_changes: as for `Study.run`; what is computed again is the last step.
+        version: as for `Study`.
         devices: as for `solve_ensemble`.
         progress: whether to show a bar, on a terminal only.
 
@@ -189,53 +206,49 @@ def tune(
         check_flag(flag, name)
     if folder is not None:
         check_instance(folder, (str, os.PathLike), "folder", "a path, or None")
-    job = _prepare(
-        trial,
-        parameters,
-        loss=loss,
-        key=key,
-        t1=t1,
-        dt=dt,
-        trials=trials,
-        steps=steps,
-        bounds=bounds,
-        optimiser=optimiser,
-        fresh=fresh,
-        window=window,
-        tolerance=tolerance,
-        mode=mode,
-        verify=verify,
-        criterion=criterion,
-        save_every=save_every,
-        solver=solver,
-        chunk=chunk,
-        devices=devices,
-        progress=progress,
-    )
-    if folder is None:
-        history = job.descent.go_on(job.descent.begin(), lambda history: None)
-        return _finish(job, history, provenance() | _here())
-    store, definition = Store(Path(folder)), job.definition()
-    with store.locked():
-        about = _open(store, definition, resume, elsewhere)
-        path = store.folder / "steps.npz"
-        history = job.descent.begin()
-        if path.exists():
-            try:
-                history = History.unpack(store.read_chunk(path))
-            except Damaged as damage:
-                raise StudyError(
-                    f"{path} is damaged ({damage}): move it away to tune anew, or take another "
-                    "folder."
-                ) from None
-        history = job.descent.go_on(
-            history, lambda history: store.write_chunk(path, history.pack())
+    accept, version = check_accept(accept_changes), check_version(version)
+    with marked(code_of((trial, loss, optimiser, criterion, solver))):
+        job = _prepare(
+            trial,
+            parameters,
+            loss=loss,
+            key=key,
+            t1=t1,
+            dt=dt,
+            trials=trials,
+            steps=steps,
+            bounds=bounds,
+            optimiser=optimiser,
+            fresh=fresh,
+            window=window,
+            tolerance=tolerance,
+            mode=mode,
+            verify=verify,
+            criterion=criterion,
+            save_every=save_every,
+            solver=solver,
+            chunk=chunk,
+            devices=devices,
+            progress=progress,
         )
-        tuning = _finish(job, history, about)
+        if folder is None:
+            history = job.descent.go_on(job.descent.begin(), lambda history: None)
+            return _finish(job, history, provenance() | _here())
+    store = Store(Path(folder))
+    with store.locked():
+        about, history, program = _open(store, job, version, resume, elsewhere, accept)
+        path = store.folder / _STEPS
+        # What JAX has kept of another program is not used.
+        with marked(program):
+            history = job.descent.go_on(
+                history, lambda history: store.write_chunk(path, history.pack(), program)
+            )
+            tuning = _finish(job, history, about)
         store.write_result(bytes(tuning.history.to_netcdf(engine="h5netcdf", format="NETCDF4")))
         return tuning
 
 
+_STEP, _STEPS = "step", "steps.npz"  # the program of a tuning, and its file
 SHOWN = 12  # entries of an array; the rest is not printed
 
 
@@ -280,6 +293,7 @@ class Cost(NamedTuple):
     seconds: float
 
 
+@as_written
 def estimate_tuning(
     trial: Trial | Callable[..., Trial], parameters: Mapping[str, Any], **options: Any
 ) -> Cost:
@@ -299,6 +313,7 @@ def estimate_tuning(
     return Cost(mode, count(descent.start), gradients * trials + job.verify, seconds)
 
 
+@as_written
 def check_tuning(
     trial: Trial | Callable[..., Trial], parameters: Mapping[str, Any], **options: Any
 ) -> None:
@@ -318,27 +333,37 @@ class _Prepared:
     verify: int
     devices: list[Device]
 
-    def definition(self) -> dict[str, Any]:
-        """What decides the numbers, as plain data."""
+    def code(self, version: str | None) -> Code:
+        """The program of a step, traced afresh."""
+        programs = self.descent.programs()
+        hidden = [*dict.fromkeys(name for each in programs.values() for name in each.hidden)]
+        whole = digest([each.digest for each in programs.values()])
+        programs[_STEP] = Program(whole, tuple(hidden))
+        job = self.descent.gradients.job
+        made_of = (self.trial, job.loss, self.descent.optimiser, self.plan.criterion)
+        sources = sources_of(made_of)
+        return make_code(programs, reached(), sources, version, _here())
+
+    def definition(self, version: str | None = None) -> dict[str, Any]:
+        """What decides the numbers beside the program, as plain data."""
         descent, job = self.descent, self.descent.gradients.job
         return {
-            "tuning": describe(self.trial, "trial"),
+            "tuning": describe(self.trial),
             "parameters": {
                 name: np.asarray(value).tolist() for name, value in descent.start.items()
             },
-            "bounds": {
-                name: describe([item.low, item.high], "bounds") for name, item in job.ranges.items()
-            },
-            "loss": describe(job.loss, "loss"),
-            "criterion": describe(self.plan.criterion, "criterion"),
-            "optimiser": describe(descent.optimiser, "optimiser") if self.custom else "default",
-            "key": describe(self.key, "key"),
+            "bounds": {name: describe([item.low, item.high]) for name, item in job.ranges.items()},
+            "loss": describe(job.loss),
+            "criterion": describe(self.plan.criterion),
+            "optimiser": "given" if self.custom else "default",
+            "key": describe(self.key),
             **{name: getattr(self.plan, name) for name in ("t1", "dt", "save_every")},
-            "solver": describe(self.plan.solver, "solver"),
+            "solver": describe(self.plan.solver),
             "trials": descent.gradients.trials,
             "chunk": descent.gradients.chunk,
             **{name: getattr(descent, name) for name in ("steps", "window", "tolerance", "fresh")},
             "mode": "forward" if job.forward else "reverse",
+            "version": version,
             "float": str(jnp.result_type(float)),
         }
 
@@ -552,10 +577,6 @@ def _dataset(
             ("retrieved", "probability of retrieval with the tuned values", of_retrieval),
         ):
             variables[name + end] = xr.Variable((), value, {"long_name": what + about})
-    try:
-        definition = job.definition()
-    except TypeError:  # in memory anything goes
-        definition = "a function without a description"
     attributes = {
         "title": "hopjax tuning",
         "reason": history.reason,
@@ -567,8 +588,8 @@ def _dataset(
         "skipped": int(history.array("skipped").sum()),
         **job.plan.criterion.attributes,
         "random numbers": "threefry2x32",
-        "key": canonical(describe(job.key, "key")),
-        "definition": canonical(definition),
+        "key": canonical(describe(job.key)),
+        "definition": canonical(job.definition()),
         **{name: str(value) for name, value in origin.items()},
     }
     dataset = xr.Dataset(variables, {"step": np.arange(len(history))}, attributes)
@@ -582,23 +603,27 @@ def _here() -> dict[str, Any]:
 
 
 def _open(
-    store: Store, definition: dict[str, Any], resume: bool, elsewhere: bool
-) -> dict[str, Any]:
-    """Where and with what the tuning in a folder was begun: there, or here and now."""
+    store: Store,
+    job: _Prepared,
+    version: str | None,
+    resume: bool,
+    elsewhere: bool,
+    accept: str | None,
+) -> tuple[dict[str, Any], History, str]:
+    """Where the tuning in a folder was begun, its steps so far, and the program of a step."""
     manifest: dict[str, Any] | None = store.read_manifest()
-    here = _here()
+    here, definition, path = _here(), job.definition(version), store.folder / _STEPS
     if manifest is None:
-        for name in ("steps.npz", "chunks"):
+        for name in (_STEPS, "chunks"):
             if (store.folder / name).exists():
                 raise StudyError(
                     f"The folder {store.folder} has {name} but no manifest.json: take another "
                     "folder, or put the manifest back."
                 )
         manifest = {
-            **{"definition": definition, "cells": [], "environment": here},
-            **{"elsewhere": [], "provenance": provenance()},
+            **{"definition": definition, "programs": {}, "sources": {}, "cells": []},
+            **{"environment": here, "elsewhere": [], "provenance": provenance()},
         }
-        store.write_manifest(manifest)
     elif not resume:
         raise StudyError(
             f"The folder {store.folder} holds something already, and resume is off: take another "
@@ -608,10 +633,47 @@ def _open(
         raise StudyError(f"The folder {store.folder} holds a study: take another folder.")
     store.refuse_another(manifest, definition, "tuning")
     moved = store.refuse_elsewhere(manifest, here, elsewhere)
+    code = job.code(version)
+    names = changed(manifest, code)
+    store.use(digest(manifest["definition"]), code.place)
+    if accept is None:
+        refuse_changes(store.folder, manifest, code, names, str, "tuning")
+    elif accept == "same":
+        if names and path.exists():
+            _refuse_other_numbers(store, job, code, _read_steps(store))
+    elif names and path.exists():
+        store.set_aside(path, "replaced")
+    grown = record(manifest, code, names if accept == "redo" else ())
     if moved and here not in manifest["elsewhere"]:
-        manifest = manifest | {"elsewhere": [*manifest["elsewhere"], here]}
-        store.write_manifest(manifest)
-    store.use(digest(manifest["definition"]))
-    about = manifest["provenance"] | manifest["environment"]
-    places = {"elsewhere": canonical(manifest["elsewhere"])} if manifest["elsewhere"] else {}
-    return about | places
+        grown["elsewhere"] = [*manifest["elsewhere"], here]
+    if canonical(grown) != canonical(manifest):
+        store.write_manifest(grown)
+    places = {"elsewhere": canonical(grown["elsewhere"])} if grown["elsewhere"] else {}
+    history = job.descent.begin()
+    if path.exists():
+        history = _read_steps(store, accepted(grown, _STEP))
+    return grown["provenance"] | grown["environment"] | places, history, code.digests[_STEP]
+
+
+def _read_steps(store: Store, programs: Collection[str] | None = None) -> History:
+    path = store.folder / _STEPS
+    try:
+        return History.unpack(store.read_chunk(path, programs))
+    except Damaged as damage:
+        raise StudyError(
+            f"{path} is damaged ({damage}): move it away to tune anew, or take another folder."
+        ) from None
+
+
+def _refuse_other_numbers(store: Store, job: _Prepared, code: Code, history: History) -> None:
+    """Compute the last step again, which must give the same bits."""
+    cannot = f'The folder {store.folder} cannot go on with accept_changes="same": '
+    if store.origin(store.folder / _STEPS)[1] != code.place:
+        raise StudyError(f"{cannot}its last step was not computed in this environment.")
+    if not len(history):
+        return
+    with marked(code.digests[_STEP]):
+        stored, found = job.descent.last_step(history)
+    where = first_difference({"step": stored}, {"step": found})
+    if where is not None:
+        raise StudyError(f"{cannot}its last step has other numbers now, {where}.")

@@ -43,7 +43,9 @@ LAYERS: dict[str, set[str]] = {
     "_draws": set(),
     "noise": {"_checks", "_draws"},
     "_method": {"_checks", "noise"},
-    "solve": DATA | {"models", "noise", "_method"},
+    "_code": set(),
+    "_program": {"_code"},
+    "solve": DATA | {"models", "noise", "_method", "_program"},
     "reductions": {"_checks"},
     "statistics": {"_checks"},
     "criterion": {"_checks", "models", "models.base", "solve"},
@@ -51,7 +53,7 @@ LAYERS: dict[str, set[str]] = {
     "_determinism": {"_checks", "criterion", "inputs", "solve", "trials"},
     "ensemble": DATA
     | {"criterion", "models", "noise", "solve", "reductions", "statistics", "trials"}
-    | {"_determinism"},
+    | {"_determinism", "_program"},
     # Theory stands on solving: a flow is a solve without noise. Nothing above that.
     "theory._common": {"_checks", "activations"},
     "theory.equilibria": {"_checks", "activations", "theory._common"},
@@ -70,24 +72,45 @@ LAYERS: dict[str, set[str]] = {
     # Studies, in files and on the command line, which nothing imports.
     "_identity": set(),
     "_store": {"_identity"},
+    "_programs": {"_code", "_identity", "_program", "_store"},
     "_sweep": {"_identity", "ensemble"},
     "_labels": {"_sweep"},
     "_dataset": {"_labels", "_store", "_sweep", "criterion", "ensemble"},
-    "study": {"_checks", "_dataset", "_determinism", "_identity", "_store", "_sweep"}
+    "study": {"_checks", "_code", "_dataset", "_determinism", "_identity", "_program", "_programs"}
+    | {"_store", "_sweep"}
     | {"criterion", "ensemble", "reductions", "solve", "trials"},
     # Tuning stands beside studies, on ensembles.
     "losses": {"_checks", "criterion", "inputs", "solve", "trials"},
     "_parameters": {"_checks", "_determinism", "ensemble", "trials"},
-    "_gradient": {"_checks", "_parameters", "criterion", "ensemble", "losses", "solve", "trials"},
-    "_descent": {"_gradient", "_parameters", "ensemble", "statistics"},
-    "tuning": {"_checks", "_descent", "_determinism", "_gradient", "_identity", "_labels"}
+    "_gradient": {
+        "_checks",
+        "_parameters",
+        "_program",
+        "criterion",
+        "ensemble",
+        "losses",
+        "solve",
+        "trials",
+    },
+    "_descent": {"_gradient", "_parameters", "_program", "ensemble", "statistics"},
+    "tuning": {"_code", "_program", "_programs"}
+    | {"_checks", "_descent", "_determinism", "_gradient", "_identity", "_labels"}
     | {"_parameters", "_store", "criterion", "ensemble", "losses", "solve", "statistics", "trials"},
     "tasks": DATA | {"models", "noise", "trials"},
     "_file": {"_checks", "criterion", "tasks"},
     "_study_file": {"_file", "study"},
     "_tune_file": {"_checks", "_file", "losses", "tasks", "tuning"},
     "_show": {"_sweep", "plotting", "statistics", "tuning"},
-    "cli": {"_dataset", "_file", "_identity", "_show", "_store", "_study_file", "_tune_file"}
+    "cli": {
+        "_dataset",
+        "_file",
+        "_identity",
+        "_programs",
+        "_show",
+        "_store",
+        "_study_file",
+        "_tune_file",
+    }
     | {"study", "tuning"},
 }
 

@@ -133,7 +133,7 @@ def as_arrays(parts: dict[str, dict[str, np.ndarray]]) -> dict[tuple[str, str], 
 def test_no_change_of_a_byte_and_no_truncation_goes_unnoticed(folder, stride):
     path = chunks(folder)[0]
     store = Store(folder)
-    store.use(about(path).split()[0])
+    store.use(about(path).split()[0], "")
     content, right = path.read_bytes(), as_arrays(store.read_chunk(path))
     damaged = 0
     changed = [flip(content, place, 1 + place % 255) for place in range(0, len(content), stride)]
@@ -157,8 +157,8 @@ def about(path: Path) -> str:
 
 def test_chunks_name_their_study_and_place(folder):
     texts = [about(path).split() for path in chunks(folder)]
-    assert len({study for study, _ in texts}) == 1
-    assert [folder / place for _, place in texts] == chunks(folder)
+    assert len({(study, *origin) for study, _, *origin in texts}) == 1
+    assert [folder / place for _, place, *_ in texts] == chunks(folder)
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,14 @@ def test_chunks_name_their_study_and_place(folder):
         b"[1]",
         b"3",
         b"{}",
+        b'{"format": "2"}',
         b'{"format": 2}',
-        b'{"format": 1}',
-        b'{"format": 1, "definition": {}, "cells": 5, "environment": {}, "provenance": {}}',
+        b'{"format": 2, "definition": {}, "cells": 5, "environment": {}, "provenance": {}}',
+        b'{"format": 2, "definition": {}, "cells": [], "environment": {}, "elsewhere": [], '
+        b'"programs": {"a": {"b": 3}}, "sources": {}, "provenance": {}}',
+        b'{"format": 2, "definition": {}, "cells": [], "environment": {}, "elsewhere": [], '
+        b'"programs": {}, "sources": {"a": 3}, "provenance": {}}',
+        b"[" * 100_000,
     ],
 )
 def test_a_manifest_that_is_none_is_refused(folder, content):

@@ -3,7 +3,9 @@
 import re
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -394,6 +396,15 @@ def test_what_is_no_file(tmp_path):
         read_tuning(tmp_path / "none.toml")
 
 
+def same(one, other) -> bool:
+    """Whether two modules have the same numbers, or two optimisers make the same steps."""
+    if not isinstance(one, optax.GradientTransformation):
+        return describe(one) == describe(other)
+    z = jnp.array([1.0, -2.0])
+    steps = [each.update(0.5 * z, each.init(z), z) for each in (one, other)]
+    return bool(eqx.tree_equal(*steps))
+
+
 def test_a_file_is_what_it_says(tmp_path):
     content = text(
         "strength = { start = 2, low = 0 }\nnoise = { start = 1.5, low = 0.5, high = 3 }\n"
@@ -445,7 +456,7 @@ def test_a_file_is_what_it_says(tmp_path):
         ),
     }
     for name, value in expected.items():
-        assert describe(options.pop(name), name) == describe(value, name)
+        assert same(options.pop(name), value)
     key = options.pop("key")
     np.testing.assert_array_equal(jax.random.key_data(key), [0, 1])
     assert options == {
@@ -462,13 +473,13 @@ def test_what_is_left_out_is_as_in_tune(tmp_path):
     assert options["bounds"] == {}
     assert options["optimiser"] is None
     assert not {"steps", "verify", "window", "tolerance", "fresh", "mode", "chunk"} & set(options)
-    assert describe(options["criterion"], "") == describe(hj.Criterion(), "")
+    assert describe(options["criterion"]) == describe(hj.Criterion())
 
 
 @pytest.mark.parametrize("name", ["adam", "lion", "rmsprop", "sgd"])
 def test_optimisers_go_by_their_names(tmp_path, name):
     _, _, options = read(tmp_path, text(optimiser=f'"{name}"', learning_rate="0.1"))
-    assert describe(options["optimiser"], "") == describe(getattr(optax, name)(0.1), "")
+    assert same(options["optimiser"], getattr(optax, name)(0.1))
 
 
 def test_windows_line_ends_do_not_matter(tmp_path):

@@ -1,0 +1,140 @@
+"""The program of a computation: what tells it from another, and that it is what runs.
+
+JAX keeps what it has traced by the identity of functions, and so goes on with the old program
+where something that a function calls was redefined: a notebook's cell that was run again. Here all
+that is kept is kept by a mark as well, and another mark means that all is traced anew, inner
+compiled functions included.
+"""
+
+import contextlib
+import functools
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jaxtyping import PyTree
+
+from hopjax._code import digest_of, is_installed
+
+_MARK = jax.make_user_context(None)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_SYMBOL = r'@(?:"[^"]*"|[\w$.\-]+)'
+_DEFINED = re.compile(rf"func\.func (?:public |private )?({_SYMBOL})")
+_ANY = re.compile(rf"(custom_call )?({_SYMBOL})")
+_CALLBACK = re.compile(r"(custom_call @\w*callback\w*\([^)]*\)) \{.*?\} :")
+# Operations that leave the program, and where what they call is.
+_LEAVING = ("pure_callback", "io_callback", "ffi_call")
+
+
+def marked(mark: Any) -> contextlib.AbstractContextManager[None]:
+    """Go on with what was traced under this mark only; an outer mark stands."""
+    if mark is None or _MARK.value is not None:
+        return contextlib.nullcontext()
+    return _MARK(mark)
+
+
+def mark() -> Any:
+    """The present mark, to be set in another thread."""
+    return _MARK.value
+
+
+def code_of(tree: Any) -> str | None:
+    """A mark that changes with the user's code that a PyTree reaches; None without any."""
+    return digest_of(tree) or None
+
+
+def as_written(function: _F) -> _F:
+    """A function that traces anew what was traced before its arguments' code has changed."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _MARK.value is not None:
+            return function(*args, **kwargs)
+        with marked(code_of((args, kwargs))):
+            return function(*args, **kwargs)
+
+    return call  # pyright: ignore[reportReturnType]
+
+
+def compiled(function: _F) -> _F:
+    """As `equinox.filter_jit`, but traced anew where code that the arguments reach has changed."""
+    jitted: Any = eqx.filter_jit(function)
+    return as_written(jitted)
+
+
+class Program(NamedTuple):
+    """A computation as it is handed to the compiler.
+
+    Attributes:
+        digest: SHA-256 of its text, without the names of functions, and of the arrays given to it.
+        hidden: functions outside packages that it calls back into, which the text does not tell.
+    """
+
+    digest: str
+    hidden: tuple[str, ...]
+
+
+def program_of(function: Callable[..., PyTree], given: PyTree, *numbers: PyTree) -> Program:
+    """The program of `function(given, *numbers)`, traced afresh.
+
+    Args:
+        function: gives arrays.
+        given: whatever it needs; the arrays in it count by their values, as data.
+        numbers: arguments that may change: their shapes count alone.
+    """
+    arrays, rest = eqx.partition(given, _is_array)
+
+    def run(arrays: PyTree, *numbers: PyTree) -> PyTree:
+        return function(eqx.combine(arrays, rest), *numbers)
+
+    with _MARK(object()):
+        traced = jax.jit(run).trace(arrays, *numbers)
+        text = traced.lower().as_text()
+    sha = hashlib.sha256(_nameless(text).encode())
+    for array in jax.tree.leaves(arrays):
+        if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            array = jax.random.key_data(array)
+        sha.update(np.ascontiguousarray(np.asarray(array)).tobytes())
+    hidden = tuple(dict.fromkeys(_left_to(traced.jaxpr)))
+    return Program(sha.hexdigest(), hidden)
+
+
+def _is_array(leaf: Any) -> bool:
+    return eqx.is_array(leaf) or isinstance(leaf, (np.ndarray, np.generic))
+
+
+def _nameless(text: str) -> str:
+    """A program's text with its functions numbered, and without the addresses of callbacks."""
+    numbers = {symbol: f"@{place}" for place, symbol in enumerate(_DEFINED.findall(text))}
+
+    def rename(found: re.Match[str]) -> str:
+        return found[0] if found[1] else numbers.get(found[2], found[0])
+
+    text = re.sub(r"^module @\S+", "module", text)
+    return _CALLBACK.sub(r"\1 :", _ANY.sub(rename, text))
+
+
+def _left_to(program: ClosedJaxpr | Jaxpr) -> Iterator[str]:
+    """Functions outside packages that a program calls on the host."""
+    jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
+    for step in jaxpr.eqns:
+        if step.primitive.name in _LEAVING:
+            function: Any = step.params.get("callback")
+            function = getattr(function, "callback_func", function)
+            while isinstance(function, functools.partial):
+                function = function.func
+            module = getattr(function, "__module__", None) or ""
+            if not module or not is_installed(module):
+                name = getattr(function, "__qualname__", step.params.get("target_name"))
+                yield f"{step.primitive.name} of {name}"
+        for value in step.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(inner, (ClosedJaxpr, Jaxpr)):
+                    yield from _left_to(inner)
