@@ -35,9 +35,7 @@ _LEAVING = ("pure_callback", "io_callback", "ffi_call")
 
 def marked(mark: Any) -> contextlib.AbstractContextManager[None]:
     """Go on with what was traced under this mark only; an outer mark stands."""
-    if mark is None or _MARK.value is not None:
-        return contextlib.nullcontext()
-    return _MARK(mark)
+    return contextlib.nullcontext() if mark is None or _MARK.value is not None else _MARK(mark)
 
 
 def mark() -> Any:
@@ -45,9 +43,22 @@ def mark() -> Any:
     return _MARK.value
 
 
-def code_of(tree: Any) -> str | None:
-    """A mark that changes with the user's code that a PyTree reaches; None without any."""
-    return digest_of(tree) or None
+# Marks of code that only differs by what it counted or kept while it was traced.
+_SAME: dict[str, str] = {}
+
+
+@contextlib.contextmanager
+def as_code_is(tree: Any) -> Iterator[None]:
+    """Go on with what was traced from the user's code that a PyTree reaches, as it is now."""
+    digest = "" if _MARK.value is not None else digest_of(tree)
+    if not digest:
+        yield
+        return
+    with _MARK(_SAME.get(digest, digest)):
+        yield
+    after = digest_of(tree)
+    if after != digest:
+        _SAME[after] = _SAME.get(digest, digest)
 
 
 def as_written(function: _F) -> _F:
@@ -55,9 +66,7 @@ def as_written(function: _F) -> _F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if _MARK.value is not None:
-            return function(*args, **kwargs)
-        with marked(code_of((args, kwargs))):
+        with as_code_is((args, kwargs)):
             return function(*args, **kwargs)
 
     return call  # pyright: ignore[reportReturnType]

@@ -35,7 +35,7 @@ from hopjax._identity import (
     environment,
     provenance,
 )
-from hopjax._program import Program, code_of, marked
+from hopjax._program import Program, as_code_is, marked
 from hopjax._programs import (
     Code,
     accepted,
@@ -253,12 +253,12 @@ class Study:
         self._points, self._static = points, static
         self.version = check_version(version)
         self._chosen_chunk = chunk
-        with marked(self._code):
+        with as_code_is(self._made_of):
             self._cells = self._make_cells()
 
     @property
-    def _code(self) -> str | None:
-        return code_of((self.trial, self._settings))
+    def _made_of(self) -> tuple[Any, ...]:
+        return self.trial, self._settings
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -358,7 +358,7 @@ class Study:
         if folder is None:
             if jax.process_count() > 1:
                 raise ValueError("Argument `folder` must be given in several processes, got None.")
-            with marked(self._code):
+            with as_code_is(self._made_of):
                 return self._run_in_memory(devices, progress)
         store = Store(Path(folder))
         if jax.process_count() == 1:
@@ -496,7 +496,7 @@ class Study:
             for each in self._settings["reductions"].values()
             if not is_installed(type(each).__module__)
         ]
-        sources = sources_of((self.trial, self._settings))
+        sources = sources_of(self._made_of)
         return make_code(programs, reached(*own), sources, self.version, environment())
 
     def _open(
@@ -732,7 +732,7 @@ class Study:
 
         They take some seconds: each program is compiled, and solved for a few steps.
         """
-        with marked(self._code):
+        with as_code_is(self._made_of):
             return self._estimate(check_devices(devices))
 
     def _estimate(self, devices: list[Device]) -> Estimate:

@@ -40,7 +40,7 @@ from hopjax._determinism import check_draws
 from hopjax._gradient import CHUNK, Gradients, Job
 from hopjax._identity import canonical, describe, digest, environment, provenance
 from hopjax._parameters import Tuned, Values, count, make_ranges, select, values_of
-from hopjax._program import Program, as_written, code_of, marked
+from hopjax._program import Program, as_code_is, as_written, marked
 from hopjax._programs import (
     Code,
     accepted,
@@ -207,7 +207,7 @@ def tune(
     if folder is not None:
         check_instance(folder, (str, os.PathLike), "folder", "a path, or None")
     accept, version = check_accept(accept_changes), check_version(version)
-    with marked(code_of((trial, loss, optimiser, criterion, solver))):
+    with as_code_is((trial, loss, optimiser, criterion, solver)):
         job = _prepare(
             trial,
             parameters,

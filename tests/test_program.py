@@ -353,6 +353,25 @@ def test_nothing_is_traced_anew_while_nothing_changes(write, monkeypatch):
     assert 0 < len(traced) == before
 
 
+def test_code_that_counts_how_often_it_is_traced_is_traced_once():
+    traced = []
+
+    def save(t, state):
+        traced.append(t)
+        return state[0]
+
+    memories = hj.random_memories(jax.random.key(0), num_memories=2, num_neurons=8)
+    options: dict[str, Any] = {"t1": 0.5, "dt": 0.1, "noise": None, "key": None}
+    found = [
+        hj.solve(hj.IDPHopfield(memories), *(memories[0],) * 2, save_fn=save, **options)
+        for _ in range(3)
+    ]
+    assert len(found) == 3
+    once = len(traced)
+    hj.solve(hj.IDPHopfield(-memories), *(memories[0],) * 2, save_fn=save, **options)
+    assert len(traced) == once
+
+
 # Going on after a change.
 
 
