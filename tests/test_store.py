@@ -1,6 +1,7 @@
 """A study's folder: damage, full disks, locks, kills, devices and processes."""
 
 import errno
+import io
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import shutil
 import signal
 import socket
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +75,23 @@ def flip(content: bytes, place: int, bits: int = 0xFF) -> bytes:
     return content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :]
 
 
+def in_the_data(content: bytes) -> int:
+    """A place in the middle of what the first array of a zip file was packed to."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return len(content) // 3
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        first = archive.infolist()[0]
+    lengths = np.frombuffer(content[first.header_offset + 26 : first.header_offset + 30], "<u2")
+    return first.header_offset + 30 + int(lengths.sum()) + first.compress_size // 2
+
+
 DAMAGES = {
     "empty": lambda content: b"",
     "half": lambda content: content[: len(content) // 2],
     "all but one": lambda content: content[:-1],
     "garbage": lambda content: b"garbage " * 100,
     "a pickle": lambda content: b"\x80\x04N.",
-    "in the data": lambda content: flip(content, len(content) // 3),
+    "in the data": lambda content: flip(content, in_the_data(content)),
     "marked encrypted": lambda content: flip(content, content.index(b"PK\x01\x02") + 8, 1),
     "zeroed": lambda content: bytes(len(content)),
 }

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import hopjax as hj
+from hopjax._descent import promoting
 from hopjax._file import StudyFileError
 from hopjax._identity import describe
 from hopjax._tune_file import TuningArguments, read_tuning
@@ -401,7 +402,8 @@ def same(one, other) -> bool:
     if not isinstance(one, optax.GradientTransformation):
         return describe(one) == describe(other)
     z = jnp.array([1.0, -2.0])
-    steps = [each.update(0.5 * z, each.init(z), z) for each in (one, other)]
+    with promoting():
+        steps = [each.update(0.5 * z, each.init(z), z) for each in (one, other)]
     return bool(eqx.tree_equal(*steps))
 
 
