@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -21,7 +21,7 @@ from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 from jaxtyping import Array, ArrayLike, Bool, Inexact, Key
 
-ON_GRID = 1e-3  # a time may miss its step boundary by this fraction of a step
+_Entries = TypeVar("_Entries", bound=Array | np.ndarray)
 
 
 def cast_floats(tree: Any, dtype: Any) -> Any:
@@ -183,9 +183,7 @@ def collect_bad_values() -> Iterator[BadValues]:
         _BAD_VALUES.reset(token)
 
 
-def check_values(
-    array: Inexact[Array, "..."], bad: Bool[ArrayLike, "..."], name: str, right: str
-) -> Inexact[Array, "..."]:
+def check_values(array: _Entries, bad: Bool[ArrayLike, "..."], name: str, right: str) -> _Entries:
     """Refuse entries marked `bad`: at once if concrete, by a runtime check if traced.
 
     Returns the array, which the caller must go on with (an unused check is removed by XLA).
@@ -208,7 +206,7 @@ def check_values(
     return array
 
 
-def is_bad(array: Inexact[Array, "..."], right) -> Bool[ArrayLike, "..."]:
+def is_bad(array: Array | np.ndarray, right) -> Bool[ArrayLike, "..."]:
     """`~right(array)`, computed by NumPy on the host while the array is concrete."""
     return ~right(array if is_traced(array) else np.asarray(array))
 

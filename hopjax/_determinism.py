@@ -21,7 +21,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from jaxtyping import Array, Float, PyTree
 
-from hopjax._checks import cast_floats
+from hopjax._checks import cast_floats, collect_bad_values
 from hopjax.criterion import Criterion
 from hopjax.inputs import Schedule
 from hopjax.solve import Problem, Trajectory
@@ -226,7 +226,8 @@ def _program(function: Callable, point: Any, trial: Trial) -> list[Any]:
     def traced(arrays):
         trial, point = eqx.combine(arrays, rest)
         given = cast_floats(trial, trial.model.memories.dtype)
-        return eqx.filter(function(given, point), eqx.is_array_like)
+        with collect_bad_values():  # values are looked at where the trial is solved
+            return eqx.filter(function(given, point), eqx.is_array_like)
 
     return list(_steps(jax.make_jaxpr(traced)(arrays)))
 

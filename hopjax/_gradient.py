@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from hopjax._checks import cast_floats, collect_bad_values
+from hopjax._checks import collect_bad_values
 from hopjax._parameters import Range, Tuned, Values, values_of
 from hopjax._program import Program, compiled, mark, marked, program_of
 from hopjax.criterion import Criterion
-from hopjax.ensemble import Device, Plan, check_trial
+from hopjax.ensemble import Device, Plan
 from hopjax.losses import AbstractLoss
 from hopjax.solve import Problem, Trajectory
 from hopjax.trials import Trial, blank_trajectory, solve_trial
@@ -96,9 +96,7 @@ def _chunk(
         key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
         setting_key, noise_key = jax.random.split(key)
         with collect_bad_values() as found:
-            trial = job.make(setting_key, values)
-            check_trial(trial)
-            trial = cast_floats(trial, trial.model.memories.dtype)
+            trial = job.plan.prepare(job.make(setting_key, values))
             criterion = job.plan.criterion
             trajectory = solve_trial(
                 trial,
@@ -192,6 +190,7 @@ class Gradients:
             TypeError: for a loss that does not measure numbers of such a trial.
         """
         devices = devices[: -(-trials // chunk)]
+        trial = job.plan.prepare(trial)
         measured = _measured(job.loss, trial, problem, job.plan.criterion)
         leaves, structure = jax.tree.flatten(measured)
         arrays, static = _split(job)
@@ -311,7 +310,6 @@ def _measured(
     """What a loss measures, from the shapes of a solution."""
 
     def evaluate(trial: Trial, trajectory: Trajectory):
-        trial = cast_floats(trial, trial.model.memories.dtype)
         measured = loss.measure(trial, trajectory, criterion)
         return measured, loss.value(measured)
 

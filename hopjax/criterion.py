@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from hopjax._checks import (
-    ON_GRID,
     check_flag,
     check_index,
     check_number,
@@ -101,11 +100,12 @@ class Criterion(eqx.Module):
             threshold: overlap above which a memory is retrieved.
             mixed: overlap above which a memory is part of a mixture; at most the threshold.
             settle: length of the interval before the end that is judged, at the times that are
-                saved from t1 − `settle` to t1, both included; at least the last of them. With 0
-                the state at t1 is judged, saved or not.
+                saved from t1 − `settle` to t1, both included; at least the last of them. The times
+                from 5 to 10 are `settle` = 5 with t1 = 10. With 0 the state at t1 is judged, saved
+                or not.
             since: time from which on a passage counts, say the last change of the input; passage
                 times are measured from there. The first step that counts is the first one not
-                before it.
+                before it: any time above 0 leaves out the start.
             mirror: whether −ξ is as good as ξ, as for every odd network; the statistics of the
                 overlap over time are then those of |m|.
             judge: "mean" to judge each trial once, by the mean overlaps (and amplitudes) of the
@@ -190,11 +190,11 @@ class Criterion(eqx.Module):
         Raises:
             ValueError: naming `settle` or `since`.
         """
-        if self.settle / grid.dt > grid.num_steps + ON_GRID:
+        if not grid.reaches(self.settle):
             raise ValueError(
                 f"Argument `settle` must be at most t1 = {grid.t1:g}, got {self.settle:g}."
             )
-        if self.since >= grid.t1:
+        if not grid.reaches(self.since) or grid.last_step(self.since) == grid.num_steps:
             raise ValueError(
                 f"Argument `since` must be below t1 = {grid.t1:g}, got {self.since:g}."
             )

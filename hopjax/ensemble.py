@@ -88,20 +88,17 @@ class _Ending(eqx.Module):
     """How a trial ended, in a few numbers."""
 
     criterion: Criterion
-    t1: float = eqx.field(static=True)
 
     def __call__(self, trial: Trial, trajectory: Trajectory) -> dict[str, Array]:
         ending = self.criterion.of(trial.model, trial.target).ending(trajectory)
-        energy = trial.model.energy(trajectory.final_state, trial.input_at(self.t1))
-        step = trajectory.passage_step  # of adaptive steps, which have no numbers, the time
-        passage = trajectory.passage_time if step is None else step
-        assert passage is not None
+        energy = trial.model.energy(trajectory.final_state, trial.input_at(trajectory.grid.t1))
+        assert trajectory.passage is not None
         return {
-            "passage": passage,
+            "passage": trajectory.passage,
             **{"outcome": ending.outcome, "memory": ending.memory, "positive": ending.positive},
             "final_overlap": ending.overlap,
             "final_energy": jnp.where(trajectory.ok, energy, jnp.nan),
-            "diverged_at": trajectory.diverged_at,
+            "diverged_step": trajectory.diverged_step,
         }
 
 
@@ -132,7 +129,7 @@ class Plan(eqx.Module):
             "overlap": _Distribution(
                 Moments(overlap), Histogram(overlap, low=low, high=1.0, bin_width=BIN_WIDTH)
             ),
-            "ending": PerTrial(_Ending(self.criterion, self.t1)),
+            "ending": PerTrial(_Ending(self.criterion)),
             **self.reductions,
         }
 
@@ -155,6 +152,13 @@ class Plan(eqx.Module):
         )
         self.criterion.check_times(problem.grid)
         return problem
+
+    def prepare(self, trial: Any) -> Trial:
+        """A trial as it is solved: its times numbers of steps, and its numbers of one dtype."""
+        check_trial(trial)
+        if self.stepsize_controller is None:
+            trial = trial.on_grid(self.dt)
+        return cast_floats(trial, trial.model.memories.dtype)
 
     def check_draws(
         self,
@@ -299,9 +303,7 @@ def _measure(make, plan: Plan, parameters, key: Key[Array, ""], messages: list[s
     """One trial; `messages` gets what the checks in `bad` say."""
     setting_key, noise_key = jax.random.split(key)
     with collect_bad_values() as values:
-        trial = make(setting_key, parameters)
-        check_trial(trial)
-        trial = cast_floats(trial, trial.model.memories.dtype)
+        trial = plan.prepare(make(setting_key, parameters))
         trajectory = solve_trial(
             trial,
             noise_key,
@@ -420,17 +422,14 @@ def solve_ensemble(
         solver=solver,
         stepsize_controller=stepsize_controller,
     )
-    once = None
-    if isinstance(trial, Trial):
-        make, example = _Shared(trial), trial
-    elif callable(trial) and not isinstance(trial, type):
+    once, example, make = None, trial, None
+    if callable(trial) and not isinstance(trial, type):
         check_takes(trial, "trial", "a trial's key", key)
         once = partial(uncompiled(trial), key)
-        make, example = _OfKey(trial), once()
-    else:
-        make, example = None, trial
+        example, make = once(), _OfKey(trial)
     problem = plan.check(example)
-    assert make is not None
+    if make is None:
+        make = _Shared(plan.prepare(trial))
     plan.check_draws(example, problem, once, trial)
     if trajectories:
         shape = (trials, len(problem.grid.save_times), problem.model.memories.shape[0])
@@ -574,9 +573,11 @@ class Ensemble:
         memory: the memory with the strongest mean late overlap, the wrong one where a trial ended
             in a wrong memory; −1 for trials that diverged.
         passage_time: when the margin (or `passage_fn`) of each trial was first positive, from the
-            criterion's `since` on and measured from there: a multiple of the step less `since`,
+            criterion's `since` on and measured from there: the time of a step less `since`,
             whatever is saved; 0 if it was positive at `since`. Infinite if it never was: a
-            censored observation, which is never dropped.
+            censored observation, which is never dropped. With fixed steps it is exact, with
+            adaptive ones as exact as the dtype of the solve.
+        passed: share of all trials that have had their first passage by each time of `ts`.
         final_overlap: the mean late overlap with the target, with its sign.
         final_energy: E(x; u) at t1; NaN for trials that diverged.
         diverged_at: the first saved time without a finite state, infinite for all that went well.
@@ -595,6 +596,7 @@ class Ensemble:
     share: Float[np.ndarray, " trials"]
     memory: Int[np.ndarray, " trials"]
     passage_time: Float[np.ndarray, " trials"]
+    passed: Float[np.ndarray, " T"]
     final_overlap: Float[np.ndarray, " trials"]
     final_energy: Float[np.ndarray, " trials"]
     diverged_at: Float[np.ndarray, " trials"]
@@ -658,13 +660,6 @@ class Ensemble:
     ) -> Float[np.ndarray, " Q"]:
         """Times by which a share q of all trials has passed; infinite where fewer ever do."""
         return censored_quantiles(self.passage_time, q)
-
-    @property
-    def passed(self) -> Float[np.ndarray, " T"]:
-        """Share of all trials that have had their first passage by each time of `ts`."""
-        last = self.ts - self.criterion.since
-        by_then = np.sort(self.passage_time).searchsorted(last + 1e-9 * self.ts[-1], "right")
-        return by_then / self.trials
 
     def _wrong_ones(self) -> str:
         """In which wrong memories most trials ended, to print."""
@@ -771,10 +766,13 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
     overlap, ending = (results.pop(name) for name in _OWN_NAMES)
     kept = results.pop(_TRAJECTORIES, None)
     grid, since = problem.grid, plan.criterion.since
-    passage_time, diverged_at = (ending[name].astype(float) for name in ("passage", "diverged_at"))
-    if not problem.method.adaptive:  # steps, exactly; the device's clock may be in float32
-        passage_time = np.where(passage_time < 0, np.inf, passage_time * grid.dt)
-        diverged_at = np.round(diverged_at / grid.dt) * grid.dt
+    passage = ending["passage"]
+    if problem.method.adaptive:  # times, in the dtype of the solve
+        saved_at = grid.save_times.astype(passage.dtype)
+        passage_time = np.maximum(passage.astype(float) - since, 0)
+    else:
+        saved_at, passage_time = grid.save_steps, grid.times_since(passage, since)
+    passed = np.sort(passage[passage >= 0]).searchsorted(saved_at, "right") / len(passage)
     return Ensemble(
         ts=grid.save_times,
         overlap_mean=overlap["mean"],
@@ -784,10 +782,11 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
         outcome=ending["outcome"],
         share=ending["positive"] / plan.criterion.judged_times(grid),
         memory=ending["memory"],
-        passage_time=np.where(passage_time - since > 1e-9 * grid.dt, passage_time - since, 0.0),
+        passage_time=passage_time,
+        passed=passed,
         final_overlap=ending["final_overlap"].astype(float),
         final_energy=ending["final_energy"].astype(float),
-        diverged_at=diverged_at,
+        diverged_at=grid.times(ending["diverged_step"]),
         reduced=results,
         per_trial=tuple(name for name in results if isinstance(reductions[name], PerTrial)),
         trajectories=None if kept is None else kept["values"],

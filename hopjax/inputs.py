@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from hopjax._checks import ON_GRID, check_array, check_number, check_values, is_bad, is_traced
+from hopjax._checks import check_array, check_number, check_values, is_bad, is_traced
+from hopjax._steps import (
+    TYPED,
+    Steps,
+    Times,
+    check_times,
+    last_step,
+    latest_step,
+    numpy_of,
+    steps_of,
+)
 
 
 class Schedule(eqx.Module):
@@ -17,83 +27,153 @@ class Schedule(eqx.Module):
     `pulsed`, inputs that are on for the first part of each window only. The last value stays. With
     fixed steps onsets become whole numbers of steps, so the derivative by an onset is zero.
 
+    Attributes:
+        begins: the onsets, as times or as numbers of steps.
+        values: the inputs u in rows.
+        pulse: what the argument is called that made every second onset the end of a pulse; None
+            where there are no pulses.
+
     Example:
         ```python
         hj.Schedule(onsets=[0.0, 10.0, 20.0], values=hj.mixture(memories, weights))
         ```
     """
 
-    onsets: Float[Array, " S"]
+    begins: Times | Steps
     values: Float[Array, "S N"]
+    pulse: str | None = eqx.field(static=True)
 
     def __init__(
-        self, onsets: Real[ArrayLike, " S"] | Sequence[float], values: Real[ArrayLike, "S N"]
+        self,
+        onsets: Real[ArrayLike, " S"] | Sequence[float] | Steps,
+        values: Real[ArrayLike, "S N"],
+        *,
+        pulse: str | None = None,
     ):
         """Store onsets and values.
 
         Args:
             onsets: times at which each value begins, in units of the neuron's time constant;
-                the first is 0 and they increase. `solve` needs them on step boundaries.
+                the first is 0 and they increase. `solve` needs them on steps. Numbers are kept in
+                float64 and become steps on the host; arrays in float32, and those that are traced,
+                are as exact as their dtype.
             values: the inputs u in rows.
+            pulse: see the class; `pulsed` sets it.
 
         Raises:
             ValueError: for a wrong shape, an entry that is not finite, or onsets out of order.
         """
-        onsets = check_array(onsets, "onsets", ("S",))
-        values = check_array(values, "values", (onsets.shape[0], "N"), hint="one row per onset")
-        if onsets.shape[0] == 0:
+        in_steps = isinstance(onsets, Steps)
+        begins = onsets.numbers if in_steps else check_times(onsets, "onsets", ("S",))
+        values = check_array(values, "values", (begins.shape[0], "N"), hint="one row per onset")
+        if begins.shape[0] == 0:
             raise ValueError("Argument `onsets` must have at least one entry, got none.")
-        is_first = np.arange(onsets.shape[0]) == 0
-        onsets = check_values(
-            onsets,
-            is_bad(onsets, lambda o: (o == 0) | ~is_first),
+        is_first = np.arange(begins.shape[0]) == 0
+        begins = check_values(
+            begins,
+            is_bad(begins, lambda o: (o == 0) | ~is_first),
             "onsets",
             "0 in its first entry (the network is shown something from the start)",
         )
-        self.onsets = check_values(
-            onsets,
-            is_bad(onsets, lambda o: (o > jnp.roll(o, 1)) | is_first),
+        begins = check_values(
+            begins,
+            is_bad(begins, lambda o: (o > numpy_of(o).roll(o, 1)) | is_first),
             "onsets",
             "increasing",
         )
+        self.begins = Steps(begins, onsets.dt) if in_steps else begins
         self.values = values
+        self.pulse = pulse
 
-    def pulsed(self, duration: float) -> "Schedule":
+    @property
+    def onsets(self) -> Float[Array | np.ndarray, " S"]:
+        """The times at which each value begins."""
+        return self.begins.times if isinstance(self.begins, Steps) else self.begins
+
+    def at(self, t: float) -> Float[Array, " N"]:
+        """u(t), the value with the last onset that is not after t.
+
+        Args:
+            t: a static time from 0 on. A time that is an onset but for rounding is that onset.
+
+        Raises:
+            TypeError, ValueError: for what is no such time.
+        """
+        t = check_number(t, "t")
+        if t < 0:
+            raise ValueError(f"Argument `t` must be zero or positive, got {t:g}.")
+        if isinstance(self.begins, Steps):
+            begun = self.begins.numbers <= last_step(t, self.begins.dt)
+        else:
+            begun = self.begins <= t * (1 + TYPED)
+        return self.values[begun.sum() - 1]
+
+    def pulsed(
+        self, duration: Real[ArrayLike, ""] | Steps, *, name: str = "duration"
+    ) -> "Schedule":
         """The same inputs, each on for the first `duration` of its window only, then zero.
+
+        Args:
+            duration: in units of the neuron's time constant; `solve` needs a whole number of steps.
+            name: what errors call it.
 
         Raises:
             ValueError: if `duration` is not positive or not shorter than every window.
         """
-        duration = check_number(duration, "duration", positive=True)
-        windows = jnp.append(jnp.diff(self.onsets), jnp.inf)  # the last one has no end
-        durations = check_values(
-            jnp.full_like(self.onsets, duration),
-            is_bad(windows, lambda w: w > duration),
-            "duration",
-            "shorter than every window",
+        begins = self.begins
+        if isinstance(duration, Steps):
+            begins = steps_of(begins, "onsets", duration.dt)
+        else:
+            if not is_traced(duration):
+                duration = check_number(duration, name, positive=True)
+            duration = check_times(duration, name, ())
+            if isinstance(begins, Steps):
+                duration = steps_of(duration, name, begins.dt)
+        starts, on = (
+            each.numbers if isinstance(each, Steps) else each for each in (begins, duration)
         )
+        numpy = numpy_of((starts, on))
+        dtype = on.dtype if is_traced(on) and not is_traced(starts) else starts.dtype
+        starts, on = numpy.asarray(starts, dtype), numpy.asarray(on, dtype)
+        on = check_values(on, is_bad(on, lambda o: o > 0), name, "positive")
+        short = numpy.diff(starts) <= on  # the last window has no end
+        on = check_values(on, numpy.any(short), name, "shorter than every window")
+        both = numpy.stack([starts, starts + on], axis=1).ravel()
+        values = jnp.stack([self.values, jnp.zeros_like(self.values)], axis=1)
         return Schedule(
-            jnp.stack([self.onsets, self.onsets + durations], axis=1).ravel(),
-            jnp.stack([self.values, jnp.zeros_like(self.values)], axis=1).reshape(
-                -1, self.values.shape[1]
-            ),
+            Steps(both, begins.dt) if isinstance(begins, Steps) else both,
+            values.reshape(-1, self.values.shape[1]),
+            pulse=name,
         )
 
-    def onset_steps(self, dt: float) -> Int[Array, " S"]:
-        """The step at which each value begins, `round(onset / dt)`.
+    def on_grid(self, dt: float) -> "Schedule":
+        """The same with onsets as numbers of steps: made on the host, unless they are traced.
 
         Raises:
-            ValueError: if an onset misses its step boundary by more than a thousandth of a step
-                (and by more than the rounding of its dtype explains).
+            ValueError: naming `onsets`, or the duration of pulses, unless all are whole multiples
+                of dt to a thousandth of a step (and to the rounding of their dtype).
         """
         dt = check_number(dt, "dt", positive=True)
-        traced = is_traced(self.onsets)
-        exact = self.onsets / dt if traced else np.asarray(self.onsets, float) / dt
-        steps = exact.round()
-        slack = ON_GRID + 4 * np.finfo(self.onsets.dtype).eps * exact
-        onsets = check_values(
-            self.onsets, abs(exact - steps) > slack, "onsets", f"whole multiples of dt = {dt}"
-        )
-        gaps = (jnp if traced else np).diff(steps, prepend=-1.0)
-        onsets = check_values(onsets, gaps < 1, "onsets", f"at least one step of dt = {dt} apart")
-        return jnp.asarray(jnp.round(onsets / dt) if traced else steps, jnp.int32)
+        begins = self.begins
+        if isinstance(begins, Steps) and begins.dt == dt:
+            return self
+        if self.pulse is None:
+            numbers = steps_of(self.onsets, "onsets", dt).numbers
+        else:
+            starts = steps_of(self.onsets[::2], "onsets", dt).numbers
+            ends = steps_of(self.onsets[1::2], self.pulse, dt).numbers
+            numbers = numpy_of(starts).stack([starts, ends], axis=1).ravel()
+        gaps = numpy_of(numbers).diff(numbers, prepend=-1)
+        right = f"at least one step of dt = {dt} apart"
+        numbers = check_values(numbers, (gaps < 1) & (numbers < latest_step()), "onsets", right)
+        return eqx.tree_at(lambda schedule: schedule.begins, self, Steps(numbers, dt))
+
+    def onset_steps(self, dt: float) -> Int[Array | np.ndarray, " S"]:
+        """The step at which each value begins.
+
+        Raises:
+            ValueError: as `on_grid`.
+        """
+        begins = self.on_grid(dt).begins
+        assert isinstance(begins, Steps)
+        return begins.numbers

@@ -7,7 +7,6 @@ the trial's right memory, at the saved times.
 """
 
 import abc
-import math
 from typing import Any, final
 
 import equinox as eqx
@@ -239,28 +238,33 @@ class TimeLoss(AbstractLoss):
         self, trial: Trial, trajectory: Trajectory, criterion: Criterion
     ) -> Float[Array, ""]:
         """The time spent without retrieval."""
-        times = trajectory.grid.save_times
-        if criterion.since >= times[-1]:
+        grid = trajectory.grid
+        if grid.last_step(criterion.since) >= grid.save_steps[-1]:
             raise ValueError(
-                f"Argument `since` must be below the last saved time {times[-1]:g} for a TimeLoss, "
-                f"got {criterion.since:g}."
+                f"Argument `since` must be below the last saved time {grid.save_times[-1]:g} for a "
+                f"TimeLoss, got {criterion.since:g}."
             )
         margins = criterion.of(trial.model, trial.target).over_time(trajectory)
         without = jax.nn.sigmoid(-margins / self.temperature)
-        ts = jnp.asarray(np.maximum(times, criterion.since), without.dtype)
-        return jnp.trapezoid(without, ts)
+        return _integral(without, np.maximum(grid.save_times, criterion.since))
 
     def value(self, means: Float[Array, ""]) -> Float[Array, ""]:
         """The mean time."""
         return means
 
 
+def _integral(values: Float[Array, " T"], times: Float[np.ndarray, " T"]) -> Float[Array, ""]:
+    """By the trapezoidal rule; the intervals are made in float64."""
+    intervals = jnp.asarray(np.diff(times), values.dtype)
+    return jnp.sum(intervals * (values[1:] + values[:-1])) / 2
+
+
 @final
 class InputCost(AbstractLoss):
     """What the input costs: ∫ (1/N) Σ_i |u_i(t)|^n dt, up to the last saved time.
 
-    Its energy for n = 2, its total for n = 1. A schedule is integrated exactly, a callable by the
-    trapezoidal rule on the saved times.
+    Its energy for n = 2, its total for n = 1. A schedule is integrated exactly, in the whole steps
+    that the solution has of it, a callable by the trapezoidal rule on the saved times.
     """
 
     power: float = eqx.field(static=True)
@@ -280,16 +284,16 @@ class InputCost(AbstractLoss):
     ) -> Float[Array, ""]:
         """The integral of one trial."""
         del criterion
-        ts, inputs = trajectory.ts, trial.inputs
+        grid, inputs = trajectory.grid, trial.inputs
+        last = int(grid.save_steps[-1])
         if isinstance(inputs, Schedule):
-            # Whole numbers of steps, by which the solution has no derivative either.
-            onsets = jax.lax.stop_gradient(inputs.onsets)
-            ends = jnp.append(onsets[1:], math.inf)
-            durations = jnp.clip(jnp.minimum(ends, ts[-1]) - onsets, 0)
-            return jnp.sum(durations * self._cost(inputs.values))
+            steps = jnp.append(jnp.minimum(inputs.onset_steps(grid.dt), last), last)
+            costs = self._cost(inputs.values)
+            return jnp.sum(jnp.diff(steps).astype(costs.dtype) * costs) * grid.dt
         if callable(inputs):
-            return jnp.trapezoid(self._cost(jax.vmap(trial.input_at)(ts)), ts)
-        return (ts[-1] - ts[0]) * self._cost(inputs)
+            shown: Any = jax.vmap(inputs)(trajectory.ts)
+            return _integral(self._cost(jnp.asarray(shown)), grid.save_times)
+        return last * grid.dt * self._cost(inputs)
 
     def _cost(self, values: Float[Array, "*S N"]) -> Float[Array, "*S"]:
         # Not `jnp.abs`, whose slope at zero is 1.

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree, Real
 
 from hopjax._checks import (
-    ON_GRID,
     cast_floats,
     check_array,
     check_flag,
@@ -26,6 +25,7 @@ from hopjax._checks import (
 )
 from hopjax._method import Method, choose_method, levy_area_of
 from hopjax._program import compiled
+from hopjax._steps import first_step, last_step, multiple_of
 from hopjax.inputs import Schedule
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
@@ -75,32 +75,51 @@ class Grid(NamedTuple):
 
     def first_step(self, t: float) -> int:
         """The first step at a time or after it."""
-        return max(0, math.ceil(t / self.dt - ON_GRID))
+        return first_step(t, self.dt)
+
+    def last_step(self, t: float) -> int:
+        """The last step at a time or before it."""
+        return last_step(t, self.dt)
+
+    def reaches(self, t: float) -> bool:
+        """Whether a time is in [0, t1]."""
+        return 0 <= t and self.first_step(t) <= self.num_steps
 
     def late(self, settle: float) -> Bool[np.ndarray, " T"]:
         """Which saved times are in the closed interval [t1 − settle, t1]; at least the last is."""
-        first = math.ceil(self.num_steps - settle / self.dt - ON_GRID)
+        first = self.num_steps - self.last_step(settle)
         return self.save_steps >= min(first, self.save_steps[-1])
+
+    def times(self, steps: Int[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
+        """The times of steps, infinite where one is −1 for never."""
+        return np.where(steps < 0, np.inf, steps * self.dt)
+
+    def times_since(self, steps: Int[np.ndarray, "*S"], since: float) -> Float[np.ndarray, "*S"]:
+        """How long after `since` steps are that are not before it: 0 for its own step."""
+        first = self.first_step(since)
+        if first == self.last_step(since):
+            return self.times(np.where(steps < 0, -1, steps - first))
+        return self.times(steps) - since
 
 
 class Trajectory(eqx.Module):
     """One noisy retrieval, as `solve` returns it (under vmap: every array with a batch axis).
 
     Attributes:
-        ts: the saved times, from 0 in steps of `save_every`.
+        ts: the saved times, from 0 in steps of `save_every`, in the dtype of the memories;
+            `grid.save_times` has them in float64.
         overlaps: the overlap with each memory at `ts`; NaN from the moment the state diverged.
         final_state: the state at t1.
         ok: whether the state stayed finite, judged on the state and not on the overlaps (a
             saturating activation makes those of a blown-up state look perfect).
-        diverged_at: the first saved time (or t1) without a finite state, else infinite. Adaptive
-            steps that were given up count as well.
+        diverged_step: the number of the first step of those saved (or of the last) without a finite
+            state; −1 if there is none. Adaptive steps that were given up count as well.
         grid: the steps that were solved, the same for a whole batch.
         saved: what `save_fn` returned at `ts`, stacked; None without one.
-        passage_step: the number of the first step, from `passage_since` on, at which `passage_fn`
-            was positive; −1 if it never was (in a trajectory that diverged: not up to the last
-            saved time with a finite state). None without one, and with adaptive steps, which have
-            no numbers.
-        passage_time: the time of that step, infinite for never; None without `passage_fn`.
+        passage: the number of the first step, from `passage_since` on, at which `passage_fn` was
+            positive; −1 if it never was (in a trajectory that diverged: not up to the last saved
+            time with a finite state). Adaptive steps have no numbers: their time, infinite for
+            never. None without a `passage_fn`.
         amplitudes: how far the state reached along each right memory of a `Trial` at `ts`, in
             units of that memory; None unless a `Criterion` asks for it.
     """
@@ -109,12 +128,44 @@ class Trajectory(eqx.Module):
     overlaps: Float[Array, "T P"]
     final_state: Float[Array, " state"]
     ok: Bool[Array, ""]
-    diverged_at: Float[Array, ""]
+    diverged_step: Int[Array, ""]
     grid: Grid = eqx.field(static=True)
     saved: PyTree[Array] = None
-    passage_step: Int[Array, ""] | None = None
-    passage_time: Float[Array, ""] | None = None
+    passage: Int[Array, ""] | Float[Array, ""] | None = None
     amplitudes: Float[Array, "T R"] | None = None
+
+    @property
+    def diverged_at(self) -> Float[Array | np.ndarray, ""]:
+        """The time of `diverged_step`, infinite if there is none; exact as `passage_time` is."""
+        return self._time(self.diverged_step)
+
+    @property
+    def passage_step(self) -> Int[Array, ""] | None:
+        """The number of the step of the first passage, −1 for none.
+
+        None with adaptive steps, and without a `passage_fn`.
+        """
+        passage = self.passage
+        if passage is None or not jnp.issubdtype(passage.dtype, jnp.integer):
+            return None
+        return passage
+
+    @property
+    def passage_time(self) -> Float[Array | np.ndarray, ""] | None:
+        """The time of the first passage, infinite for none; None without a `passage_fn`.
+
+        It is the number of the step times dt, in float64 on the host. Inside jit, vmap or grad it
+        has the dtype of the memories, which in float32 does not tell all steps apart beyond some
+        10⁶: take `passage_step`, which is exact. With adaptive steps it has that dtype always.
+        """
+        return self.passage if self.passage_step is None else self._time(self.passage_step)
+
+    def _time(self, step: Int[Array, ""]) -> Float[Array | np.ndarray, ""]:
+        """Of a step, infinite for −1."""
+        if is_traced(step):
+            time = self.grid.dt * step.astype(self.overlaps.dtype)
+            return jnp.where(step < 0, jnp.inf, time)
+        return self.grid.times(np.asarray(step))
 
     def __repr__(self) -> str:
         """A summary of what was solved and how it ended."""
@@ -194,8 +245,9 @@ def solve(
             step, saved or not: the first step at which it is positive is a passage
             (`passage_step`, `passage_time`). With Euler steps the overlaps cost next to nothing:
             the drift computes the same products.
-        passage_since: time from which on a passage counts, static; from the first step that is
-            not before it.
+        passage_since: time from which on a passage counts, static, from 0 to t1: from the first
+            step n with n·dt ≥ `passage_since`. Where the two differ by less than 10⁻⁷ of the
+            time, which is what typing it as a decimal makes of it, they are the same.
         solver: any Diffrax solver that suits the noise; Euler by default, and with adaptive
             steps Tsit5 (no noise) or SPaRK (additive noise).
         stepsize_controller: None for fixed steps, or an adaptive controller such as
@@ -329,7 +381,7 @@ def check_problem(
         if function is not None and not callable(function):
             raise TypeError(f"Argument `{name}` must be a function of {of}, got {function!r}.")
     passage_since = check_number(passage_since, "passage_since")
-    if not 0 <= passage_since <= grid.t1:
+    if not grid.reaches(passage_since):
         raise ValueError(
             f"Argument `passage_since` must be from 0 to t1 = {grid.t1:g}, got {passage_since:g}."
         )
@@ -355,20 +407,6 @@ class Problem(NamedTuple):
     method: Method
 
 
-def _multiple(value: Any, name: str, dt: float) -> int:
-    number = check_number(value, name, positive=True)
-    if number / dt >= 2**53:
-        raise ValueError(f"Argument `{name}` must be below 2^53 steps of dt = {dt}, got {number}.")
-    steps = round(number / dt)
-    if steps < 1 or abs(number / dt - steps) > ON_GRID:
-        below = max(1, math.floor(number / dt))
-        raise ValueError(
-            f"Argument `{name}` must be a whole multiple of dt = {dt:g}, got {number:g}: the "
-            f"nearest are {below * dt:g} and {(below + 1) * dt:g}."
-        )
-    return steps
-
-
 def _default_stride(num_steps: int) -> int:
     """Steps between about a hundred saved times, with t1 among them where a divisor allows."""
     wanted = num_steps / _DEFAULT_SAVES
@@ -381,11 +419,11 @@ def _default_stride(num_steps: int) -> int:
 
 def _grid(t1: Any, dt: Any, save_every: Any) -> Grid:
     dt = check_number(dt, "dt", positive=True)
-    num_steps = _multiple(t1, "t1", dt)
+    num_steps = multiple_of(t1, "t1", dt)
     if save_every is None:
         stride = _default_stride(num_steps)
     else:
-        stride = _multiple(save_every, "save_every", dt)
+        stride = multiple_of(save_every, "save_every", dt)
         if stride > num_steps:
             raise ValueError(
                 f"Argument `save_every` must not exceed t1 = {float(t1):g}, got {save_every:g}."
@@ -403,7 +441,7 @@ def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
                 "for many trajectories."
             )
         onsets = inputs.onsets if method.adaptive else inputs.onset_steps(grid.dt)
-        return onsets.astype(inputs.values.dtype), inputs.values
+        return jnp.asarray(onsets, inputs.values.dtype), inputs.values
     if callable(inputs):
         return inputs
     if inputs is None or isinstance(inputs, str):
@@ -676,8 +714,10 @@ def _solve(problem: Problem) -> Trajectory:
     # An unused place of Diffrax's buffers is infinite, so not 1 either.
     overlaps, finite = observed[:, :-1], observed[:, -1] == 1
     final_ok = jnp.all(jnp.isfinite(final_state)) & (solution.result == success)
-    times = jnp.append(save_times, jnp.asarray(grid.t1, dtype))
-    passage_step = passage_time = None
+    steps = jnp.asarray(np.append(grid.save_steps, grid.num_steps), int)
+    well = jnp.append(finite, final_ok)
+    diverged_step = jnp.where(jnp.all(well), -1, steps[jnp.argmin(well)])
+    passage = None
     if passage_fn is not None:
         assert solution.solver_state is not None
         saved_at, end = (save_times, end) if method.adaptive else (grid.save_steps, grid.num_steps)
@@ -686,17 +726,15 @@ def _solve(problem: Problem) -> Trajectory:
         # A blown-up state passes any threshold: what counts was reached while all was well.
         well = jnp.max(jnp.where(finite, saved_at, -jnp.inf))
         passage = jnp.where((jnp.all(finite) & final_ok) | (passage <= well), passage, jnp.inf)
-        passage_time = unit * passage
         if not method.adaptive:
-            passage_step = jnp.where(jnp.isfinite(passage), passage, -1).astype(jnp.int32)
+            passage = jnp.where(jnp.isfinite(passage), passage, -1).astype(int)
     return Trajectory(
         ts=save_times,
         overlaps=jnp.where(finite[:, None], overlaps, jnp.nan),
         final_state=final_state,
         ok=jnp.all(finite) & final_ok,
-        diverged_at=jnp.min(jnp.where(jnp.append(finite, final_ok), jnp.inf, times)),
+        diverged_step=diverged_step,
         grid=grid,
         saved=saved,
-        passage_step=passage_step,
-        passage_time=passage_time,
+        passage=passage,
     )

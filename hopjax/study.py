@@ -47,6 +47,7 @@ from hopjax._programs import (
     record,
     refuse_changes,
 )
+from hopjax._steps import steps_of
 from hopjax._store import Damaged, Store, StudyError
 from hopjax._sweep import (
     OF_THE_SOLVE,
@@ -275,11 +276,6 @@ class Study:
         for parameters in self._points:
             of_solve = {name: parameters[name] for name in OF_THE_SOLVE if name in parameters}
             own = {name: value for name, value in parameters.items() if name not in of_solve}
-            traced = {
-                name: np.asarray(value, jnp.result_type(float))
-                for name, value in own.items()
-                if name not in self._static and is_traced_kind(value)
-            }
             try:
                 plan = make_plan(
                     trials=self.trials, chunk=self._chosen_chunk, **(self._settings | of_solve)
@@ -287,6 +283,11 @@ class Study:
                 make = functools.partial(uncompiled(self.trial), self.key, **own)
                 trial = make()
                 problem = plan.check(trial)
+                traced = {
+                    name: self._argument(name, value, plan)
+                    for name, value in own.items()
+                    if name not in self._static and is_traced_kind(value)
+                }
                 # Draws outside the key are looked for once for each set of static values.
                 static = {name: value for name, value in own.items() if name not in traced}
                 if canonical(static) not in looked_at:
@@ -311,6 +312,12 @@ class Study:
                 )
             )
         return cells
+
+    def _argument(self, name: str, value: Any, plan: Plan) -> Any:
+        """A number as it is traced; of a time that must lie on a step the step, of fixed steps."""
+        if name in getattr(self.trial, "time_parameters", ()) and plan.stepsize_controller is None:
+            return steps_of(np.asarray(value, float), name, plan.dt)
+        return np.asarray(value, jnp.result_type(float))
 
     def run(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from hopjax._checks import check_count, check_flag, check_number, is_traced
+from hopjax._steps import Steps
 from hopjax.activations import AbstractActivation, Erf, Tanh
 from hopjax.inputs import Schedule
 from hopjax.memories import (
@@ -64,8 +65,8 @@ class Retrieval:
 
     Attributes:
         model: "idp", "classic" or "classic_pulsed", whose input is on for the first `pulse` of
-            each window only; "decorrelated" (IDP by the pseudo-inverse), "two_layer" (linear),
-            "dense" (of the given `power`) or "attention" (dynamic).
+            each window only, a multiple of dt; "decorrelated" (IDP by the pseudo-inverse),
+            "two_layer" (linear), "dense" (of the given `power`) or "attention" (dynamic).
         num_neurons: N.
         num_memories: P; see `memory_load`.
         memory_load: P/N; if given, P is the nearest whole number, at least 1.
@@ -80,7 +81,8 @@ class Retrieval:
         beta: β N of attention, its inverse temperature times N.
         noise: σ, of the features.
         law: of the increments, "gaussian", "two_point" (cheaper; not near thresholds) or "tree".
-        onsets: when each input begins, in time constants; the first is 0.
+        onsets: when each input begins, in time constants; the first is 0, and all are multiples of
+            dt.
         shown: which memory dominates each input.
         dominant: its weight.
         background: the weight of all others.
@@ -110,28 +112,29 @@ class Retrieval:
     beta: _Number = 13.0
     noise: _Number = 0.0
     law: str = "gaussian"
-    onsets: tuple[float, ...] | Float[Array, " S"] = (0.0,)
+    onsets: tuple[float, ...] | Float[Array, " S"] | Steps = (0.0,)
     shown: tuple[int, ...] = (0,)
     dominant: _Weight = 3.0
     background: _Weight = 1.0
     previous: _Weight | None = None
     total_weight: float | str | None = None
     strength: _Number = 1.0
-    pulse: _Number = 1.0
+    pulse: _Number | Steps = 1.0
     start: str = "normal"
     start_memory: int = 0
     start_scale: _Number = 1.0
     corruption: _Number = 0.0
     target: int | tuple[int, ...] | None = None
 
-    # For studies: which fields fix shapes or choices though they are numbers, and which are
-    # numbers though they may be whole.
+    # For studies: which fields fix shapes or choices though they are numbers, which are numbers
+    # though they may be whole, and which of these are times that must lie on steps.
     static_parameters: ClassVar[tuple[str, ...]] = ("memory_load", "total_weight")
     float_parameters: ClassVar[tuple[str, ...]] = (
         *("slope", "noise", "onsets", "dominant", "background", "previous", "strength"),
         *("pulse", "start_scale", "corruption", "memory_load", "correlation"),
         *("memory_time_constant", "power", "beta"),
     )
+    time_parameters: ClassVar[tuple[str, ...]] = ("onsets", "pulse")
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -271,14 +274,10 @@ class Retrieval:
                 return ClassicHopfield(patterns, activation, self_coupling=self.self_coupling)
 
     def _schedule(self, values: Float[Array, "S N"]) -> Schedule:
-        onsets = jnp.asarray(self.onsets, values.dtype)
+        schedule = Schedule(self.onsets, values)
         if self.model != "classic_pulsed":
-            return Schedule(onsets, values)
-        # As `Schedule.pulsed`, with a duration that may be swept without compiling anew.
-        return Schedule(
-            jnp.stack([onsets, onsets + jnp.asarray(self.pulse, values.dtype)], axis=1).ravel(),
-            jnp.stack([values, jnp.zeros_like(values)], axis=1).reshape(-1, values.shape[1]),
-        )
+            return schedule
+        return schedule.pulsed(self.pulse, name="pulse")
 
     def _start(self, key: Key[Array, ""], patterns: Float[Array, "P N"]) -> Float[Array, " N"]:
         scale = jnp.asarray(self.start_scale, patterns.dtype)

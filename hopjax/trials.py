@@ -70,10 +70,16 @@ class Trial(eqx.Module):
         self.target = check_target(target, memories.shape[0])
         self.key = None if key is None else check_key(key)
 
-    def input_at(self, t: Real[ArrayLike, ""]) -> Float[Array, " N"]:
-        """u(t)."""
+    def on_grid(self, dt: float) -> "Trial":
+        """The same with the onsets of its schedule as numbers of steps; see `Schedule.on_grid`."""
+        if not isinstance(self.inputs, Schedule):
+            return self
+        return eqx.tree_at(lambda trial: trial.inputs, self, self.inputs.on_grid(dt))
+
+    def input_at(self, t: float) -> Float[Array, " N"]:
+        """u(t) at a static time; of a schedule as `Schedule.at`."""
         if isinstance(self.inputs, Schedule):
-            return self.inputs.values[jnp.sum(self.inputs.onsets <= t) - 1]
+            return self.inputs.at(t)
         if callable(self.inputs):
             return jnp.asarray(self.inputs(jnp.asarray(t, self.model.memories.dtype)))
         return self.inputs
@@ -94,11 +100,10 @@ def blank_trajectory(trial: Trial, problem: Problem, criterion: Criterion) -> Tr
         overlaps=jnp.asarray(np.zeros((len(ts), num_memories)), dtype),
         final_state=jnp.asarray(state, dtype),
         ok=jnp.asarray(True),
-        diverged_at=jnp.asarray(np.inf, dtype),
+        diverged_step=jnp.asarray(-1, int),
         grid=problem.grid,
         saved=saved,
-        passage_step=None if problem.method.adaptive else jnp.asarray(0, jnp.int32),
-        passage_time=jnp.asarray(0.0, dtype),
+        passage=jnp.asarray(0, dtype if problem.method.adaptive else int),
         amplitudes=None if criterion.amplitude is None else jnp.asarray(zeros, dtype),
     )
 
@@ -154,12 +159,11 @@ def solve_trial(
     changes: dict[str, Any] = {
         "ok": trajectory.ok & well,
         "overlaps": jnp.where(well, trajectory.overlaps, jnp.nan),
-        "diverged_at": jnp.where(well, trajectory.diverged_at, 0),
+        "diverged_step": jnp.where(well, trajectory.diverged_step, 0),
     }
-    if trajectory.passage_time is not None:
-        changes["passage_time"] = jnp.where(well, trajectory.passage_time, jnp.inf)
-    if trajectory.passage_step is not None:
-        changes["passage_step"] = jnp.where(well, trajectory.passage_step, -1)
+    if trajectory.passage is not None:
+        never = jnp.inf if trajectory.passage_step is None else -1
+        changes["passage"] = jnp.where(well, trajectory.passage, never)
     if observed:
         saved, amplitudes = trajectory.saved
         # As the overlaps are from the moment of divergence on.

@@ -415,7 +415,8 @@ def _prepare(
     )
     if chunk is None:
         chunk = -(-trials // -(-trials // CHUNK))  # all of about one size
-    make, start, example = select(trial, parameters, key)
+    on_grid = trial.on_grid(plan.dt) if isinstance(trial, Trial) else trial
+    make, start, example = select(on_grid, parameters, key)
     _check_names(start)
     ranges = make_ranges(start, bounds)
     problem = plan.check(example)

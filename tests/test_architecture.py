@@ -23,17 +23,18 @@ FILES = {
 MODULES = [name for name in FILES if name != "__init__"]
 
 # What each module may import of the package: whatever stands above it.
-DATA = {"_checks", "activations", "memories", "inputs"}
+DATA = {"_checks", "_steps", "activations", "memories", "inputs"}
 MODELS = {"models.base", "models.bipolar", "models.two_layer", "models.attention"}
 MODELS |= {"models.firing_rate"}
 THEORY = {"theory._common", "theory.equilibria", "theory.steps", "theory.noise", "theory.flow"}
 THEORY |= {"theory.numerical", "theory.rates", "theory.states"}
 LAYERS: dict[str, set[str]] = {
     "_checks": set(),
+    "_steps": {"_checks"},
     "activations": {"_checks"},
     "memories": {"_checks"},
     "pictures": {"_checks", "memories"},
-    "inputs": {"_checks"},
+    "inputs": {"_checks", "_steps"},
     "models.base": {"_checks"},
     "models.bipolar": {"_checks", "activations", "models.base"},
     "models.two_layer": {"_checks", "activations", "models.base", "models.bipolar"},
@@ -77,7 +78,7 @@ LAYERS: dict[str, set[str]] = {
     "_labels": {"_sweep"},
     "_dataset": {"_labels", "_store", "_sweep", "criterion", "ensemble"},
     "study": {"_checks", "_code", "_dataset", "_determinism", "_identity", "_program", "_programs"}
-    | {"_store", "_sweep"}
+    | {"_steps", "_store", "_sweep"}
     | {"criterion", "ensemble", "reductions", "solve", "trials"},
     # Tuning stands beside studies, on ensembles.
     "losses": {"_checks", "criterion", "inputs", "solve", "trials"},

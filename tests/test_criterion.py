@@ -154,7 +154,7 @@ def saved(overlaps: Any, amplitudes: Any = None, stride: int = 2) -> hj.Trajecto
         overlaps=overlaps,
         final_state=jnp.zeros(NUM_NEURONS),
         ok=jnp.array(True),
-        diverged_at=jnp.array(jnp.inf),
+        diverged_step=jnp.array(-1),
         grid=grid,
         amplitudes=amplitudes,
     )
@@ -433,7 +433,7 @@ def test_passages_and_saved_quantities_of_the_users_own():
     assert_allclose(kept["t"], np.tile(np.arange(11) / 10, (16, 1)), atol=1e-12)
     for row, time in zip(kept["square"], ensemble.passage_time, strict=True):
         steps = [step for step in range(2, 11) if row[step] < 4.0]
-        assert time == (max(steps[0] * 0.1 - 0.2, 0) if steps else np.inf)
+        assert time == ((steps[0] - 2) * 0.1 if steps else np.inf)
     assert len({*ensemble.passage_time}) > 2
     # Nothing else changes.
     plain = run(criterion=criterion)

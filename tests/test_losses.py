@@ -27,9 +27,9 @@ def trial(inputs: Any = None, target: int = 1) -> hj.Trial:
 
 
 def trajectory(overlaps: Any = OVERLAPS, every: float = 0.1) -> hj.Trajectory:
-    """What a solve would give that saves each step, with these overlaps."""
-    fine, never = jnp.array(True), jnp.array(jnp.inf)
-    grid = Grid(every, len(overlaps) - 1, 1)
+    """What a solve would give that saves every other step, with these overlaps."""
+    fine, never = jnp.array(True), jnp.array(-1)
+    grid = Grid(every / 2, 2 * (len(overlaps) - 1), 2)
     ts = jnp.asarray(grid.save_times)
     return hj.Trajectory(ts, jnp.asarray(overlaps), jnp.asarray(END), fine, never, grid)
 
