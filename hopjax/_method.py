@@ -33,7 +33,7 @@ def choose_method(
         "stepsize_controller",
         "None for fixed steps, or an adaptive controller such as PIDController",
     )
-    adaptive = not isinstance(controller, dfx.ConstantStepSize)
+    adaptive = is_adaptive(controller)
     if solver is None:
         solver = _default_solver(noise, adaptive)
     check_instance(solver, dfx.AbstractSolver, "solver", "a Diffrax solver such as diffrax.Euler()")
@@ -56,6 +56,11 @@ def choose_method(
     if problem is not None:
         raise ValueError(f"Argument `solver` must suit the problem, got {_name(solver)}: {problem}")
     return Method(solver, controller, adjoint, adaptive)
+
+
+def is_adaptive(controller: dfx.AbstractStepSizeController | None) -> bool:
+    """Whether a controller chooses the steps, which then have times and no numbers."""
+    return controller is not None and not isinstance(controller, dfx.ConstantStepSize)
 
 
 def _default_solver(noise: AbstractNoise | None, adaptive: bool) -> dfx.AbstractSolver:

@@ -18,6 +18,7 @@ from hopjax._checks import check_array, check_number, check_values, is_traced
 
 ON_GRID = 1e-3  # a time that must lie on a step may miss it by this fraction of a step
 TYPED = 1e-7  # one that need not is on it if it misses it by this fraction of itself
+ROUNDED = 1e-12  # what arithmetic in float64 makes of a time, where no step is known
 _MOST = 2.0**53  # steps, beyond which float64 tells no step from the next
 
 Times = Float[Array | np.ndarray, "*S"]

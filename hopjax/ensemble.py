@@ -31,6 +31,7 @@ from hopjax._checks import (
     collect_bad_values,
 )
 from hopjax._determinism import check_draws, uncompiled
+from hopjax._method import is_adaptive
 from hopjax._program import Program, as_written, compiled, program_of
 from hopjax.criterion import OUTCOMES, Criterion
 from hopjax.reductions import (
@@ -121,6 +122,11 @@ class Plan(eqx.Module):
     reductions: dict[str, AbstractReduction]
 
     @property
+    def adaptive(self) -> bool:
+        """Whether steps have times and no numbers."""
+        return is_adaptive(self.stepsize_controller)
+
+    @property
     def all_reductions(self) -> dict[str, AbstractReduction]:
         """The user's and our own."""
         overlap = _TargetOverlap(self.criterion)
@@ -156,7 +162,7 @@ class Plan(eqx.Module):
     def prepare(self, trial: Any) -> Trial:
         """A trial as it is solved: its times numbers of steps, and its numbers of one dtype."""
         check_trial(trial)
-        if self.stepsize_controller is None:
+        if not self.adaptive:
             trial = trial.on_grid(self.dt)
         return cast_floats(trial, trial.model.memories.dtype)
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from hopjax._checks import check_array, check_number, check_values, is_bad, is_traced
 from hopjax._steps import (
-    TYPED,
+    ROUNDED,
     Steps,
     Times,
     check_times,
@@ -18,6 +18,8 @@ from hopjax._steps import (
     numpy_of,
     steps_of,
 )
+
+_SHORTER = "shorter than every window"
 
 
 class Schedule(eqx.Module):
@@ -69,6 +71,12 @@ class Schedule(eqx.Module):
         if begins.shape[0] == 0:
             raise ValueError("Argument `onsets` must have at least one entry, got none.")
         is_first = np.arange(begins.shape[0]) == 0
+        # A pulse may be lost in the rounding of its onset; `on_grid` knows what is too short.
+        is_end = (np.arange(begins.shape[0]) % 2 == 1) & (pulse is not None)
+
+        def increases(onset, before):
+            return (onset > before) | ((onset == before) & is_end)
+
         begins = check_values(
             begins,
             is_bad(begins, lambda o: (o == 0) | ~is_first),
@@ -77,7 +85,7 @@ class Schedule(eqx.Module):
         )
         begins = check_values(
             begins,
-            is_bad(begins, lambda o: (o > numpy_of(o).roll(o, 1)) | is_first),
+            is_bad(begins, lambda o: increases(o, numpy_of(o).roll(o, 1)) | is_first),
             "onsets",
             "increasing",
         )
@@ -105,7 +113,7 @@ class Schedule(eqx.Module):
         if isinstance(self.begins, Steps):
             begun = self.begins.numbers <= last_step(t, self.begins.dt)
         else:
-            begun = self.begins <= t * (1 + TYPED)
+            begun = self.begins <= t * (1 + ROUNDED)
         return self.values[begun.sum() - 1]
 
     def pulsed(
@@ -137,7 +145,7 @@ class Schedule(eqx.Module):
         starts, on = numpy.asarray(starts, dtype), numpy.asarray(on, dtype)
         on = check_values(on, is_bad(on, lambda o: o > 0), name, "positive")
         short = numpy.diff(starts) <= on  # the last window has no end
-        on = check_values(on, numpy.any(short), name, "shorter than every window")
+        on = check_values(on, numpy.any(short), name, _SHORTER)
         both = numpy.stack([starts, starts + on], axis=1).ravel()
         values = jnp.stack([self.values, jnp.zeros_like(self.values)], axis=1)
         return Schedule(
@@ -157,15 +165,19 @@ class Schedule(eqx.Module):
         begins = self.begins
         if isinstance(begins, Steps) and begins.dt == dt:
             return self
-        if self.pulse is None:
-            numbers = steps_of(self.onsets, "onsets", dt).numbers
-        else:
-            starts = steps_of(self.onsets[::2], "onsets", dt).numbers
+        every = 1 if self.pulse is None else 2
+        starts = steps_of(self.onsets[::every], "onsets", dt).numbers
+        numpy = numpy_of(starts)
+        near = (numpy.diff(starts, prepend=-1) < 1) & (starts < latest_step())
+        starts = check_values(starts, near, "onsets", f"at least one step of dt = {dt} apart")
+        numbers = starts
+        if self.pulse is not None:
             ends = steps_of(self.onsets[1::2], self.pulse, dt).numbers
-            numbers = numpy_of(starts).stack([starts, ends], axis=1).ravel()
-        gaps = numpy_of(numbers).diff(numbers, prepend=-1)
-        right = f"at least one step of dt = {dt} apart"
-        numbers = check_values(numbers, (gaps < 1) & (numbers < latest_step()), "onsets", right)
+            short = (ends <= starts) & (ends < latest_step())
+            ends = check_values(ends, short, self.pulse, f"at least one step of dt = {dt}")
+            long = (ends[:-1] >= starts[1:]) & (ends[:-1] < latest_step())
+            ends = check_values(ends, numpy.append(long, False), self.pulse, _SHORTER)
+            numbers = numpy.stack([starts, ends], axis=1).ravel()
         return eqx.tree_at(lambda schedule: schedule.begins, self, Steps(numbers, dt))
 
     def onset_steps(self, dt: float) -> Int[Array | np.ndarray, " S"]:

@@ -165,7 +165,7 @@ class Trajectory(eqx.Module):
         if is_traced(step):
             time = self.grid.dt * step.astype(self.overlaps.dtype)
             return jnp.where(step < 0, jnp.inf, time)
-        return self.grid.times(np.asarray(step))
+        return self.grid.times(np.asarray(step))[()]
 
     def __repr__(self) -> str:
         """A summary of what was solved and how it ended."""

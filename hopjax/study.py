@@ -315,7 +315,7 @@ class Study:
 
     def _argument(self, name: str, value: Any, plan: Plan) -> Any:
         """A number as it is traced; of a time that must lie on a step the step, of fixed steps."""
-        if name in getattr(self.trial, "time_parameters", ()) and plan.stepsize_controller is None:
+        if name in getattr(self.trial, "time_parameters", ()) and not plan.adaptive:
             return steps_of(np.asarray(value, float), name, plan.dt)
         return np.asarray(value, jnp.result_type(float))
 

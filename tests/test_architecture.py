@@ -54,7 +54,7 @@ LAYERS: dict[str, set[str]] = {
     "_determinism": {"_checks", "criterion", "inputs", "solve", "trials"},
     "ensemble": DATA
     | {"criterion", "models", "noise", "solve", "reductions", "statistics", "trials"}
-    | {"_determinism", "_program"},
+    | {"_determinism", "_method", "_program"},
     # Theory stands on solving: a flow is a solve without noise. Nothing above that.
     "theory._common": {"_checks", "activations"},
     "theory.equilibria": {"_checks", "activations", "theory._common"},
