@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -81,14 +82,15 @@ class Steps(eqx.Module):
 
 
 def check_times(value: Any, name: str, *shapes: tuple[int | str, ...]) -> Times:
-    """Finite times: on the host, in float64 or in the dtype that they came in, unless traced.
+    """Finite times: on the host, in float64 or in the float dtype of an array, unless traced.
 
     Raises:
         TypeError, ValueError: for what is no array of numbers of one of the shapes.
     """
-    array = check_array(value, name, *shapes)
-    if is_traced(array):
-        return array
+    if is_traced(value):
+        return check_array(value, name, *shapes)
+    with jax.ensure_compile_time_eval():  # numbers stay on the host inside a trace too
+        check_array(value, name, *shapes)
     kept = getattr(value, "dtype", None) in (jnp.float32, jnp.float64)
     return np.array(value, value.dtype if kept else float)
 
