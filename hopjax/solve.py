@@ -461,7 +461,7 @@ def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
 def _output(function: Callable, name: str, right: str, *args: Any) -> Any:
     """Shapes of what a user's function returns; costs a trace only."""
     try:
-        return jax.eval_shape(function, *args)
+        return jax.eval_shape(lambda *args: function(*args), *args)
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
         raise TypeError(f"Argument `{name}` must give {right}, but it failed: {reason}") from error
@@ -479,6 +479,18 @@ def _check_output(function: Callable, name: str, sizes: tuple[tuple[int, ...], .
         jnp.issubdtype(output.dtype, jnp.floating) or jnp.issubdtype(output.dtype, jnp.integer)
     ):
         raise TypeError(f"Argument `{name}` must give real numbers, got dtype {output.dtype}.")
+
+
+def check_methods(model: AbstractHopfield) -> None:
+    """Refuse a model of the user's own whose methods return what one cannot go on with."""
+    (num_memories, num_neurons), dtype = model.memories.shape, model.memories.dtype
+    size = (model.state_size,)
+    zero, x0, state = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((), (num_neurons,), size))
+    _check_output(model.initial_state, "model.initial_state", (size,), x0)
+    drive = _output(model.drive, "model.drive", "what the drift needs, given u", x0)
+    _check_output(model.drift, "model.drift", (size,), zero, state, drive)
+    _check_output(model.overlaps, "model.overlaps", ((num_memories,),), state)
+    _check_output(model.energy, "model.energy", ((),), state, x0)
 
 
 class _Drives(eqx.Module):
@@ -557,14 +569,8 @@ class _System(eqx.Module):
         """Refuse functions of the user's that return what the solve cannot go on with."""
         zero, size = jnp.zeros((), state.dtype), (self.model.state_size,)
         num_memories, num_neurons = self.model.memories.shape
-        if self.drives is not None:
-            drive = self.drives.at(zero)
-        else:
-            assert self.inputs is not None
+        if self.inputs is not None:
             _check_output(self.inputs, "inputs", ((num_neurons,),), zero)
-            drive = self.model.drive(jnp.asarray(self.inputs(zero), state.dtype))
-        _check_output(self.model.drift, "model.drift", (size,), zero, state, drive)
-        _check_output(self.model.overlaps, "model.overlaps", ((num_memories,),), state)
         if self.noise is not None:
             _check_output(self.noise.diffusion, "noise.diffusion", ((), size), zero, state)
         if self.save_fn is not None:
@@ -650,7 +656,7 @@ class _StepSolver(dfx.AbstractWrappedSolver):
 def _solve(problem: Problem) -> Trajectory:
     model, inputs, x0, noise, key, save_fn, passage_fn, passage_from, grid, method = problem
     dtype = model.memories.dtype
-    _check_output(model.initial_state, "model.initial_state", ((model.state_size,),), x0)
+    check_methods(model)
     state0 = jnp.asarray(model.initial_state(x0), dtype)
     unit = 1.0 if method.adaptive else grid.dt
     solver, controller = method.solver, method.controller

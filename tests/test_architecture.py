@@ -64,7 +64,7 @@ LAYERS: dict[str, set[str]] = {
     | {"theory.steps"},
     "theory.flow": {"_checks", "activations", "models", "noise", "solve"}
     | {"theory._common", "theory.noise", "theory.steps"},
-    "theory.numerical": {"_checks", "models", "theory.flow"},
+    "theory.numerical": {"_checks", "models", "solve", "theory.flow"},
     "theory.states": {"_checks", "models", "noise"}
     | {"theory.flow", "theory.numerical", "theory.steps"},
     "theory.report": {"_checks", "activations", "models"} | THEORY,

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from scipy import stats
 
 import hopjax as hj
+from hopjax import theory
 from hopjax.solve import Grid
 
 KEY = jax.random.key(5)
@@ -849,13 +850,31 @@ def test_a_model_with_a_larger_state_and_an_array_time_constant():
         ("initial_state", lambda self, x0: x0),
         ("drift", lambda self, t, x, drive: x[:3]),
         ("drift", lambda self, t, x, drive: x.astype(complex)),
+        ("energy", lambda self, x, u: x**2),
+        ("energy", lambda self, x, u: jnp.sum(x**2, keepdims=True)),
+        ("energy", lambda self, x, u: None),
+        ("energy", lambda self, x, u: 1 / 0),
     ],
 )
 def test_what_a_model_gives_is_checked_by_name(name, wrong):
-    broken = type("Broken", (Layered,), {name: wrong})
-    with pytest.raises((ValueError, TypeError), match=rf"`model\.{name}` must give") as caught:
-        solve(broken(MEMORIES, jnp.ones(())))
-    assert "\n" not in str(caught.value)
+    broken = type("Broken", (Layered,), {name: wrong})(MEMORIES, jnp.ones(()))
+    trial = hj.Trial(broken, MEMORIES[0], X0)
+    times: dict[str, Any] = {"t1": 1.0, "dt": 0.1}
+    calls = [
+        lambda: solve(broken),
+        lambda: hj.solve_ensemble(trial, trials=2, key=KEY, progress=False, **times),
+        lambda: theory.find_equilibrium(broken, MEMORIES[0], X0),
+    ]
+    for call in calls:
+        with pytest.raises((ValueError, TypeError), match=rf"`model\.{name}` must give") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("energy", [0.0, np.nan, 1])
+def test_an_energy_of_pythons_own_numbers_is_one(energy):
+    plain = type("Plain", (Layered,), {"energy": lambda self, x, u: energy})
+    assert solve(plain(MEMORIES, jnp.ones(()))).ok
 
 
 def test_integer_memories_of_a_model_are_refused():

@@ -27,6 +27,7 @@ from hopjax._checks import (
     is_traced,
 )
 from hopjax.models import AbstractHopfield
+from hopjax.solve import check_methods
 from hopjax.theory.flow import Flow, follow, scale_of
 
 _NEWTON_STEPS = 100
@@ -155,6 +156,7 @@ def check_model_and_input(model: Any, u: Any) -> tuple[AbstractHopfield, Float[A
     """A model, and a constant input in its dtype."""
     check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
     u = check_array(u, "u", (model.memories.shape[1],), hint="one constant input")
+    check_methods(model)
     return model, cast_floats(u, model.memories.dtype)
 
 
