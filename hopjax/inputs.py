@@ -1,6 +1,7 @@
 """What the network is shown over time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -189,3 +190,10 @@ class Schedule(eqx.Module):
         begins = self.on_grid(dt).begins
         assert isinstance(begins, Steps)
         return begins.numbers
+
+
+def input_at(inputs: Any, t: Any, dtype: Any) -> Float[Array, " N"]:
+    """u(t) of a constant input, a schedule (as `Schedule.at`) or a function of time in a dtype."""
+    if isinstance(inputs, Schedule):
+        return inputs.at(t)
+    return jnp.asarray(inputs(jnp.asarray(t, dtype))) if callable(inputs) else inputs

@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray, Real
 
 from hopjax._checks import check_array, check_instance, check_key, is_traced
 from hopjax.criterion import Criterion, Margin, check_target
-from hopjax.inputs import Schedule
+from hopjax.inputs import Schedule, input_at
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
 from hopjax.solve import Input, PassageFunction, Problem, SaveFunction, Trajectory, solve
@@ -78,11 +78,7 @@ class Trial(eqx.Module):
 
     def input_at(self, t: float) -> Float[Array, " N"]:
         """u(t) at a static time; of a schedule as `Schedule.at`."""
-        if isinstance(self.inputs, Schedule):
-            return self.inputs.at(t)
-        if callable(self.inputs):
-            return jnp.asarray(self.inputs(jnp.asarray(t, self.model.memories.dtype)))
-        return self.inputs
+        return input_at(self.inputs, t, self.model.memories.dtype)
 
 
 def blank_trajectory(trial: Trial, problem: Problem, criterion: Criterion) -> Trajectory:

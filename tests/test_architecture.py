@@ -25,9 +25,10 @@ MODULES = [name for name in FILES if name != "__init__"]
 # What each module may import of the package: whatever stands above it.
 DATA = {"_checks", "_steps", "activations", "memories", "inputs"}
 MODELS = {"models.base", "models.bipolar", "models.two_layer", "models.attention"}
-MODELS |= {"models.firing_rate"}
+MODELS |= {"models.firing_rate", "models.closed_form"}
 THEORY = {"theory._common", "theory.equilibria", "theory.steps", "theory.noise", "theory.flow"}
-THEORY |= {"theory.numerical", "theory.rates", "theory.states"}
+THEORY |= {"theory.numerical", "theory.rates", "theory.states", "theory.table"}
+THEORY |= {"theory.witness"}
 LAYERS: dict[str, set[str]] = {
     "_checks": set(),
     "_steps": {"_checks"},
@@ -36,7 +37,8 @@ LAYERS: dict[str, set[str]] = {
     "pictures": {"_checks", "memories"},
     "inputs": {"_checks", "_steps"},
     "models.base": {"_checks"},
-    "models.bipolar": {"_checks", "activations", "models.base"},
+    "models.closed_form": {"activations", "models.base"},
+    "models.bipolar": {"_checks", "activations", "models.base", "models.closed_form"},
     "models.two_layer": {"_checks", "activations", "models.base", "models.bipolar"},
     "models.attention": {"_checks", "models.base"},
     "models.firing_rate": {"_checks", "models.base"},
@@ -62,12 +64,14 @@ LAYERS: dict[str, set[str]] = {
     "theory.steps": {"_checks", "_method"},
     "theory.noise": {"_checks", "activations", "theory._common", "theory.equilibria"}
     | {"theory.steps"},
+    "theory.witness": {"_checks", "activations", "models"},
     "theory.flow": {"_checks", "activations", "models", "noise", "solve"}
-    | {"theory._common", "theory.noise", "theory.steps"},
+    | {"theory._common", "theory.noise", "theory.steps", "theory.witness"},
     "theory.numerical": {"_checks", "models", "solve", "theory.flow"},
     "theory.states": {"_checks", "models", "noise"}
     | {"theory.flow", "theory.numerical", "theory.steps"},
-    "theory.report": {"_checks", "activations", "models"} | THEORY,
+    "theory.table": {"theory.states"},
+    "theory.report": {"_checks", "activations", "inputs", "models"} | THEORY,
     "theory": THEORY | {"theory.report"},
     "plotting": {"_checks"},
     # Studies, in files and on the command line, which nothing imports.

@@ -274,7 +274,8 @@ def test_report_says_where_noise_is_not_averaged():
     report = theory.report(hj.DynamicAttention(memories, 0.2), 2 * memories[0], noise=1.0)
     assert report.noisy_states is None
     assert report.kinds[0] == "stable"
-    assert "nothing is said of noise: its neurons have no activation" in str(report)
+    told = "noise of strength 1 is ignored, and all of this is said of the network without it: its "
+    assert f"{told}neurons have no activation inside the sums" in str(report)
     assert "no closed theory: it is for IDP and classic networks" in str(report)
     with pytest.raises(ValueError, match="no theory of the noise: its neurons have no activation"):
         report.ends_in  # noqa: B018

@@ -11,6 +11,7 @@ from hopjax.models.bipolar import (
     DecorrelatedHopfield as DecorrelatedHopfield,
     IDPHopfield as IDPHopfield,
 )
+from hopjax.models.closed_form import ClosedForm as ClosedForm
 from hopjax.models.firing_rate import FiringRateHopfield as FiringRateHopfield
 from hopjax.models.two_layer import (
     AbstractSeparation as AbstractSeparation,

@@ -25,6 +25,7 @@ from hopjax.models.base import (
     project,
     projected,
 )
+from hopjax.models.closed_form import ClosedForm
 
 
 class AbstractBipolarHopfield(AbstractOneLayerHopfield):
@@ -102,6 +103,10 @@ class ClassicHopfield(AbstractBipolarHopfield):
         """E = −½ΨᵀWΨ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ − uᵀΨ, so that ∇E = −ψ'(x) ⊙ drift."""
         return _energy(self, jnp.ones_like(self.memories[:, 0]), x) - u @ self.activation(x)
 
+    def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
+        """All α = 1, and u the current."""
+        return _form(self, jnp.ones_like(self.memories[:, 0]), u, "−x + WΨ(x) + u")
+
 
 class IDPHopfield(AbstractBipolarHopfield):
     """Input-driven plasticity: the input weighs the memories and so reshapes the energy.
@@ -153,6 +158,10 @@ class IDPHopfield(AbstractBipolarHopfield):
         """E = −½ΨᵀW(u)Ψ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ, so that ∇E = −ψ'(x) ⊙ drift."""
         return _energy(self, self.saliency(u), x)
 
+    def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
+        """The saliencies, and no current."""
+        return _form(self, self.saliency(u), jnp.zeros_like(u), "−x + W(u)Ψ(x)")
+
 
 def _coupled(
     model: ClassicHopfield | IDPHopfield, weights: Float[Array, " P"], x: Float[Array, " N"]
@@ -175,6 +184,28 @@ def _energy(
         -activity @ _coupled(model, weights, x) / 2
         + x @ activity
         - jnp.sum(model.activation.antiderivative(x))
+    )
+
+
+def _form(
+    model: ClassicHopfield | IDPHopfield,
+    alpha: Float[Array, " P"],
+    current: Float[Array, " N"],
+    name: str,
+) -> ClosedForm:
+    """W = (1/N) Σ_μ α_μ ξ^μ ξ^μᵀ, diagonal as the model has it."""
+    kept, num_neurons = model.self_coupling, model.memories.shape[1]
+    diagonal = jnp.zeros_like(alpha[0]) if kept else jnp.sum(alpha) / num_neurons
+    return ClosedForm(
+        model.memories,
+        model.activation,
+        alpha,
+        jnp.diag(alpha),
+        diagonal,
+        current,
+        symmetric=True,
+        decorrelated=False,
+        name=name,
     )
 
 
@@ -264,4 +295,20 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
             own
             - x.size / 2 * (overlaps @ project(inverse_correlations(self.memories), overlaps))
             - u @ activity
+        )
+
+    def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
+        """The saliencies and no current, or all α = 1 and u the current; self-coupling kept."""
+        inverse, driven = inverse_correlations(self.memories), self.input_driven
+        alpha = self.saliency(u) if driven else jnp.ones_like(self.memories[:, 0])
+        return ClosedForm(
+            self.memories,
+            self.activation,
+            alpha,
+            alpha[:, None] * inverse,
+            jnp.zeros_like(alpha[0]),
+            jnp.zeros_like(u) if driven else u,
+            symmetric=not driven,
+            decorrelated=True,
+            name="−x + W(u)Ψ(x)" if driven else "−x + WΨ(x) + u",
         )

@@ -14,7 +14,7 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
 
 from hopjax._checks import check_instance, check_values, is_traced
 from hopjax.activations import AbstractActivation
@@ -24,6 +24,7 @@ from hopjax.solve import Input, Trajectory, solve
 from hopjax.theory._common import check_noise
 from hopjax.theory.noise import NoisyActivation
 from hopjax.theory.steps import step_response
+from hopjax.theory.witness import averages_out, why_not
 
 Noise = AbstractNoise | Real[ArrayLike, ""] | Real[ArrayLike, " N"]
 
@@ -63,8 +64,17 @@ def feature_noise(model: Any, noise: Any) -> Float[Array, ""] | Float[Array, " N
             f"Argument `model` must be one whose noise averages out in an activation, got "
             f"{type(model).__name__}: {reason}."
         )
+    strength = _averaged(model, noise, num_neurons).astype(model.memories.dtype)
+    if is_traced(model):
+        right = "one whose noise averages out in sums of its activities Ψ(x)"
+        strength = check_values(strength, ~averages_out(model), "model", right)
+    return strength
+
+
+def _averaged(model: Any, noise: Any, num_neurons: int) -> Float[Array, ""] | Float[Array, " N"]:
+    """σ of the features, of noise that acts on them alone."""
     if not isinstance(noise, AbstractNoise):
-        return check_noise(noise, (), (num_neurons,)).astype(model.memories.dtype)
+        return check_noise(noise, (), (num_neurons,))
     if not isinstance(noise, AdditiveNoise):
         raise ValueError(
             "Argument `noise` must be additive, a number or AdditiveNoise, got "
@@ -82,64 +92,7 @@ def feature_noise(model: Any, noise: Any) -> Float[Array, ""] | Float[Array, " N
             "zero on memory neurons, as from model.noise_strength(features=2.0): each of them is "
             "one for all features, so its noise does not average out",
         )
-    return strength.astype(model.memories.dtype)
-
-
-@jax.ensure_compile_time_eval()
-def why_not(model: AbstractHopfield) -> str | None:
-    """Why the mean of a noisy network obeys no equation of the network's own kind; None if it does.
-
-    The drift must be −x + F(Ψ(x)) in the features: with activities that are given, x + drift must
-    be the same at two states, and it must be all but linear in the activity of a single neuron.
-    """
-    activation = getattr(model, "activation", None)
-    if not isinstance(activation, AbstractActivation):
-        return (
-            "its neurons have no activation inside the sums that the network makes of them, where "
-            "noise is averaged; it acts by fluctuations of these sums, of order 1/√N"
-        )
-    if is_traced(model):
-        return None  # looked at where the model was made
-    size, dtype = model.memories.shape[1], model.memories.dtype
-    activity = jnp.cos(jnp.arange(size, dtype=dtype))
-    try:
-        eqx.tree_at(lambda model: model.activation, model, _Given(activity))
-    except ValueError:  # a property
-        return "its activation is no field that could be replaced"
-    drive = model.drive(model.memories[0])
-
-    def sent(activity, features):
-        """What the features get, of given activities."""
-        probe: Any = eqx.tree_at(lambda model: model.activation, model, _Given(activity))
-        zero, state = jnp.zeros((), dtype), probe.initial_state(features)
-        return features + probe.features(probe.drift(zero, state, drive))
-
-    places = jnp.sin(jnp.arange(size, dtype=dtype))
-    first, second = sent(activity, places), sent(activity, 2 * places + 1)
-    scale = 1 + jnp.max(jnp.abs(first))
-    if bool(jnp.any(jnp.abs(first - second) > 1e-4 * scale)):
-        return "its drift is not −x plus something of the activities Ψ(x) alone"
-    # In sums over many neurons the activity of one hardly bends anything, but twice as much noise
-    # in a square of it does not average out.
-    step = jnp.zeros(size, dtype).at[0].set(0.25)
-    bend = sent(activity + step, places) + sent(activity - step, places) - 2 * first
-    if bool(jnp.max(jnp.abs(bend)) > (0.5 / size + 1e-4) * scale):
-        return "the activity of a single neuron enters its drift nonlinearly, outside any sum"
-    return None
-
-
-class _Given(AbstractActivation):
-    """Activities that do not depend on the state."""
-
-    activity: Float[Array, " N"]
-
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The given ones."""
-        return jnp.broadcast_to(self.activity, x.shape)
-
-    def antiderivative(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        """As if they were constant."""
-        return self.activity * x
+    return strength
 
 
 class Spread(eqx.Module):
@@ -245,10 +198,53 @@ class Flow(AbstractHopfield):
 
 _HORIZON = 50.0  # time constants
 _FIRST_STEP = 2.0**-14
+_LEAST_STEP = 1e-12  # a state that grows without bounds asks for shorter and shorter ones
+_STEPS = 2**17
 
 
-def follow(flow: Flow, u: Float[Array, " N"], state: Float[Array, " state"]) -> Array:
-    """Where a state is after a long time at constant input; no derivative goes through it."""
+class _Patient(dfx.AbstractAdaptiveStepSizeController):
+    """Adaptive steps, of which there are only so many."""
+
+    controller: dfx.PIDController
+
+    @property
+    def rtol(self) -> Any:
+        return self.controller.rtol
+
+    @property
+    def atol(self) -> Any:
+        return self.controller.atol
+
+    @property
+    def norm(self) -> Any:
+        return self.controller.norm
+
+    def wrap(self, direction: Any) -> "_Patient":
+        return _Patient(self.controller.wrap(direction))
+
+    def init(self, *args: Any) -> tuple[Any, Any]:
+        end, state = self.controller.init(*args)
+        return end, (state, jnp.zeros((), jnp.int32))
+
+    def adapt_step_size(
+        self, t0: Any, t1: Any, y0: Any, y1_candidate: Any, args: Any, *rest: Any
+    ) -> Any:
+        *errors, (state, count) = rest
+        *found, state, result = self.controller.adapt_step_size(
+            t0, t1, y0, y1_candidate, args, *errors, state
+        )
+        result = dfx.RESULTS.where(count < _STEPS, result, dfx.RESULTS.max_steps_reached)
+        return *found, (state, count + 1), result
+
+
+def follow(
+    flow: Flow, u: Float[Array, " N"], state: Float[Array, " state"]
+) -> tuple[Float[Array, " state"], Bool[Array, ""]]:
+    """Where a state is after a long time at constant input, and whether it could be followed.
+
+    It cannot where it grows without bounds, or moves so fast that there are too many steps. No
+    derivative goes through it.
+    """
     frozen, u, state = jax.tree.map(
         lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, (flow, u, state)
     )
@@ -263,13 +259,18 @@ def follow(flow: Flow, u: Float[Array, " N"], state: Float[Array, " state"]) -> 
         noise=None,
         key=None,
         save_every=_HORIZON,
-        stepsize_controller=dfx.PIDController(
-            rtol=precision, atol=precision * scale_of(frozen.at_rest)
+        stepsize_controller=_Patient(
+            dfx.PIDController(
+                rtol=jnp.asarray(precision, dtype),
+                atol=jnp.asarray(precision * scale_of(frozen.at_rest), dtype),
+                dtmin=jnp.asarray(_LEAST_STEP, dtype),
+                force_dtmin=False,
+            )
         ),
         adjoint=dfx.ForwardMode(),
         throw=False,
     )
-    return trajectory.final_state
+    return trajectory.final_state, trajectory.ok
 
 
 def scale_of(model: Any) -> Float[Array, ""] | float:

@@ -109,7 +109,7 @@ def _find_from(model, u, features):
 
 @eqx.filter_jit
 def _find_memory(model, u, memory):
-    end = follow(Flow(model), u, model.initial_state(model.memories[memory]))
+    end, _ = follow(Flow(model), u, model.initial_state(model.memories[memory]))
     starts = jnp.stack([end, outside(model, u, memory)])
     both = jax.lax.map(lambda start: find_from_state(model, u, start), starts)
     own = both.found & jax.vmap(belongs, (None, 0, None))(model, both.state, memory)

@@ -1,6 +1,6 @@
 """What a network makes of an input, as one readable table."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 import diffrax as dfx
@@ -9,17 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from hopjax._checks import is_traced
+from hopjax._checks import check_instance, check_number, is_traced
 from hopjax.activations import AbstractActivation
-from hopjax.models import (
-    AbstractHopfield,
-    ClassicHopfield,
-    DecorrelatedHopfield,
-    IDPHopfield,
-)
+from hopjax.inputs import Schedule, input_at
+from hopjax.models import AbstractHopfield, ClosedForm
 from hopjax.theory._common import check_noise
-from hopjax.theory.equilibria import effective_saliency, equilibrium_amplitude, well_energy
-from hopjax.theory.flow import Flow, Spread, why_not
+from hopjax.theory.equilibria import equilibrium_amplitude, well_energy
+from hopjax.theory.flow import Flow, Spread
 from hopjax.theory.noise import NoisyActivation, critical_noise, escape_noise
 from hopjax.theory.numerical import (
     Kind,
@@ -31,8 +27,8 @@ from hopjax.theory.numerical import (
 )
 from hopjax.theory.states import Landscape, State, find_states
 from hopjax.theory.steps import step_response
-
-_ORTHOGONAL = 1e-6  # the largest overlap between memories that count as orthogonal
+from hopjax.theory.table import ORTHOGONAL, by_saliency, table
+from hopjax.theory.witness import closed_form, why_not
 
 
 class Prediction(eqx.Module):
@@ -114,169 +110,25 @@ class Report(eqx.Module):
         if self.noisy_states is None:
             raise ValueError(f"There is no theory of the noise: {self.untold}.")
         holders = {memory for state in self.noisy_states for memory in state.holders}
-        return tuple(memory for memory in _by_saliency(self.saliency) if memory in holders)
+        return tuple(memory for memory in by_saliency(self.saliency) if memory in holders)
 
     def __repr__(self) -> str:
         """The table."""
         if is_traced(self) or not eqx.is_array(self.saliency):
             return eqx.tree_pformat(self)
-        order = _by_saliency(self.saliency)
-        columns = [["", *(f"memories[{memory}]" for memory in order)]]
-        columns.append(["saliency", *(f"{float(self.saliency[m]):.3f}" for m in order)])
-        columns.append(["state", *(self.kinds[memory] for memory in order)])
-        for head, values, digits in (
-            ("overlap", self.overlaps, 3),
-            ("energy/N", self.energy, 4),
-            ("growth", self.growth, 3),
-        ):
-            columns.append([head, *(_number(values[memory], digits) for memory in order)])
-        theory = self.prediction
-        if theory is not None:
-            kinds = np.where(theory.stable, "stable", np.where(theory.exists, "saddle", "absent"))
-            columns.append(["theory", *(str(kinds[memory]) for memory in order)])
-            thresholds = {"σ_esc": theory.escape_noise, "σ_c": theory.critical_noise}
-            for head, values in thresholds.items():
-                columns.append([head, *(_number(values[m] or np.nan, 3) for m in order)])
-        if any(not self.ends[m] or self._leaves(m, self.states, self.ends) for m in order):
-            ends = (self._end(memory, self.states, self.ends) for memory in order)
-            columns.append(["flow", *("stays" if "kept" in end else end for end in ends)])
-        if self.noisy_states is not None and self.noisy_ends is not None and np.any(self.noise):
-            noisy = [self._end(memory, self.noisy_states, self.noisy_ends) for memory in order]
-            columns.append([f"at {self._strength}", *noisy])
-        aligned = [[entry.rjust(max(map(len, each))) for entry in each] for each in columns]
-        lines = [self.title, *("  ".join(row).rstrip() for row in zip(*aligned, strict=True))]
-        return "\n".join([*lines, *self._conclusions()])
-
-    @property
-    def _strength(self) -> str:
-        sigma = np.asarray(self.noise)
-        if sigma.ndim == 0:
-            return f"σ = {float(sigma):g}"
-        return f"σ from {sigma.min():g} to {sigma.max():g}"
-
-    def _leaves(self, memory: int, states: Any, ends: Any) -> bool:
-        """Whether the flow from a memory ends in a state that it does not hold."""
-        return any(memory not in states[place].holders for place in ends[memory])
-
-    def _end(self, memory: int, states: Any, ends: Any) -> str:
-        """Where the flow from a memory ends."""
-        places = ends[memory]
-        if not places:
-            return "not at rest"
-        if len(places) == 1 and not self._leaves(memory, states, ends):
-            return f"kept, {_overlap(states[places[0]], memory):.3f}"
-        return "to " + " or ".join(dict.fromkeys(states[place].name for place in places))
-
-    def _conclusions(self) -> list[str]:
-        """What the table says, in sentences."""
-        lines = []
-        restless = [memory for memory, end in enumerate(self.ends) if not end]
-        if restless:
-            lines.append(f"not at rest after a long time: the flow from {_list(_names(restless))}")
-        for state in self.states:
-            with_it = [m for m in state.memories if m not in state.holders]
-            half = float(jnp.max(jnp.abs(state.overlaps))) / 2
-            some = [m for m in with_it if abs(_overlap(state, m)) >= half]
-            if some and state.name != "no memory":
-                sharing = _list(f"memories[{m}] ({_overlap(state, m):.3f})" for m in some)
-                whose = f"the state of {state.name}"
-                if state.holders:
-                    whose += f" ({_overlap(state, state.holders[0]):.3f})"
-                lines.append(f"{whose} is shared by {sharing}")
-        if np.any(self.noise):
-            if self.noisy_states is None:
-                lines.append(f"nothing is said of noise: {self.untold}")
-            else:
-                lines.append(self._fate())
-        if self.beyond is None:
-            whose = (
-                "orthogonal memories" if self.crosstalk <= _ORTHOGONAL else "decorrelated memories"
-            )
-            lines.append(
-                f"theory: {whose}; here two memories overlap by up to {float(self.crosstalk):.3f}"
-            )
-        else:
-            lines.append(f"no closed theory: {self.beyond}")
-        return lines
-
-    def _fate(self) -> str:
-        """Where noise leads."""
-        assert self.noisy_states is not None
-        assert self.noisy_ends is not None
-        strength = self._strength.removeprefix("σ = ").removeprefix("σ ")
-        start = f"noise of strength {strength}, for many neurons,"
-        states, ends = self.noisy_states, self.noisy_ends
-        restless = [memory for memory, end in enumerate(ends) if not end]
-        if restless:
-            return f"{start} leaves the flow from {_list(_names(restless))} not at rest"
-        if len(states) == 1:
-            (state,) = states
-            if state.name == "no memory":
-                return f"{start} ends in no memory"
-            sign = ""
-            if state.mirrored and state.holders:
-                sign = "±" if len(state.signs) > 1 else "" if state.signs == (1,) else "−"
-            return f"{start} ends in {sign}{state.name}, {_shares(state)}"
-        order = _by_saliency(self.saliency)
-        kept = [m for m in order if ends[m] and not self._leaves(m, states, ends)]
-        text = f"{start} keeps a state in {_list(_names(kept))}"
-        if len(kept) > 1:
-            text = f"{start} leaves a state in whichever of {_list(_names(kept))} it is"
-        moved: dict[str, list[int]] = {}
-        for memory in order:
-            if memory not in kept:
-                moved.setdefault(self._end(memory, states, ends), []).append(memory)
-        taken = [f"takes {_list(_names(some))} {end}" for end, some in moved.items()]
-        if not kept:
-            return f"{start} {_list(taken)}"
-        return " and ".join([text, *taken])
-
-
-def _overlap(state: State, memory: int) -> float:
-    """With its sign, unless the mirror image is a state too."""
-    overlap = float(state.overlaps[memory])
-    return abs(overlap) if state.mirrored else overlap
-
-
-def _shares(state: State) -> str:
-    """The strongest overlaps of a state."""
-    strength = np.abs(np.asarray(state.overlaps, float))
-    if state.holders:
-        strength[list(state.holders)] = 0
-        text = f"overlap {_overlap(state, state.holders[0]):.3f}"
-    else:
-        text = "overlaps"
-    second = int(np.argmax(strength))
-    if strength[second] >= 0.1:  # worth a word
-        text += f", {_overlap(state, second):.3f} with memories[{second}]"
-    return text
-
-
-def _names(memories: Any) -> list[str]:
-    return [f"memories[{memory}]" for memory in memories]
-
-
-def _list(items: Iterable[str]) -> str:
-    return ", ".join(items)
-
-
-def _number(value, digits: int) -> str:
-    return f"{float(value):.{digits}f}" if np.isfinite(value) else "-"
-
-
-def _by_saliency(saliency) -> list[int]:
-    return np.argsort(-np.asarray(saliency), kind="stable").tolist()
+        return table(self)
 
 
 def report(
     model: AbstractHopfield,
-    u: Real[ArrayLike, " N"],
+    u: Real[ArrayLike, " N"] | Schedule | Callable[[Array], Array],
     *,
+    at: float | None = None,
     noise: Real[ArrayLike, ""] | Real[ArrayLike, " N"] = 0.0,
     dt: float | None = None,
     solver: dfx.AbstractSolver | None = None,
 ) -> Report:
-    """What a network makes of a constant input: which memories exist, how deep, who survives noise.
+    """What a network makes of an input: which memories exist, how deep, who survives noise.
 
     All of it is found numerically, for any model and any memories: where the noiseless flow from
     each memory ends, and where the flow of the mean under noise does (`noisy_flow`). That theory
@@ -286,7 +138,9 @@ def report(
 
     Args:
         model: any network.
-        u: a constant input.
+        u: a constant input; or a `Schedule` or a function of time as for `solve`, which is held at
+            what it is `at` a time.
+        at: that time, from 0 on; not for a constant input.
         noise: σ of additive noise on the features, one number or one for each neuron.
         dt: the step of the trials that are meant, which have a little more noise; None for the
             exact equation.
@@ -295,9 +149,11 @@ def report(
     Returns:
         A `Report`, which prints as a table.
     """
-    model, u = check_model_and_input(model, u)
     if is_traced((model, u)):
         raise TypeError("report runs on the host: call it outside jit, vmap and grad.")
+    check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
+    u, at = _held(model, u, at)
+    model, u = check_model_and_input(model, u)
     num_memories, num_neurons = model.memories.shape
     sigma = check_noise(noise, (), (num_neurons,)).astype(model.memories.dtype)
     rate, factor = step_response(solver, dt)
@@ -312,11 +168,12 @@ def report(
     patterns = np.asarray(model.memories)
     mutual = np.abs(patterns @ patterns.T) / num_neurons
     crosstalk = mutual[~np.eye(num_memories, dtype=bool)].max(initial=0)
-    beyond = _beyond(model, u, sigma, crosstalk)
+    form = _applies(model, u, sigma, crosstalk)
+    beyond = form if isinstance(form, str) else None
     kinds, numbers = _own_states(model, u, landscape)
     overlaps, energy, growth, residual = (jnp.asarray(row, sigma.dtype) for row in numbers)
     return Report(
-        title=_title(model),
+        title=_title(model) + ("" if at is None else f", input at t = {at:g}"),
         saliency=model.saliency(u),
         kinds=kinds,
         overlaps=overlaps,
@@ -330,9 +187,29 @@ def report(
         noisy_ends=None if noisy is None else noisy.ends,
         untold=untold,
         crosstalk=jnp.asarray(crosstalk, sigma.dtype),
-        prediction=_predict(model, u, sigma, factor) if beyond is None else None,
+        prediction=None if isinstance(form, str) else _predict(form, sigma, factor),
         beyond=beyond,
     )
+
+
+def _held(model: AbstractHopfield, u: Any, at: Any) -> tuple[Any, float | None]:
+    """The input at a time, and that time."""
+    if not (isinstance(u, Schedule) or callable(u)):
+        if at is not None:
+            raise ValueError(
+                "Argument `at` must be None for a constant input, which is the same at all times, "
+                f"got {at!r}."
+            )
+        return u, None
+    if at is None:
+        raise ValueError(
+            "Argument `at` must be a time such as 2.5 where `u` is a Schedule or a function of "
+            "time, got None: a report is of one input."
+        )
+    at = check_number(at, "at")
+    if at < 0:
+        raise ValueError(f"Argument `at` must be at least 0, got {at:g}.")
+    return input_at(u, at, model.memories.dtype), at
 
 
 def _title(model: Any) -> str:
@@ -379,27 +256,23 @@ def _search_outside(model, u, memory):
     return found, found.found & belongs(model, found.state, memory)
 
 
-def _beyond(model, u, sigma, crosstalk) -> str | None:
-    """Why the closed forms do not apply."""
-    decorrelated = isinstance(model, DecorrelatedHopfield)
-    if not decorrelated and not isinstance(model, (IDPHopfield, ClassicHopfield)):
-        return "it is for IDP and classic networks, decorrelated or not"
-    driven = isinstance(model, IDPHopfield) or getattr(model, "input_driven", False)
-    if not driven and np.any(u):
+def _applies(model, u, sigma, crosstalk) -> ClosedForm | str:
+    """The closed form, or why it does not apply."""
+    form = closed_form(model, u)
+    if isinstance(form, str):
+        return form
+    if np.any(form.current):
         return "it is for classic networks without a current"
-    if not decorrelated and crosstalk > _ORTHOGONAL:
+    if not form.decorrelated and crosstalk > ORTHOGONAL:
         return f"it is for orthogonal memories, and two of these overlap by {crosstalk:.3f}"
-    if jnp.ndim(model.activation.slope_at_zero) or sigma.ndim:
+    if jnp.ndim(form.activation.slope_at_zero) or sigma.ndim:
         return "it is for neurons that are all alike"
-    return None
+    return form
 
 
-def _predict(model, u, noise, factor) -> Prediction:
-    kept = isinstance(model, DecorrelatedHopfield) or model.self_coupling
-    driven = isinstance(model, IDPHopfield) or getattr(model, "input_driven", False)
-    alpha = model.saliency(u) if driven else jnp.ones_like(model.memories[:, 0])
-    alpha = effective_saliency(alpha, model.memories.shape[1], self_coupling=kept)
-    return _predict_from(alpha, model.activation, noise, jnp.asarray(factor, noise.dtype))
+def _predict(form: ClosedForm, noise, factor) -> Prediction:
+    alpha = form.alpha - form.diagonal
+    return _predict_from(alpha, form.activation, noise, jnp.asarray(factor, noise.dtype))
 
 
 @eqx.filter_jit

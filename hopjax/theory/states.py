@@ -136,6 +136,7 @@ class _Rest(NamedTuple):
     """Where a flow is after a long time."""
 
     end: Array
+    followed: Array  # whether it could be followed for so long
     moved: Array  # how far the equilibrium near there is from it
     size: Array  # of that equilibrium
     exact: Equilibrium
@@ -150,11 +151,13 @@ def _follow_all(flow: Flow, u, states, elapsed) -> _Rest:
     scale, drive = scale_of(network), network.drive(u)
     memories = jnp.arange(flow.memories.shape[0])
 
-    def polished(end):
+    def polished(reached):
+        end, followed = reached
         exact = find_from_state(network, u, end)
         mirror = network.drift(jnp.zeros_like(exact.energy), -exact.state, drive)
         return _Rest(
             end=end,
+            followed=followed,
             moved=jnp.max(jnp.abs(end - exact.state)),
             size=scale + jnp.max(jnp.abs(exact.state)),
             exact=exact,
@@ -225,19 +228,24 @@ class _Search:
     def follow(self, states: Any, elapsed: float) -> list[int | None]:
         """Where each of some states comes to rest, as an index into `found`; None where nowhere."""
         rests: list[int | None] = [None] * len(states)
+        lost = np.zeros(len(states), bool)
         for _ in range(_ROUNDS):
             start = jnp.asarray(elapsed, states.dtype)
             found: _Rest = jax.tree.map(np.asarray, _follow_all(self.flow, self.u, states, start))
             at_rest = found.exact.found & (found.moved <= _NEAR * found.size)
-            for place in np.flatnonzero(at_rest):
+            for place in np.flatnonzero(at_rest & ~lost):
                 if rests[place] is None:
                     rest = _Rest(*map(partial(_row, place), found))
                     rests[place] = number = self.place(rest)
                     strongest = rest.exact.overlaps[np.argmax(np.abs(rest.exact.overlaps))]
                     self.signs.setdefault(number, set()).add(1 if strongest >= 0 else -1)
-            if at_rest.all():
+            lost |= ~at_rest & ~found.followed
+            going = ~at_rest & ~lost
+            if not going.any():
                 break
-            states, elapsed = found.end, np.inf
+            # What is lost is followed no further: one that goes on stands in its place.
+            states = found.end[np.where(lost, np.argmax(going), np.arange(len(states)))]
+            elapsed = np.inf
         return rests
 
     def place(self, rest: _Rest) -> int:
