@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -24,10 +25,12 @@ REFINED_AT_MOST = 4  # numbers that get an interval: it takes two gradients for 
 BATCHES = 8  # of fresh trials, for that interval
 _STEP = 0.02  # of the finite difference of gradients there, in free coordinates
 _NEWTON_STEPS = 4  # at most
+_SHARE = 0.3  # of a parameter in a direction that makes it one of those that lie along it
 _NEAR = 1e-4  # a shorter one, in free coordinates, is the last
 _CANDIDATES = 3  # of the result
 _PATIENCE = 10  # steps in a row whose gradient is not finite
 _SILENT = 1e-9  # gradients below this share of the loss are none
+_FAINT = 1e-4  # and of a term of it below this one all but none
 _SAVE_EVERY = 5.0  # seconds
 
 Numbers = Mapping[str, Float[np.ndarray, "..."]]  # parameters on the host
@@ -41,11 +44,13 @@ class TuningError(RuntimeError):
 class History:
     """All steps so far, as lists along the steps, and what the next one needs."""
 
-    steps: dict[str, list[Any]]  # loss, error, gradient_norm, diverged, skipped; z:NAME, g:NAME
+    # loss, error, gradient_norm, diverged, skipped, terms; z:NAME, g:NAME
+    steps: dict[str, list[Any]]
     z: Values
     good: Values  # the last z with a finite gradient
     optimiser: list[np.ndarray]  # the leaves of its state
     reason: str  # why it stopped; empty while it goes on
+    silent: tuple[int, ...] = ()  # the terms of the loss that had no gradient at the start
 
     def __len__(self) -> int:
         return len(self.steps["loss"])
@@ -66,7 +71,10 @@ class History:
             "z": {name: np.asarray(value) for name, value in self.z.items()},
             "good": {name: np.asarray(value) for name, value in self.good.items()},
             "optimiser": {str(place): leaf for place, leaf in enumerate(self.optimiser)},
-            "about": {"reason": np.array(self.reason)},
+            "about": {
+                "reason": np.array(self.reason),
+                "silent": np.array(self.silent, np.int64),
+            },
         }
 
     @classmethod
@@ -83,6 +91,7 @@ class History:
             good,
             [leaves[str(place)] for place in range(len(leaves))],
             str(parts["about"]["reason"]),
+            tuple(parts["about"]["silent"].tolist()),
         )
 
 
@@ -105,7 +114,7 @@ class Descent:
         z = {
             name: self.gradients.job.ranges[name].free(value) for name, value in self.start.items()
         }
-        names = ["loss", "error", "gradient_norm", "diverged", "skipped"]
+        names = ["loss", "error", "gradient_norm", "diverged", "skipped", "terms"]
         names += [f"{kind}:{name}" for kind in "zg" for name in z]
         with promoting():
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.optimiser.init(z))]
@@ -170,11 +179,13 @@ class Descent:
                 number = len(history)
                 found = self._step(history.z, number)
                 finite = found.finite
+                silent = history.silent
                 if number == 0:
-                    self.check_start(found)
+                    silent = self.check_start(found, history.z, self._key(0), stacklevel=4)
                 row = {
                     **{"loss": found.loss, "error": found.error, "gradient_norm": found.norm},
                     **{"diverged": found.diverged, "skipped": not finite},
+                    "terms": np.array(found.terms),
                     **{f"z:{name}": np.asarray(value) for name, value in history.z.items()},
                     **{f"g:{name}": part for name, part in found.gradient.items()},
                 }
@@ -192,7 +203,7 @@ class Descent:
                 else:  # back, halfway to where it was finite
                     z = jax.tree.map(lambda a, b: (a + b) / 2, history.z, history.good)
                     good, leaves = history.good, history.optimiser
-                history = History(rows, z, good, leaves, "")
+                history = History(rows, z, good, leaves, "", silent)
                 history = replace(history, reason=self._reason(history))
                 bar.set_postfix(loss=f"{found.loss:.4g}", refresh=False)
                 bar.update()
@@ -201,9 +212,11 @@ class Descent:
                     saved = time.monotonic()
         return history
 
+    def _key(self, number: int) -> Key[Array, ""]:
+        return jax.random.fold_in(self.keys[0], number if self.fresh else 0)
+
     def _step(self, z: Values, number: int) -> Found:
-        key = jax.random.fold_in(self.keys[0], number if self.fresh else 0)
-        return self.differentiate(z, key, f"step {number}")
+        return self.differentiate(z, self._key(number), f"step {number}")
 
     def last_step(self, history: History) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The loss and gradient of the last step, as they are there and computed again."""
@@ -215,8 +228,14 @@ class Descent:
         stored = {name: np.asarray(history.steps[name][-1]) for name in again}
         return stored, {name: np.asarray(part, stored[name].dtype) for name, part in again.items()}
 
-    def check_start(self, found: Found) -> None:
-        """Refuse to begin where there is no way down."""
+    def check_start(
+        self, found: Found, z: Values, key: Key[Array, ""], *, stacklevel: int
+    ) -> tuple[int, ...]:
+        """Refuse to begin where there is no way down; the terms of the loss that do not say it.
+
+        Of these it warns: where a term hardly changes even if a parameter is doubled, steps follow
+        the others alone.
+        """
         values = in_words({name: np.asarray(value, float) for name, value in self.start.items()})
         if not found.finite:
             what = "gradient" if np.isfinite(found.loss) else "loss"
@@ -236,6 +255,31 @@ class Descent:
                 "elsewhere, where the overlap is nearer to what is wanted, or raise the "
                 "temperature of the loss."
             )
+        lengths = self.gradients.lengths_by_term(z, key, self.label(z, "step 0"), found)
+        silent = tuple(
+            number
+            for number, (norm, value) in enumerate(zip(lengths, found.terms, strict=True))
+            if value != 0 and norm <= _FAINT * abs(value)
+        )
+        if silent:
+            names = [term.name for term in self.gradients.terms]
+            others = [name for number, name in enumerate(names) if number not in silent]
+            follow = (
+                f"the steps follow {' and '.join(others)} alone"
+                if others
+                else "the steps have next to nothing to follow"
+            )
+            where = " and ".join(
+                f"{names[number]}, which is {found.terms[number]:.4g}" for number in silent
+            )
+            has = "has" if len(silent) == 1 else "have"
+            warnings.warn(
+                f"{where}, {has} all but no gradient at the start ({values}): {follow}. Begin "
+                "elsewhere, where the overlap is nearer to what is wanted, or raise the "
+                "temperature of the loss.",
+                stacklevel=stacklevel,
+            )
+        return silent
 
     def _reason(self, history: History) -> str:
         """Why to stop; empty to go on."""
@@ -341,10 +385,14 @@ class Descent:
             parts = [weighted_sum(by_mean, each.slopes) for each in pooled]
             return np.mean([np.concatenate([np.ravel(p[n]) for n in names]) for p in parts], axis=0)
 
-        point, found = start, batches(start)
-        unknown = Refined(z, unflat(np.full(start.size, np.nan)), _loss(found))
+        def unknown(why: str) -> Refined:
+            nothing = unflat(np.full(start.size, np.nan))
+            return Refined(z, nothing, _loss(at_start), self._ends(at_start), why, {})
+
+        point, at_start = start, batches(start)
+        found = at_start
         if not known:
-            return unknown
+            return unknown(f"it is looked for only of up to {REFINED_AT_MOST} numbers")
         try:
             sides = [
                 (batches(start + step), batches(start - step))
@@ -363,8 +411,15 @@ class Descent:
                 return point - np.linalg.solve(curvature(kept), slope(found, kept))
 
             # Along a valley whose slope is lost in the noise nothing says where the minimum is.
-            if not _spread(least_curvature)[1] > 0:
-                return unknown
+            least, low, high = _spread(least_curvature)[:, 0]
+            if not low > 0:
+                along = np.abs(np.linalg.eigh(curvature([*range(BATCHES)]))[1][:, 0])
+                shares = unflat(along / along.max())
+                flat = {
+                    name: bool(np.max(np.asarray(part)) >= _SHARE) for name, part in shares.items()
+                }
+                why = f"the loss curves by {least:.2g} [{low:.2g}, {high:.2g}]"
+                return unknown(why)._replace(flat=flat)
             for number in range(_NEWTON_STEPS):
                 found = batches(point) if number else found
                 reached, low, high = _spread(minimum)
@@ -372,13 +427,26 @@ class Descent:
                 # Beyond where the loss is a parabola, a Newton step means nothing.
                 near = np.abs(reached - start) <= np.maximum(half, 5 * _STEP)
                 if not (near.all() and half.max() <= 0.5):
-                    return unknown
+                    return unknown("the minimum is further away than the loss is a parabola")
                 point = reached
                 if (step <= np.maximum(half / 4, _NEAR)).all():
-                    return Refined(unflat(point), unflat(half), _loss(found))
-        except (OutOfRangeError, np.linalg.LinAlgError):
-            pass
-        return unknown
+                    ends = self._ends(found)
+                    return Refined(unflat(point), unflat(half), _loss(found), ends, "", {})
+        except OutOfRangeError:
+            return unknown("values beside it are out of its range")
+        except np.linalg.LinAlgError:
+            return unknown("the loss does not curve there")
+        return unknown("Newton's steps do not settle")
+
+    def _ends(self, found: list[Found]) -> list["Ending"]:
+        """What each term of the loss measured in batches of trials."""
+        endings = []
+        for number, places in enumerate(self.gradients.places()):
+            alone = len(places) == 1
+            each = [one.means[places[0]] if alone else one.terms[number] for one in found]
+            error = np.std(each, ddof=1) / np.sqrt(len(each))
+            endings.append(Ending(float(np.mean(each)), float(error)))
+        return endings
 
 
 def _spread(
@@ -403,12 +471,22 @@ def _of_batches(values: Float[np.ndarray, "batches *n"]) -> Float[np.ndarray, "3
     return np.stack([middle, middle - half, middle + half])
 
 
+class Ending(NamedTuple):
+    """The mean of what a term of the loss measured in the end; of several numbers its share."""
+
+    measured: float
+    error: float  # its standard error
+
+
 class Refined(NamedTuple):
     """The minimum and its interval from fresh batches, and the loss there."""
 
     z: Values
     half: Values  # half the width of the interval in z; NaN if there is none
     loss: Interval
+    endings: list[Ending]  # of the terms of the loss
+    why: str  # why there is no interval; empty where there is one
+    flat: dict[str, bool]  # the parameters along which the loss does not curve, if that is why
 
 
 def in_words(values: Numbers) -> str:

@@ -23,7 +23,7 @@ from hopjax._parameters import Range, Tuned, Values, values_of
 from hopjax._program import Program, compiled, mark, marked, program_of
 from hopjax.criterion import Criterion
 from hopjax.ensemble import Device, Plan
-from hopjax.losses import AbstractLoss
+from hopjax.losses import AbstractLoss, Term, parts_of, terms_of
 from hopjax.solve import Problem, Trajectory
 from hopjax.trials import Trial, blank_trajectory, solve_trial
 
@@ -53,6 +53,7 @@ class Found(NamedTuple):
     diverged: int  # trials
     means: list[float]  # of what was measured, and in forward mode their derivatives
     slopes: list[dict[str, Float[np.ndarray, "..."]]]
+    terms: list[float]  # what each term of the loss adds to it
 
     @property
     def finite(self) -> bool:
@@ -62,7 +63,12 @@ class Found(NamedTuple):
     @property
     def norm(self) -> float:
         """The length of the gradient."""
-        return float(np.sqrt(sum(np.sum(part**2) for part in self.gradient.values())))
+        return length(self.gradient)
+
+
+def length(gradient: Mapping[str, Float[np.ndarray, "..."]]) -> float:
+    """Of a gradient by all parameters."""
+    return float(np.sqrt(sum(np.sum(part**2) for part in gradient.values())))
 
 
 class _Solved(NamedTuple):
@@ -215,9 +221,7 @@ class Gradients:
             # How much each number counts depends on the means: they come before the reverse pass.
             measured, _, _ = self._solve(z, key, None, label)
             _, by_mean = self.evaluate([float(each.mean()) for each in measured])
-            weights = [
-                jnp.asarray(by, dtype) for by, dtype in zip(by_mean, self.dtypes, strict=True)
-            ]
+            weights = self._typed(by_mean)
         measured, ok, slopes = self._solve(z, key, weights, label)
         loss, by_mean = self.evaluate([float(each.mean()) for each in measured])
         slopes = jax.tree.map(lambda each: np.asarray(each / self.trials), slopes)
@@ -235,6 +239,7 @@ class Gradients:
             diverged=int(np.sum(~ok)),
             means=[float(each.mean()) for each in measured],
             slopes=slopes if self.job.forward else [],
+            terms=self.by_term([float(each.mean()) for each in measured]),
         )
 
     def programs(self, z: Values) -> dict[str, Program]:
@@ -256,11 +261,52 @@ class Gradients:
             "the loss": program_of(evaluate, self.job.loss, means),
         }
 
+    @property
+    def terms(self) -> list[Term]:
+        """The losses that add up."""
+        return terms_of(self.job.loss)
+
+    def places(self) -> list[list[int]]:
+        """Which of the numbers that are measured each term looks at."""
+        numbers = jax.tree.unflatten(self.structure, range(len(self.dtypes)))
+        return [jax.tree.leaves(part) for part in parts_of(self.job.loss, numbers)]
+
+    def by_term(self, means: Sequence[float]) -> list[float]:
+        """What each term adds to the loss for some means of what is measured."""
+        parts = parts_of(self.job.loss, jax.tree.unflatten(self.structure, self._typed(means)))
+        return [
+            term.weight * float(_evaluate(term.loss, part)[0])
+            for term, part in zip(self.terms, parts, strict=True)
+        ]
+
+    def lengths_by_term(
+        self, z: Values, key: Key[Array, ""], label: str, found: Found
+    ) -> list[float]:
+        """How long the gradient of each term is, where all of them together gave `found`."""
+        places = self.places()
+        if len(places) == 1:
+            return [found.norm]
+        _, by_mean = self.evaluate(found.means)
+        shares = [
+            [by if number in term else 0.0 for number, by in enumerate(by_mean)] for term in places
+        ]
+        if self.job.forward:
+            return [length(weighted_sum(share, found.slopes)) for share in shares]
+        lengths = []
+        for share in shares:
+            _, _, slopes = self._solve(z, key, self._typed(share), label)
+            lengths.append(length(slopes) / self.trials)
+        return lengths
+
     def evaluate(self, means: Sequence[float]) -> tuple[float, list[float]]:
         """The loss for some means of what is measured, and its slope by each of them."""
-        leaves = [jnp.asarray(mean, dtype) for mean, dtype in zip(means, self.dtypes, strict=True)]
-        loss, slopes = _evaluate(self.job.loss, jax.tree.unflatten(self.structure, leaves))
+        means_of = jax.tree.unflatten(self.structure, self._typed(means))
+        loss, slopes = _evaluate(self.job.loss, means_of)
         return float(loss), [float(slope) for slope in jax.tree.leaves(slopes)]
+
+    def _typed(self, numbers: Sequence[float]) -> list[Array]:
+        """One for each number that is measured, in its dtype."""
+        return [jnp.asarray(each, dtype) for each, dtype in zip(numbers, self.dtypes, strict=True)]
 
     def _solve(
         self, z: Values, key: Key[Array, ""], weights: list[Array] | None, label: str

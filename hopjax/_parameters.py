@@ -58,6 +58,22 @@ class Range(eqx.Module):
             return jnp.log((self.high - value) / self.scale)
         return value / self.scale
 
+    def nearness(self, value: Float[np.ndarray, "..."]) -> dict[str, Float[np.ndarray, "..."]]:
+        """How far a value is from each bound, {"lower", "upper"}: of the range, or of the scale."""
+        size = float(self.scale)
+        if self.low is not None and self.high is not None:
+            size = float(self.high - self.low)
+        ends = {"lower": self.low, "upper": self.high}
+        return {
+            end: np.abs(value - float(bound)) / size
+            for end, bound in ends.items()
+            if bound is not None
+        }
+
+    def grows_towards(self, end: str) -> bool:
+        """Whether the free coordinate grows towards a bound."""
+        return end == "upper" and self.low is not None
+
 
 def values_of(z: Values, ranges: dict[str, Range]) -> Values:
     """Every parameter from its free coordinates."""

@@ -7,7 +7,7 @@ the trial's right memory, at the saved times.
 """
 
 import abc
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -91,6 +91,49 @@ class WeightedSum(AbstractLoss):
         parts = zip(self.losses, self.weights, means, strict=True)
         first, *rest = (weight * loss.value(mean) for loss, weight, mean in parts)
         return sum(rest, first)
+
+
+class Term(NamedTuple):
+    """One of the losses that add up."""
+
+    loss: AbstractLoss
+    weight: float
+
+    @property
+    def aim(self) -> tuple[str, float] | None:
+        """Whether a mean shall be at a "goal" or "at_least" as high, and how high; else None."""
+        wanted = getattr(self.loss, "wanted", None)
+        if not isinstance(wanted, _Wanted):
+            return None
+        if wanted.goal is not None:
+            return "goal", float(wanted.goal)
+        return None if wanted.at_least is None else ("at_least", float(wanted.at_least))
+
+    @property
+    def name(self) -> str:
+        """As it is written down, such as "0.01 InputCost()"."""
+        inside = "" if self.aim is None else "{}={:g}".format(*self.aim)
+        factor = "" if self.weight == 1 else f"{self.weight:g} "
+        return f"{factor}{type(self.loss).__name__}({inside})"
+
+
+def terms_of(loss: AbstractLoss) -> list[Term]:
+    """The losses that a loss is the weighted sum of, sums of sums resolved; or itself."""
+    if not isinstance(loss, WeightedSum):
+        return [Term(loss, 1.0)]
+    return [
+        Term(term.loss, float(weight) * term.weight)
+        for part, weight in zip(loss.losses, loss.weights, strict=True)
+        for term in terms_of(part)
+    ]
+
+
+def parts_of(loss: AbstractLoss, measured: Any) -> list[Any]:
+    """What each of these terms measures, from what the loss does."""
+    if not isinstance(loss, WeightedSum):
+        return [measured]
+    parts = zip(loss.losses, measured, strict=True)
+    return [part for each, of_it in parts for part in parts_of(each, of_it)]
 
 
 def _number(value: Any, name: str, *, positive: bool = False) -> Float[Array, ""]:

@@ -53,6 +53,7 @@ from hopjax._programs import (
     refuse_changes,
 )
 from hopjax._store import Damaged, Store, StudyError
+from hopjax._verdict import Aim as Aim, find_aims, find_notes, in_a_line
 from hopjax.criterion import OUTCOMES, Criterion
 from hopjax.ensemble import (
     Device,
@@ -84,14 +85,20 @@ class Tuning:
         intervals: 95% intervals of them, from the scatter of batches of fresh trials: how far the
             minimum of the loss is known. NaN for more than four numbers, and where there is no
             minimum (a bound, a flat loss).
-        reason: why it stopped.
-        converged: whether that was the rule of `tune`.
+        notes: by name what is wrong with a parameter: that it is at its bound, not determined by
+            the loss, or still moves, and how one knows; only where something is.
+        aims: of the loss, or of each loss of a sum, what it measured and what it should be.
+        reason: why it stopped, whether it converged, and all that is amiss, in one line.
+        converged: whether it stopped by the rule of `tune`: then a minimum of the loss was found,
+            which may be off the goal, as `aims` tell.
         history: the steps, and all of this, as a labelled dataset.
         ensemble: fresh trials with the tuned values.
     """
 
     parameters: dict[str, Float[np.ndarray, "..."]]
     intervals: dict[str, Interval]
+    notes: dict[str, str]
+    aims: tuple[Aim, ...]
     reason: str
     converged: bool
     history: "xr.Dataset"
@@ -256,16 +263,36 @@ def summary(dataset: "xr.Dataset") -> str:
     """What the dataset of a tuning says: the parameters, how often it retrieves, the steps."""
     about = dataset.attrs
     names, diverged = about["parameters"].split(", "), int(about["verified_diverged"])
+    start, end = (
+        _interval(dataset, name, place) for name, place in (("loss", 0), ("tuned_loss", ()))
+    )
+    lines = [f"Tuning: {about['reason']}"]
+    for name in names:
+        note = dataset[f"{variable_of(name)}_tuned"].attrs["note"]
+        lines.append(f"  {name} = {tuned_text(dataset, name)}" + (f": {note}" if note else ""))
+    lines.append(f"  loss {start} at the start, {end} with what was tuned")
+    for place, name in enumerate(dataset.term.to_numpy()):
+        measured, error, goal, silent = (
+            dataset[f"term_{what}"].to_numpy()[place]
+            for what in ("measured", "error", "goal", "silent")
+        )
+        aim = f", {goal:g} wanted" if np.isfinite(goal) else ""
+        quiet = "; all but no gradient at the start" if silent else ""
+        lines.append(f"  {name} measured {measured:.4g} ± {error:.2g}{aim}{quiet}")
     return "\n".join(
         [
-            f"Tuning: {about['reason']}",
-            *(f"  {name} = {tuned_text(dataset, name)}" for name in names),
+            *lines,
             f"  retrieved {_text(dataset, 'retrieved', '', '.3f')} of {about['verified']} fresh "
             "trials" + (f", of which {diverged} diverged" if diverged else ""),
             f"  {dataset.sizes['step']} steps of {about['trials']} trials in {about['mode']} mode: "
             f"{about['skipped']} skipped, {int(dataset.diverged.sum())} trials diverged",
         ]
     )
+
+
+def _interval(dataset: "xr.Dataset", name: str, place: Any) -> str:
+    value, low, high = (dataset[name + end].to_numpy()[place] for end in ("", "_low", "_high"))
+    return f"{value:.3g}" + (f" [{low:.3g}, {high:.3g}]" if np.isfinite(low) else "")
 
 
 def tuned_text(dataset: "xr.Dataset", name: str) -> str:
@@ -301,7 +328,7 @@ def estimate_tuning(
     job = _prepare(trial, parameters, **options)
     descent = job.descent
     z, key = descent.begin().z, descent.keys[0]
-    descent.check_start(descent.differentiate(z, key, "step 0"))
+    descent.check_start(descent.differentiate(z, key, "step 0"), z, key, stacklevel=3)
     start = time.perf_counter()
     descent.differentiate(z, key, "step 0")
     each = time.perf_counter() - start
@@ -505,15 +532,35 @@ def _finish(job: _Prepared, history: History, origin: Mapping[str, Any]) -> Tuni
         name: Interval(value, *(edge(*(end[name] for end in ends)) for edge in (np.fmin, np.fmax)))
         for name, value in values.items()
     }
-    dataset = _dataset(job, history, intervals, refined.loss, ensemble, origin)
+    aims = find_aims(descent, history, refined)
+    notes = {name: find_notes(descent, history, refined, name) for name in values}
+    written = {
+        name: ", ".join(f"{note.what} ({note.how})" for note in some)
+        for name, some in notes.items()
+        if some
+    }
     converged = history.reason.startswith("converged")
-    return Tuning(values, intervals, history.reason, converged, dataset, ensemble)
+    reason = in_a_line(history, refined, aims, notes, ensemble.retrieved, descent.gradients.terms)
+    told = _Told(values, intervals, written, aims, reason)
+    dataset = _dataset(job, history, told, converged, refined.loss, ensemble, origin)
+    return Tuning(*told, converged, dataset, ensemble)
+
+
+class _Told(NamedTuple):
+    """The first fields of a `Tuning`."""
+
+    parameters: dict[str, Float[np.ndarray, "..."]]
+    intervals: dict[str, Interval]
+    notes: dict[str, str]
+    aims: tuple[Aim, ...]
+    reason: str
 
 
 # Variables of the dataset that are not parameters.
 _OF_THE_RESULT = (
     *("step", "loss", "loss_low", "loss_high", "gradient_norm", "diverged", "skipped"),
     *("tuned_loss", "tuned_loss_low", "tuned_loss_high"),
+    *("term", "term_loss", "term_measured", "term_error", "term_goal", "term_silent"),
     *("retrieved", "retrieved_low", "retrieved_high"),
 )
 
@@ -540,7 +587,8 @@ def _check_names(start: Values) -> None:
 def _dataset(
     job: _Prepared,
     history: History,
-    intervals: dict[str, Interval],
+    told: _Told,
+    converged: bool,
     loss: Interval,
     ensemble: Ensemble,
     origin: Mapping[str, Any],
@@ -562,7 +610,19 @@ def _dataset(
         name: xr.Variable("step", values, {"long_name": about})
         for name, (values, about) in steps.items()
     }
-    for name, interval in intervals.items():
+    of_terms = {
+        "measured": "mean of what a loss measures, with the tuned values",
+        "error": "standard error of that",
+        "goal": "what it should be, or be at least",
+        "silent": "1: all but no gradient at the start",
+    }
+    for name, about in of_terms.items():
+        values = np.array([getattr(aim, name) for aim in told.aims])
+        values = values.astype(int) if name == "silent" else values
+        variables[f"term_{name}"] = xr.Variable("term", values, {"long_name": about})
+    shares, about = history.array("terms"), "what a loss adds to the whole at the step"
+    variables["term_loss"] = xr.Variable(("step", "term"), shares, {"long_name": about})
+    for name, interval in told.intervals.items():
         own = variable_of(name)
         dims = tuple(f"{own}_{axis}" for axis in range(np.ndim(interval.estimate)))
         path = job.descent.path(history, name)
@@ -570,6 +630,7 @@ def _dataset(
         for end, values in zip(("tuned", "low", "high"), interval, strict=True):
             about = {"tuned": "tuned", "low": "lower end", "high": "upper end"}[end]
             variables[f"{own}_{end}"] = xr.Variable(dims, values, {"long_name": f"{name}: {about}"})
+        variables[f"{own}_tuned"].attrs["note"] = told.notes.get(name, "")
     ends = zip(("", "_low", "_high"), loss, ensemble.retrieved, strict=True)
     for end, of_loss, of_retrieval in ends:
         about = {"": "", "_low": ", lower end", "_high": ", upper end"}[end]
@@ -580,8 +641,9 @@ def _dataset(
             variables[name + end] = xr.Variable((), value, {"long_name": what + about})
     attributes = {
         "title": "hopjax tuning",
-        "reason": history.reason,
-        "parameters": ", ".join(intervals),
+        "reason": told.reason,
+        "converged": int(converged),
+        "parameters": ", ".join(told.intervals),
         "mode": "forward" if job.descent.gradients.job.forward else "reverse",
         "trials": job.descent.gradients.trials,
         "verified": ensemble.trials,
@@ -593,7 +655,11 @@ def _dataset(
         "definition": canonical(job.definition()),
         **{name: str(value) for name, value in origin.items()},
     }
-    dataset = xr.Dataset(variables, {"step": np.arange(len(history))}, attributes)
+    coordinates = {
+        "step": np.arange(len(history)),
+        "term": np.array([aim.name for aim in told.aims], object),
+    }
+    dataset = xr.Dataset(variables, coordinates, attributes)
     warn_of_names(dataset, stacklevel=5)
     return dataset
 

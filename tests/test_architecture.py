@@ -87,20 +87,13 @@ LAYERS: dict[str, set[str]] = {
     # Tuning stands beside studies, on ensembles.
     "losses": {"_checks", "criterion", "inputs", "solve", "trials"},
     "_parameters": {"_checks", "_determinism", "ensemble", "trials"},
-    "_gradient": {
-        "_checks",
-        "_parameters",
-        "_program",
-        "criterion",
-        "ensemble",
-        "losses",
-        "solve",
-        "trials",
-    },
+    "_gradient": {"_checks", "_parameters", "_program", "criterion", "ensemble", "losses", "solve"}
+    | {"trials"},
     "_descent": {"_gradient", "_parameters", "_program", "ensemble", "statistics"},
-    "tuning": {"_code", "_program", "_programs"}
-    | {"_checks", "_descent", "_determinism", "_gradient", "_identity", "_labels"}
-    | {"_parameters", "_store", "criterion", "ensemble", "losses", "solve", "statistics", "trials"},
+    "_verdict": {"_descent", "losses", "statistics"},
+    "tuning": {"_checks", "_code", "_descent", "_determinism", "_gradient", "_identity", "_labels"}
+    | {"_parameters", "_program", "_programs", "_store", "_verdict"}
+    | {"criterion", "ensemble", "losses", "solve", "statistics", "trials"},
     "tasks": DATA | {"models", "noise", "trials"},
     "_file": {"_checks", "criterion", "tasks"},
     "_study_file": {"_file", "study"},

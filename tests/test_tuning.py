@@ -205,7 +205,7 @@ def test_the_same_trials_in_every_step_have_their_own_minimum(same_trials):
     assert float(same_trials.history.strength[best]) == pytest.approx(found.x, rel=0.01)
     assert found.fun < 1e-8 < loss(1.05 * found.x)
     # What is refined then is the minimum for all trials, not for these.
-    assert same_trials.history.attrs["reason"].startswith(("converged", "all 60"))
+    assert same_trials.history.attrs["reason"].startswith(("converged", "did not converge: all 60"))
 
 
 @functools.cache
@@ -355,6 +355,7 @@ def test_converged_is_what_the_rule_says(two_strengths):
     history = two_strengths.history
     steps = history.sizes["step"]
     assert two_strengths.reason == f"converged after {steps} steps"
+    assert two_strengths.notes == {}
 
     def stays(end: int) -> bool:
         path = history.strengths.values[:end]
@@ -367,18 +368,19 @@ def test_converged_is_what_the_rule_says(two_strengths):
     assert_allclose(near, strength_of(GOALS[:2]), rtol=0.01)
     # It is asked at the end of each window, and a stricter rule goes on.
     assert not all(stays(end) for end in range(10, steps, 5))
-    assert aligned([1.5, 1.4], steps=80, tolerance=1e-9).reason == "all 80 steps were done"
+    strict = aligned([1.5, 1.4], steps=80, tolerance=1e-9)
+    assert strict.reason == "did not converge: all 80 steps were done"
 
 
 def test_short_steps_on_a_slope_are_no_convergence():
     tuning = aligned([1.5, 1.4], steps=15, optimiser=optax.sgd(1e-4))
     assert np.ptp(tuning.history.strengths.values, axis=0).max() < 1e-3
-    assert tuning.reason == "all 15 steps were done"
+    assert tuning.reason.startswith("did not converge: all 15 steps were done")
 
 
 def test_it_ends_when_all_steps_are_done():
     tuning = tune(steps=7)
-    assert tuning.reason == "all 7 steps were done"
+    assert tuning.reason.startswith("did not converge: all 7 steps were done")
     assert not tuning.converged
     assert tuning.history.sizes["step"] == 7
 
@@ -386,7 +388,8 @@ def test_it_ends_when_all_steps_are_done():
 def test_it_ends_where_the_gradient_vanishes():
     tuning = tune(loss=hj.OverlapLoss(at_least=0.5), parameters={"strength": 0.1}, steps=60)
     history = tuning.history
-    assert tuning.reason == f"the gradient vanished after {history.sizes['step']} steps"
+    stopped = f"did not converge: the gradient vanished after {history.sizes['step']} steps"
+    assert tuning.reason.startswith(stopped)
     assert not tuning.converged
     assert (history.loss[-5:] == 0).all()
     assert history.loss[0] > 0
@@ -399,7 +402,7 @@ def test_an_optimiser_that_walks_away_loses_nothing(rate):
     tuning = tune(optimiser=optax.sgd(rate), steps=12)
     path, loss = tuning.history.strength.values, tuning.history.loss.values
     assert np.abs(path).max() > 1.9
-    assert tuning.reason == "all 12 steps were done"
+    assert tuning.reason.startswith("did not converge: all 12 steps were done")
     # The windows are counted from the end; or the step of the lowest loss.
     candidates = [path[7:].mean(), path[2:7].mean(), path[loss.argmin()]]
     gaps = np.abs(np.array(candidates) - tuning.parameters["strength"])
@@ -433,7 +436,8 @@ def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_goes_back_halfway
 
 def test_ten_steps_in_a_row_that_are_not_finite_end_it():
     tuning = off_a_cliff(1.0, 1e6, steps=30)
-    assert tuning.reason == "the gradient was not finite in 10 steps in a row"
+    stopped = "did not converge: the gradient was not finite in 10 steps in a row"
+    assert tuning.reason.startswith(stopped)
     assert not tuning.converged
     assert tuning.history.sizes["step"] == 11
     assert_array_equal(tuning.history.skipped, [0] + 10 * [1])
@@ -590,14 +594,19 @@ def test_a_tuned_number_with_a_name_of_xarray_is_accepted_with_one_warning():
 
 def test_the_history_has_its_labels(noisy):
     history = noisy.history
-    assert history.sizes == {"step": 24}
+    assert history.sizes == {"step": 24, "term": 1}
     assert_array_equal(history.step, np.arange(24))
+    assert history.term.values.tolist() == ["OverlapLoss(goal=0.6)"]
+    of_terms = {f"term_{what}" for what in ("measured", "error", "goal", "silent")}
+    assert all(history[name].dims == ("term",) for name in of_terms)
+    assert history.term_loss.dims == ("step", "term")
+    assert_array_equal(history.term_loss[:, 0], history.loss)
     of_steps = {"loss", "loss_low", "loss_high", "gradient_norm", "diverged", "skipped", "strength"}
     single = {f"strength_{end}" for end in ("tuned", "low", "high")}
     single |= {
         f"{what}{end}" for what in ("tuned_loss", "retrieved") for end in ("", "_low", "_high")
     }
-    assert set(history.data_vars) == of_steps | single
+    assert set(history.data_vars) == of_steps | single | of_terms | {"term_loss"}
     assert all(history[name].dims == ("step",) for name in of_steps)
     assert all(history[name].dims == () for name in single)
     assert all(history[name].attrs["long_name"] for name in history.data_vars)
@@ -614,6 +623,7 @@ def test_the_history_has_its_labels(noisy):
     expected = {
         "title": "hopjax tuning",
         "reason": noisy.reason,
+        "converged": 0,
         "parameters": "strength",
         "mode": "forward",
         "trials": 12,
@@ -642,14 +652,25 @@ def test_arrays_have_axes_of_their_own(two_strengths):
 
 def test_repr_says_what_was_found(noisy):
     value, low, high = noisy.intervals["strength"]
-    p = noisy.retrieved
+    p, loss = noisy.retrieved, noisy.history.tuned_loss
+    start, *ends = (float(noisy.history[f"loss{end}"][0]) for end in ("", "_low", "_high"))
+    tuned = (float(noisy.history[f"tuned_loss{end}"]) for end in ("", "_low", "_high"))
+    (aim,) = noisy.aims
+    assert noisy.reason == "did not converge: all 24 steps were done"
     assert repr(noisy).splitlines() == [
-        "Tuning: all 24 steps were done",
+        "Tuning: did not converge: all 24 steps were done",
         f"  strength = {value:.4g} [{low:.4g}, {high:.4g}]",
+        f"  loss {start:.3g} [{ends[0]:.3g}, {ends[1]:.3g}] at the start, "
+        "{:.3g} [{:.3g}, {:.3g}] with what was tuned".format(*tuned),
+        f"  OverlapLoss(goal=0.6) measured {aim.measured:.4g} ± {aim.error:.2g}, 0.6 wanted",
         f"  retrieved {p.estimate:.3f} [{p.low:.3f}, {p.high:.3f}] of 16 fresh trials",
         "  24 steps of 12 trials in forward mode: 0 skipped, 0 trials diverged",
     ]
     assert np.isfinite([low, high]).all()
+    assert abs(aim.measured - 0.6) < 4 * aim.error
+    assert not aim.off
+    assert not aim.silent
+    assert loss < start
 
 
 def test_repr_of_numbers_without_an_interval():

@@ -72,14 +72,6 @@ class AbstractHopfield(eqx.Module):
     def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """How much of each memory the input contains, α(u)."""
 
-    def closed_form(self, u: Float[Array, " N"]) -> Any:
-        """The `ClosedForm` that this network claims to have at a constant input; None for none.
-
-        Theory believes it only where `drift`, `overlaps` and `energy` agree with it.
-        """
-        del u
-        return None
-
     def with_memory(self: _Model, pattern: Real[ArrayLike, " N"]) -> _Model:
         """The network that has learnt one more memory, its last one; all else stays as it is.
 

@@ -11,7 +11,9 @@ from hopjax.models.base import project, projected
 class ClosedForm(eqx.Module):
     """dx/dt = −x + W Ψ(x) + I with W = Ξᵀ K Ξ / N, the overlaps ΞΨ/N, and the energy of these.
 
-    Here it is written once more, apart from the models, so that theory can compare the two.
+    A model that claims to have this equation says so by a method `closed_form(u)`, which returns
+    it for a constant input. Here it is written once more, apart from the models, so that theory can
+    compare the two.
 
     Attributes:
         memories: Ξ.

@@ -24,8 +24,8 @@ _COARSE = 1e-4  # as many digits in which a drift must be of a form that it does
 
 def closed_form(model: AbstractHopfield, u: Float[Array, " N"]) -> ClosedForm | str:
     """The closed form of a network at an input, or why there is none; on the host."""
-    form = model.closed_form(u)
-    if form is None:
+    claim: Any = getattr(model, "closed_form", None)
+    if claim is None:
         return "it is for IDP and classic networks, decorrelated or not"
     probe, reason = _with_activation(model, _Wave())
     if reason is not None:
@@ -44,6 +44,7 @@ def closed_form(model: AbstractHopfield, u: Float[Array, " N"]) -> ClosedForm | 
     except Exception as error:  # of the user's methods, with an activation that is not theirs
         told = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}" if str(error) else error
         return f"this model fails where its activation is another one ({told})"
+    form: ClosedForm = claim(u)
     energy = "−½ΨᵀWΨ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ" + (" − uᵀΨ" if form.name.endswith("u") else "")
     energy = energy if form.symmetric else "NaN, though W is not symmetric"
     for name, right, bad in zip(
