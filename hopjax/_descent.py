@@ -412,6 +412,8 @@ class Descent:
 
             # Along a valley whose slope is lost in the noise nothing says where the minimum is.
             least, low, high = _spread(least_curvature)[:, 0]
+            if high < 0:
+                return unknown("no minimum is near, as the loss curves downwards")
             if not low > 0:
                 along = np.abs(np.linalg.eigh(curvature([*range(BATCHES)]))[1][:, 0])
                 shares = unflat(along / along.max())

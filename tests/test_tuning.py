@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import types
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from small_tuning import CRITERION, MEMORIES, settings, trial, tune, variant
 
 import hopjax as hj
 import hopjax._descent
+import hopjax.losses
+from hopjax import _verdict
+from hopjax.statistics import Interval
 
 KEY = settings()["key"]
 
@@ -541,6 +545,141 @@ def test_what_cannot_begin_says_why_in_one_line(match, changes):
     with pytest.raises(hj.TuningError, match=match) as error:
         tune(**changes)
     assert "\n" not in str(error.value)
+
+
+# What is amiss is said.
+
+STRICT = hj.Criterion(0.999, settle=0.3, mirror=False)
+UNHEARD: dict[str, Any] = {
+    "loss": hj.RetrievalLoss(temperature=0.01, goal=0.9) + 0.01 * hj.InputCost(),
+    "criterion": STRICT,
+    "parameters": {"strength": 0.5},
+    "bounds": {"strength": (0.0, None)},
+    "steps": 12,
+}
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_a_loss_without_a_gradient_at_the_start_is_told_before_the_steps(mode, monkeypatch):
+    right = (
+        r"^RetrievalLoss\(goal=0\.9\), which is 0\.81, has all but no gradient at the start "
+        r"\(strength = 0\.5\): the steps follow 0\.01 InputCost\(\) alone\. Begin elsewhere, "
+    )
+    with monkeypatch.context() as patch:
+        # Before: it is the first step that would be the next.
+        patch.setattr(hopjax._descent, "_updater", lambda optimiser: None)
+        with pytest.warns(UserWarning, match=right) as caught, pytest.raises(TypeError):
+            tune(**UNHEARD, mode=mode)
+    assert len(caught) == 1
+    assert caught[0].filename.endswith("small_tuning.py")
+    with pytest.warns(UserWarning, match=right):
+        tuning = tune(**UNHEARD, mode=mode)
+    unheard, cost = tuning.aims
+    assert (unheard.silent, cost.silent) == (True, False)
+    assert unheard.off
+    assert (unheard.goal, unheard.name) == (0.9, "RetrievalLoss(goal=0.9)")
+    assert np.isnan(cost.goal)
+    # Twice (2² + ½²) / 2 strength² for a unit of time.
+    strength = tuning.parameters["strength"]
+    assert cost.measured == pytest.approx(4.25 * strength**2, rel=1e-6)
+    assert not tuning.converged
+    assert tuning.reason.startswith(
+        "did not converge: all 12 steps were done; off its goal: RetrievalLoss(goal=0.9) measured "
+    )
+    assert "where 0.9 is wanted; all but no gradient at the start: RetrievalLoss(goal=0.9)" in (
+        tuning.reason
+    )
+    lines = repr(tuning).splitlines()
+    assert lines[0] == f"Tuning: {tuning.reason}"
+    (line,) = (line for line in lines if line.startswith("  RetrievalLoss(goal=0.9) measured"))
+    assert line.endswith(", 0.9 wanted; all but no gradient at the start")
+    history = tuning.history
+    assert_array_equal(history.term_silent, [1, 0])
+    assert history.attrs["converged"] == 0
+    assert_allclose(history.term_loss.sum("term"), history.loss, rtol=1e-12)
+
+
+def test_a_silent_loss_is_remembered_with_the_steps(tmp_path):
+    with pytest.warns(UserWarning, match="all but no gradient at the start"):
+        first = tune(**UNHEARD, folder=tmp_path)
+    again = tune(**UNHEARD, folder=tmp_path)  # without a warning: no step is left to be spent
+    assert [aim.silent for aim in again.aims] == [True, False]
+    assert again.reason == first.reason
+    assert load(tmp_path).term_silent.values.tolist() == [1, 0]
+
+
+def steep(key, slope):
+    """A memory that is held the better, the steeper; of the rest there is soon nothing to see."""
+    memories = jnp.asarray(MEMORIES)
+    x0 = 0.2 + 0.3 * jax.random.uniform(key, (8,))
+    return hj.Trial(hj.IDPHopfield(memories, hj.Tanh(slope)), 0.6 * memories[0], x0)
+
+
+def test_a_parameter_that_runs_along_a_valley_to_its_bound_is_named():
+    tuning = tune(
+        trial=steep,
+        parameters={"slope": 5.0},
+        bounds={"slope": (0.5, 20.0)},
+        loss=hj.OverlapLoss(),
+        optimiser=optax.sign_sgd(0.4),
+        steps=20,
+    )
+    assert tuning.parameters["slope"] > 19.6
+    assert np.isnan(tuning.intervals["slope"].low)
+    assert set(tuning.notes) == {"slope"}
+    assert tuning.notes["slope"].startswith("at its upper bound 20 (the loss ")
+    assert "slope is at its upper bound 20" in tuning.reason
+    assert tuning.notes["slope"] in repr(tuning)
+    assert tuning.history.slope_tuned.attrs["note"] == tuning.notes["slope"]
+
+
+def interval(*numbers: float) -> Interval:
+    return Interval(*map(np.asarray, numbers))
+
+
+def verdict(loss: Any, measured: float, error: float, retrieved: Interval) -> str:
+    """What is said of a tuning that converged, with these numbers."""
+    steps = {"loss": [1.0, 0.5], "error": [0.1, 0.1]}
+    history = hopjax._descent.History(steps, {}, {}, [], "converged after 2 steps")
+    terms = hopjax.losses.terms_of(loss)
+    endings = [hopjax._descent.Ending(measured, error)]
+    refined: Any = types.SimpleNamespace(endings=endings, loss=interval(0.1, 0.0, 0.2))
+    descent: Any = types.SimpleNamespace(gradients=types.SimpleNamespace(terms=terms))
+    aims = _verdict.find_aims(descent, history, refined)
+    return _verdict.in_a_line(history, refined, aims, {}, retrieved, terms)
+
+
+def test_a_minimum_off_the_goal_is_said_to_be_off_it():
+    sure = interval(0.8, 0.78, 0.82)
+    hard, soft = (
+        hj.RetrievalLoss(goal=0.9, straight_through=straight) for straight in (True, False)
+    )
+    assert verdict(hard, 0.8, 0.01, sure) == (
+        "converged after 2 steps; off its goal: RetrievalLoss(goal=0.9) measured 0.8 ± 0.01 where "
+        "0.9 is wanted"
+    )
+    # The smooth probability is where it should be; what counts is not.
+    assert verdict(soft, 0.9, 0.01, sure) == (
+        "converged after 2 steps; off its goal: retrieved 0.800 [0.780, 0.820] where 0.9 is wanted "
+        "of the smooth probability"
+    )
+    done = "converged after 2 steps"
+    assert verdict(hard, 0.88, 0.01, sure) == done  # within its error
+    assert verdict(hard, 0.903, 0.0, sure) == done  # not worth a word
+    assert verdict(soft, 0.9, 0.01, interval(0.89, 0.87, 0.91)) == done
+    assert verdict(hj.OverlapLoss(), 0.2, 0.01, sure) == done  # no goal
+    enough = hj.OverlapLoss(at_least=0.7)
+    assert verdict(enough, 0.9, 0.01, sure) == done
+    assert "off its goal: OverlapLoss(at_least=0.7)" in verdict(enough, 0.6, 0.01, sure)
+
+
+def test_sums_of_losses_are_told_apart():
+    one, other = hj.OverlapLoss(goal=0.5), hj.InputCost()
+    total = 2.0 * (one + 0.5 * other) + hj.TimeLoss()
+    names = [term.name for term in hopjax.losses.terms_of(total)]
+    assert names == ["2 OverlapLoss(goal=0.5)", "InputCost()", "TimeLoss()"]
+    assert [term.name for term in hopjax.losses.terms_of(one)] == ["OverlapLoss(goal=0.5)"]
+    assert hopjax.losses.parts_of(total, [[["a", ["b"]]], "c"]) == ["a", "b", "c"]
 
 
 # Less noise is better.

@@ -153,7 +153,8 @@ def test_an_activation_that_cannot_be_replaced_is_not_believed():
         def drift(self, t, x, drive):
             return super().drift(t, x, drive) * (self.steep > 0)
 
-    reason = closed_form(Fixed(MEMORIES), jnp.asarray(SHOWN))
+    fixed: Any = Fixed
+    reason = closed_form(fixed(MEMORIES), jnp.asarray(SHOWN))
     assert isinstance(reason, str)
     assert reason.startswith("this model fails where its activation is another one (AttributeError")
 
@@ -192,7 +193,8 @@ def test_the_report_says_what_it_does_not_believe_and_what_it_ignores(leaking):
 
 def test_a_traced_model_is_looked_at_when_it_runs(leaking):
     def mean(model):
-        return theory.noisy_model(model, jnp.asarray(1.0)).activation(jnp.asarray(0.3))
+        noisy: Any = theory.noisy_model(model, jnp.asarray(1.0))
+        return noisy.activation(jnp.asarray(0.3))
 
     right = hj.IDPHopfield(MEMORIES)
     assert_allclose(eqx.filter_jit(mean)(right), mean(right))

@@ -1573,7 +1573,43 @@ CASES = {
         lambda: theory.report(hj.IDPHopfield(MEMORIES), np.ones(7)), ValueError, "u", "(7,)"
     ),
     "u a schedule": Case(
-        lambda: theory.report(hj.IDPHopfield(MEMORIES), schedule([0.0])), TypeError, "u", "Schedule"
+        lambda: theory.find_memory(hj.IDPHopfield(MEMORIES), schedule([0.0]), 0),
+        TypeError,
+        "u",
+        "Schedule",
+    ),
+    "u a schedule at no time": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), schedule([0.0])), ValueError, "at", "None"
+    ),
+    "u a function at no time": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), jnp.sin), ValueError, "at", "None"
+    ),
+    "u a function of another shape": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), jnp.sin, at=1), ValueError, "u", "()"
+    ),
+    "u constant at a time": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), MEMORIES[0], at=1.0),
+        ValueError,
+        "at",
+        "1.0",
+    ),
+    "at before the start": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), schedule([0.0]), at=-0.5),
+        ValueError,
+        "at",
+        "-0.5",
+    ),
+    "at no number": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), schedule([0.0]), at="end"),
+        TypeError,
+        "at",
+        "'end'",
+    ),
+    "at infinity": Case(
+        lambda: theory.report(hj.IDPHopfield(MEMORIES), schedule([0.0]), at=INF),
+        ValueError,
+        "at",
+        "inf",
     ),
     "u NaN": Case(
         lambda: theory.find_equilibrium(hj.IDPHopfield(MEMORIES), np.full(8, NAN), np.ones(8)),

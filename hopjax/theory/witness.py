@@ -42,7 +42,7 @@ def closed_form(model: AbstractHopfield, u: Float[Array, " N"]) -> ClosedForm | 
     try:
         missed = _missed((model, probe), inputs, states, times)
     except Exception as error:  # of the user's methods, with an activation that is not theirs
-        told = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}" if str(error) else error
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:100]
         return f"this model fails where its activation is another one ({told})"
     form: ClosedForm = claim(u)
     energy = "−½ΨᵀWΨ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ" + (" − uᵀΨ" if form.name.endswith("u") else "")
@@ -63,7 +63,8 @@ def _missed(models: Any, inputs: Any, states: Any, times: Any) -> list[Bool[Arra
     def differences(model: Any, u: Any, x: Any, t: Any) -> list[Float[Array, ""]]:
         form = model.closed_form(u)
         x = model.initial_state(x)
-        drift, energy = model.drift(t, x, model.drive(u)), jnp.asarray(model.energy(x, u))
+        drift = model.drift(t, x, model.drive(u))
+        energy = jnp.asarray(model.energy(x, u), x.dtype)
         known = jnp.isfinite(energy) | jnp.isfinite(form.energy(x))
         apart = (
             jnp.max(jnp.abs(drift - form.drift(x))),
