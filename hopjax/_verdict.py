@@ -105,17 +105,17 @@ def find_notes(descent: Descent, history: History, refined: Refined, name: str) 
     path, window = history.array(f"z:{name}"), min(descent.window, len(history))
     gradient = history.array(f"g:{name}")[-window:]
     item, value = descent.gradients.job.ranges[name], descent.values(refined.z)[name]
+    bounds = {"lower": item.low, "upper": item.high}
     for end, distance in item.nearness(value).items():
         near = distance <= _AT_BOUND
         if np.any(near):
             which = "" if near.ndim == 0 else f" in entries {np.argwhere(near).tolist()}"
-            bound = float(item.low if end == "lower" else item.high)
             # Steps go against the gradient.
             push = gradient.mean(axis=0) * (-1 if item.grows_towards(end) else 1)
             error = gradient.std(axis=0, ddof=1) / np.sqrt(window) if window > 1 else np.nan
             falls = np.any((push > 3 * error) & near)
             how = "the loss falls towards it" if falls else "the loss is flat there"
-            notes.append(Note(f"at its {end} bound {bound:g}{which}", how))
+            notes.append(Note(f"at its {end} bound {bounds[end]:g}{which}", how))
     if refined.flat.get(name):
         notes.append(Note("not determined", f"{refined.why} along it"))
     if len(history) >= 2 * window and not history.reason.startswith("converged"):

@@ -205,34 +205,29 @@ _STEPS = 2**17
 class _Patient(dfx.AbstractAdaptiveStepSizeController):
     """Adaptive steps, of which there are only so many."""
 
-    controller: dfx.PIDController
+    controller: Any  # a PIDController
+    rtol: Any
+    atol: Any
+    norm: Any
 
-    @property
-    def rtol(self) -> Any:
-        return self.controller.rtol
-
-    @property
-    def atol(self) -> Any:
-        return self.controller.atol
-
-    @property
-    def norm(self) -> Any:
-        return self.controller.norm
+    def __init__(self, controller: Any):
+        """Take the steps of a controller."""
+        self.controller = controller
+        self.rtol, self.atol, self.norm = controller.rtol, controller.atol, controller.norm
 
     def wrap(self, direction: Any) -> "_Patient":
+        """As it does."""
         return _Patient(self.controller.wrap(direction))
 
     def init(self, *args: Any) -> tuple[Any, Any]:
+        """As it does, with a count of the steps."""
         end, state = self.controller.init(*args)
         return end, (state, jnp.zeros((), jnp.int32))
 
-    def adapt_step_size(
-        self, t0: Any, t1: Any, y0: Any, y1_candidate: Any, args: Any, *rest: Any
-    ) -> Any:
-        *errors, (state, count) = rest
-        *found, state, result = self.controller.adapt_step_size(
-            t0, t1, y0, y1_candidate, args, *errors, state
-        )
+    def adapt_step_size(self, *args: Any) -> Any:
+        """As it does, until there have been too many."""
+        *others, (state, count) = args
+        *found, state, result = self.controller.adapt_step_size(*others, state)
         result = dfx.RESULTS.where(count < _STEPS, result, dfx.RESULTS.max_steps_reached)
         return *found, (state, count + 1), result
 
