@@ -33,6 +33,7 @@ import hopjax._descent
 import hopjax.losses
 from hopjax import _verdict
 from hopjax.statistics import Interval
+from hopjax.tuning import summary
 
 KEY = settings()["key"]
 
@@ -605,7 +606,9 @@ def test_a_silent_loss_is_remembered_with_the_steps(tmp_path):
     again = tune(**UNHEARD, folder=tmp_path)  # without a warning: no step is left to be spent
     assert [aim.silent for aim in again.aims] == [True, False]
     assert again.reason == first.reason
-    assert load(tmp_path).term_silent.values.tolist() == [1, 0]
+    kept = load(tmp_path)
+    assert kept.term_silent.values.tolist() == [1, 0]
+    assert summary(kept) == repr(first)  # what `hopjax show` prints
 
 
 def steep(key, slope):

@@ -259,6 +259,8 @@ def test_what_is_lost_does_not_stop_the_others(monkeypatch):
     """Of a batch some flows may grow without bounds while others take several rounds to rest."""
     size = 8
     shape = (size, 1)
+    equilibrium: Any = theory.Equilibrium
+    resting: Any = states._Rest
     rounds = iter([([1, 0, 0, 0, 0, 0, 0, 0], 0), ([9, 1, 1, 1, 1, 1, 1, 9], 1)])
     starts = []
 
@@ -267,10 +269,10 @@ def test_what_is_lost_does_not_stop_the_others(monkeypatch):
         starts.append(np.asarray(batch).ravel().tolist())
         at_rest = np.array(found, bool)
         ends = np.arange(size, dtype=float).reshape(shape) + 10 * (1 + last)
-        exact = theory.Equilibrium(ends, np.ones(shape), np.zeros(size), np.zeros(size), at_rest)
+        exact = equilibrium(ends, np.ones(shape), np.zeros(size), np.zeros(size), at_rest)
         lost = np.arange(size) == size - 1
         still = np.zeros(size)
-        return states._Rest(ends, ~lost, still, still + 1, exact, still, np.ones(shape, bool))
+        return resting(ends, ~lost, still, still + 1, exact, still, np.ones(shape, bool))
 
     monkeypatch.setattr(states, "_follow_all", follow_all)
     model = hj.IDPHopfield(jnp.ones((1, 1)))
