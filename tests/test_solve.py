@@ -823,6 +823,8 @@ class Layered(hj.AbstractHopfield):
     def energy(self, x, u):
         return jnp.zeros(())
 
+    overlap_measures_size = True
+
     def overlaps(self, x):
         return self.memories @ x[:-1]
 

@@ -67,6 +67,11 @@ class DynamicAttention(AbstractOneLayerHopfield):
         if least_squares:
             self.memories = independent(self.memories)
 
+    @property
+    def overlap_measures_size(self) -> bool:
+        """False: it is a cosine."""
+        return False
+
     def overlaps(self, x: Float[Array, " N"]) -> Float[Array, " P"]:
         """The cosine between the state and each memory; 0 for a state of zero."""
         norms = jnp.sum(x * x) * jnp.sum(self.memories**2, axis=1)

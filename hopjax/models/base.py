@@ -42,6 +42,16 @@ class AbstractHopfield(eqx.Module):
     def fastest_time_constant(self) -> float:
         """The shortest relaxation time of the model: an explicit step must not exceed it."""
 
+    @property
+    @abc.abstractmethod
+    def overlap_measures_size(self) -> bool:
+        """Whether the overlap of a state falls when the state shrinks towards zero.
+
+        An overlap of activities does, below 1/d of an activation of slope d: the steeper this is,
+        the smaller the states that it takes for full ones. A cosine does not, as it knows no size:
+        a `Criterion` then asks for a least amplitude, if not told otherwise.
+        """
+
     @abc.abstractmethod
     def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " state"]:
         """The full state that starts with the given features."""
@@ -66,7 +76,7 @@ class AbstractHopfield(eqx.Module):
 
     @abc.abstractmethod
     def overlaps(self, x: Float[Array, " state"]) -> Float[Array, " P"]:
-        """How much of each memory the state shows, 1 for a perfect copy."""
+        """How much of each memory the state shows, from −1 to 1, which is a perfect copy."""
 
     @abc.abstractmethod
     def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:

@@ -36,6 +36,11 @@ class AbstractBipolarHopfield(AbstractOneLayerHopfield):
 
     activation: eqx.AbstractVar[AbstractActivation]
 
+    @property
+    def overlap_measures_size(self) -> bool:
+        """True: it is one of activities, which saturate from 1/d on."""
+        return True
+
     def overlaps(self, x: Float[Array, " N"]) -> Float[Array, " P"]:
         """m_μ = ξ^μ·Ψ(x) / N, between −1 and 1."""
         return projected(self.memories, self.activation(x))
@@ -260,6 +265,11 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
         self.activation = activation_or_default(activation, self.memories)
         self.input_driven = check_flag(input_driven, "input_driven")
         self.least_squares = check_flag(least_squares, "least_squares")
+
+    @property
+    def overlap_measures_size(self) -> bool:
+        """True: it is one of activities, which saturate from 1/d on."""
+        return True
 
     def overlaps(self, x: Float[Array, " N"]) -> Float[Array, " P"]:
         """m_μ = ξ^μ·Ψ(x) / N, between −1 and 1."""

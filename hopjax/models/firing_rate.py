@@ -95,6 +95,11 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         """φ(v) = 1/(1 + exp(d (1 − 2v))), between 0 and 1."""
         return jax.nn.sigmoid(self.slope * (2 * v - 1))
 
+    @property
+    def overlap_measures_size(self) -> bool:
+        """True: active and silent neurons are on either side of a rate of ½."""
+        return True
+
     def overlaps(self, x: Float[Array, " N"]) -> Float[Array, " P"]:
         """c_μ = (mean of φ(x) over the active neurons of ξ^μ − mean of φ(x)) / (1 − p_μ).
 

@@ -302,6 +302,11 @@ class TwoLayerHopfield(AbstractHopfield):
             return IDPHopfield(self.memories, self.activation, self_coupling=self.self_coupling)
         return DenseHopfield(self.memories, self.separation, self.activation)
 
+    @property
+    def overlap_measures_size(self) -> bool:
+        """True: it is one of activities, which saturate from 1/d on."""
+        return True
+
     def overlaps(self, x: Float[Array, " state"]) -> Float[Array, " P"]:
         """m_μ = ξ^μ·Ψ(x) / N of the features, between −1 and 1."""
         return projected(self.memories, self.activation(self.features(x)))

@@ -161,6 +161,11 @@ class Flow(AbstractHopfield):
         """As the network."""
         return self.model.fastest_time_constant
 
+    @property
+    def overlap_measures_size(self) -> bool:
+        """As the network."""
+        return self.model.overlap_measures_size
+
     def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " state"]:
         """As the network, or `start`."""
         return self.model.initial_state(x0) if self.start is None else self.start
