@@ -377,7 +377,7 @@ def shared_trial(num_neurons: int, law: str) -> hj.Trial:
     """The benchmark's problem for ensembles."""
     problem = Problem(num_neurons, 1, law)
     assert problem.noise is not None
-    return hj.Trial(problem.model, problem.u, problem.starts[0], problem.noise)
+    return hj.Trial(problem.model, problem.u, problem.starts[0], problem.noise, target=0)
 
 
 def ensemble(

@@ -52,7 +52,8 @@ def trial(key: Key[Array, ""], weights: Float[ArrayLike, " others"]) -> hj.Trial
     u = hj.mixture(memories, weights)
     u = STRENGTH * u / jnp.sqrt(jnp.mean(u**2))
     x0 = STRENGTH * memories[1]
-    return hj.Trial(hj.IDPHopfield(memories), u, x0, hj.AdditiveNoise(NOISE, "two_point"))
+    noise = hj.AdditiveNoise(NOISE, "two_point")
+    return hj.Trial(hj.IDPHopfield(memories), u, x0, noise, target=0)
 
 
 def late(trial: hj.Trial, trajectory: hj.Trajectory) -> dict[str, Float[Array, " both"]]:

@@ -23,7 +23,7 @@ from hopjax._checks import (
 )
 from hopjax._determinism import uncompiled
 from hopjax.ensemble import check_trial
-from hopjax.trials import Trial
+from hopjax.trials import Trial, default_target
 
 Values = dict[str, Float[Array, "..."]]
 
@@ -86,17 +86,32 @@ def count(values: Values) -> int:
 
 
 class Tuned(eqx.Module):
-    """The user's trial with other values: of arguments of a function, and at paths in the trial."""
+    """The user's trial with other values: of arguments of a function, and at paths in the trial.
+
+    Which memories are right is decided with the values at the `start`: tuning the input does not
+    change it, though another memory may become the most salient one.
+    """
 
     trial: Trial | Callable[..., Trial]
     paths: tuple[str, ...] = eqx.field(static=True)
+    start: Values
 
     def __call__(self, key: Key[Array, ""], values: Values) -> Trial:
-        trial = self.trial
-        if not isinstance(trial, Trial):
-            named = {name: value for name, value in values.items() if name not in self.paths}
-            trial = uncompiled(trial)(key, **named)
+        if isinstance(self.trial, Trial):
+            trial = self.trial
+        elif values is self.start:
+            trial = self._of(key, values)
+        else:
+            with default_target(self._of(key, self.start).target):
+                trial = self._of(key, values)
         return self.at_paths(trial, values)
+
+    def _of(self, key: Key[Array, ""], values: Values) -> Trial:
+        assert not isinstance(self.trial, Trial)
+        named = {name: value for name, value in values.items() if name not in self.paths}
+        trial = uncompiled(self.trial)(key, **named)
+        check_trial(trial)
+        return trial
 
     def at_paths(self, trial: Trial, values: Values) -> Trial:
         """A trial with the values at paths in the place of its own."""
@@ -145,7 +160,7 @@ def select(
                 f"Argument `parameters[{name!r}]` must have the shape {found.shape} of what it "
                 f"replaces, got {start[name].shape}."
             )
-    make = Tuned(trial, paths)
+    make = Tuned(trial, paths, start)
     return make, start, make.at_paths(example, start)
 
 

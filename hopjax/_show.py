@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hopjax._sweep import text as _text
+from hopjax.ensemble import target_text
 from hopjax.statistics import Interval, censored_quantiles
 from hopjax.tuning import SHOWN, tuned_text, variable_of
 
@@ -30,11 +31,21 @@ def _parameters(dataset: "xr.Dataset") -> list[str]:
     return [str(name) for name in grid]
 
 
+def _targets(rows: "xr.Dataset") -> list[str]:
+    """The right memories in every row, to print."""
+    found = rows.target_memory.transpose("row", "trial", "target_number").to_numpy()
+    # Cells with fewer of them than others have NaN there.
+    targets = [target_text(cell[:, ~np.isnan(cell[0].astype(float))]) for cell in found]
+    return [target or "differs between trials" for target in targets]
+
+
 def study_table(dataset: "xr.Dataset") -> str:
     """A study's results: one line for every cell, plain text."""
     names, rows = _parameters(dataset), _cells(dataset)
+    targets = _targets(rows)
+    differ = len(set(targets)) > 1
     head = [*names, "retrieved", "95% interval", "median passage", "diverged"]
-    lines = [head]
+    lines = [[*head, "target"] if differ else head]
     middle = rows.passage_time.transpose("row", "trial").to_numpy()
     for place in range(rows.sizes["row"]):
         row = rows.isel(row=place)
@@ -45,6 +56,7 @@ def study_table(dataset: "xr.Dataset") -> str:
                 f"[{row.retrieved_low.item():.3f}, {row.retrieved_high.item():.3f}]",
                 f"{censored_quantiles(middle[place], [0.5])[0]:g}",
                 str(int(row.outcome_count.sel(outcome_name="diverged").item())),
+                *([targets[place]] if differ else []),
             ]
         )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -53,7 +65,10 @@ def study_table(dataset: "xr.Dataset") -> str:
         for line in lines
     ]
     about = dataset.attrs
-    text.append(f"{about['trials']} trials in each cell; retrieved: {about['criterion']}")
+    target = "differs between cells" if differ else targets[0]
+    text.append(
+        f"{about['trials']} trials in each cell; target {target}; retrieved: {about['criterion']}"
+    )
     if dataset.attrs["diverged"] != "none":
         text.append(f"diverged, and left out of means: {dataset.attrs['diverged']}")
     return "\n".join(text)

@@ -1,5 +1,6 @@
 """When a memory counts as retrieved: one number decides, in steps, at the end and in losses."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,8 +11,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from hopjax._checks import (
+    check_array,
     check_flag,
     check_index,
+    check_instance,
     check_number,
     check_values,
     is_bad,
@@ -20,6 +23,14 @@ from hopjax._checks import (
 from hopjax.models import AbstractHopfield
 from hopjax.models.base import project
 from hopjax.solve import Grid, Trajectory
+
+# The least size of a state along a memory, relative to it, that is asked for where the overlap is
+# a cosine. Dynamic attention at the end, with a cosine above 0.9, was found at its gate:
+# 0.9 to 3.2 where a mixture is shown with a dominant weight of 1 to 3 (β N = 13, N = 1024, P = 10;
+# β = 0.1 to 0.4, N = 64, P = 32), 0.2 to 0.4 where a memory is shown that weakly and nonetheless
+# retrieved, and 0.98 to 1.02 ungated. Where the softmax tells no memories apart it is 1/P of that:
+# 0.002 to 0.021 for 0.1 to 0.4 of a memory (N = 64 or 128, P = N/2, β = 0.5 or β N = 0.5).
+LEAST_AMPLITUDE = 0.1
 
 OUTCOMES = ("right", "mirror", "wrong", "mixture", "none", "diverged")
 JUDGES = ("mean", "instants")
@@ -56,7 +67,8 @@ class Criterion(eqx.Module):
     - |m| of the right memory minus the threshold;
     - |m| of the right memory minus the largest |m| of the others, its rivals;
     - where a least `amplitude` is asked for: how far the state reaches along the memory, ξ·x/|ξ|²
-      of its features x, in magnitude, minus that.
+      of its features x, in magnitude, minus that. It is asked for by default where the overlap does
+      not measure the size of a state, as in `DynamicAttention`, whose overlap is a cosine.
 
     A memory is retrieved where the margin is positive. Where a trial has several right memories
     it is the largest over them, and they are no rivals of each other. A copy of a right memory,
@@ -72,7 +84,8 @@ class Criterion(eqx.Module):
     - mixture: none is above the threshold, but |m| > `mixed` for two or more;
     - none: anything else;
 
-    or has diverged.
+    or has diverged. A memory that the state does not reach along far enough is neither a wrong
+    memory nor part of a mixture.
     """
 
     threshold: float = eqx.field(static=True)
@@ -87,7 +100,7 @@ class Criterion(eqx.Module):
         self,
         threshold: float = 0.9,
         *,
-        mixed: float = 0.3,
+        mixed: float | None = None,
         settle: float = 0.0,
         since: float = 0.0,
         mirror: bool = True,
@@ -97,8 +110,9 @@ class Criterion(eqx.Module):
         """Store the numbers, all static.
 
         Args:
-            threshold: overlap above which a memory is retrieved.
-            mixed: overlap above which a memory is part of a mixture; at most the threshold.
+            threshold: overlap above which a memory is retrieved, below 1: no overlap is larger.
+            mixed: overlap above which a memory is part of a mixture; at most the threshold. By
+                default 0.3, or the threshold where that is lower.
             settle: length of the interval before the end that is judged, at the times that are
                 saved from t1 − `settle` to t1, both included; at least the last of them. The times
                 from 5 to 10 are `settle` = 5 with t1 = 10. With 0 the state at t1 is judged, saved
@@ -112,30 +126,39 @@ class Criterion(eqx.Module):
                 times in `settle`; "instants" to judge every one of these times: the probability
                 of retrieval is then the mean over trials of the share of times at which the margin
                 is positive. How a trial ended is said by the mean overlaps in both cases.
-            amplitude: the least size of the state along the memory, relative to the memory; None
-                to ask for none. A steep activation makes the overlap of a small state perfect.
+            amplitude: the least size of the state along the memory, relative to the memory; 0 to
+                ask for none. By default that of `hopjax.criterion.LEAST_AMPLITUDE`, 0.1, for models
+                whose overlap does not measure the size of a state (`overlap_measures_size`), and
+                none for others. An activation of slope d makes the overlap of states perfect that
+                are a few times 1/d large: at d = 10 a state with m > 0.9 has at least 0.15 of the
+                memory, but if d is much larger ask for an amplitude.
 
         Raises:
             TypeError, ValueError: for what is not a number in its range.
         """
         self.threshold = check_number(threshold, "threshold", positive=True)
+        if self.threshold >= 1:
+            raise ValueError(
+                f"Argument `threshold` must be below 1, the overlap of a perfect copy, got "
+                f"{self.threshold:g}."
+            )
+        mixed = min(0.3, self.threshold) if mixed is None else mixed
         self.mixed = check_number(mixed, "mixed", positive=True)
         if self.mixed > self.threshold:
             raise ValueError(
                 f"Argument `mixed` must be at most the threshold {self.threshold:g}, got {mixed:g}."
             )
         self.settle, self.since = check_number(settle, "settle"), check_number(since, "since")
-        for value, name in ((self.settle, "settle"), (self.since, "since")):
-            if value < 0:
+        self.amplitude = None if amplitude is None else check_number(amplitude, "amplitude")
+        for name in ("settle", "since", "amplitude"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
                 raise ValueError(f"Argument `{name}` must be zero or positive, got {value:g}.")
         self.mirror = check_flag(mirror, "mirror")
         if not isinstance(judge, str) or judge not in JUDGES:
             right = " or ".join(f'"{name}"' for name in JUDGES)
             raise ValueError(f"Argument `judge` must be {right}, got {judge!r}.")
         self.judge = judge
-        self.amplitude = None
-        if amplitude is not None:
-            self.amplitude = check_number(amplitude, "amplitude", positive=True)
 
     @property
     def sign(self) -> str:
@@ -144,10 +167,13 @@ class Criterion(eqx.Module):
 
     @property
     def in_words(self) -> str:
-        """When a memory is retrieved, to print."""
+        """When a memory is retrieved, to print; see `in_effect`."""
         what = f"{self.sign} > {self.threshold:g} and the largest"
-        if self.amplitude is not None:
-            what = f"{self.sign} > {self.threshold:g}, the largest, amplitude > {self.amplitude:g}"
+        if self.amplitude != 0:
+            least = LEAST_AMPLITUDE if self.amplitude is None else self.amplitude
+            what = f"{self.sign} > {self.threshold:g}, the largest, amplitude > {least:g}"
+        if self.amplitude is None:
+            what += " where overlaps do not measure size"
         if self.judge == "instants" and self.settle:
             return f"{what}, at the saved times of the last {self.settle:g}"
         settle = f", averaged over the last {self.settle:g}" if self.settle else ""
@@ -155,13 +181,20 @@ class Criterion(eqx.Module):
 
     @property
     def attributes(self) -> dict[str, float | int | str]:
-        """All of it, for a dataset; no amplitude where none is asked for."""
-        numbers = {} if self.amplitude is None else {"amplitude": self.amplitude}
+        """All of it, for a dataset; no amplitude where none is asked for, see `in_effect`."""
+        numbers = {"amplitude": self.amplitude} if self.amplitude else {}
         return numbers | {
             **{"criterion": self.in_words, "threshold": self.threshold, "mixed": self.mixed},
             **{"settle": self.settle, "since": self.since, "mirror": int(self.mirror)},
             "judge": self.judge,
         }
+
+    def in_effect(self, model: AbstractHopfield) -> "Criterion":
+        """The same with the least amplitude that it asks for of this model, 0 for none."""
+        if self.amplitude is not None:
+            return self
+        amplitude = 0.0 if model.overlap_measures_size else LEAST_AMPLITUDE
+        return dataclasses.replace(self, amplitude=amplitude)
 
     def margin(
         self,
@@ -174,13 +207,20 @@ class Criterion(eqx.Module):
 
         Args:
             model: the network.
-            state: its state; looked at only where a least amplitude is asked for.
+            state: its state; what decides is its size, where a least amplitude is asked for.
             overlaps: the overlaps of the state, or mean ones.
             target: the right memory, or several.
 
         Raises:
-            TypeError, ValueError: for a target that is no memory of the model.
+            TypeError, ValueError: for a target that is no memory of the model, or a state or
+                overlaps of another shape.
         """
+        right = "a model such as IDPHopfield(memories)"
+        check_instance(model, AbstractHopfield, "model", right)
+        hint = "one state; use jax.vmap for many"
+        state = check_array(state, "state", (model.state_size,), hint=hint, finite=False)
+        shape = (model.memories.shape[0],)
+        overlaps = check_array(overlaps, "overlaps", shape, hint=hint, finite=False)
         right = check_target(target, model.memories.shape[0])
         return Margin(self, model, right)(jnp.zeros(()), state, overlaps)
 
@@ -214,7 +254,7 @@ class Late(NamedTuple):
     """What is judged of a trial: the state at t1, or those at the late saved times."""
 
     overlaps: Float[Array, "L P"]
-    amplitudes: Float[Array, "L R"] | None
+    amplitudes: Float[Array, "L P"] | None
 
 
 class Ending(NamedTuple):
@@ -239,22 +279,22 @@ class Margin(eqx.Module):
     What is the same in all steps, such as which memories are rivals, is found once.
     """
 
-    criterion: Criterion
+    criterion: Criterion  # as it is in effect
     model: AbstractHopfield
     target: Int[Array, " R"]
     rivals: Bool[Array, " P"]
-    units: Float[Array, "R N"] | None  # ξ/|ξ|² of the right memories, where amplitudes count
+    squares: Float[Array, " P"] | None  # |ξ|² of the memories, where amplitudes count
 
     def __init__(self, criterion: Criterion, model: AbstractHopfield, target: Int[Array, " R"]):
         """Find the rivals of the right memories."""
-        self.criterion, self.model, self.target = criterion, model, target
+        self.criterion, self.model, self.target = criterion.in_effect(model), model, target
         right = model.memories[target]
         rows, columns = model.memories[:, None], right[None]
         same = jnp.all(rows == columns, axis=-1) | jnp.all(rows == -columns, axis=-1)
         self.rivals = ~jnp.any(same, axis=1)
-        self.units = None
-        if criterion.amplitude is not None:
-            self.units = right / jnp.sum(right**2, axis=1, keepdims=True)
+        self.squares = None
+        if self.criterion.amplitude:
+            self.squares = jnp.sum(model.memories**2, axis=1)
 
     def __call__(
         self, t: Float[Array, ""], state: Float[Array, " state"], overlaps: Float[Array, " P"]
@@ -263,18 +303,21 @@ class Margin(eqx.Module):
         del t
         return self.of(overlaps, self.amplitudes(state))
 
-    def amplitudes(self, state: Float[Array, " state"]) -> Float[Array, " R"] | None:
-        """How far a state reaches along each right memory; None where that does not count."""
-        return None if self.units is None else project(self.units, self.model.features(state))
+    def amplitudes(self, state: Float[Array, " state"]) -> Float[Array, " P"] | None:
+        """How far a state reaches along each memory; None where that does not count."""
+        if self.squares is None:
+            return None
+        return project(self.model.memories, self.model.features(state)) / self.squares
 
     def of(
-        self, overlaps: Float[Array, " P"], amplitudes: Float[Array, " R"] | None = None
+        self, overlaps: Float[Array, " P"], amplitudes: Float[Array, " P"] | None = None
     ) -> Float[Array, ""]:
         """The margin of overlaps, and of amplitudes where these count."""
         least = jnp.maximum(self._rival(overlaps), self.criterion.threshold)
         margins = self._size(overlaps[self.target]) - least
-        if self.criterion.amplitude is not None and amplitudes is not None:
-            margins = jnp.minimum(margins, self._size(amplitudes) - self.criterion.amplitude)
+        if self.criterion.amplitude and amplitudes is not None:
+            reached = self._size(amplitudes[self.target])
+            margins = jnp.minimum(margins, reached - self.criterion.amplitude)
         return jnp.max(margins)
 
     def strength(self, overlaps: Float[Array, "*T P"]) -> Float[Array, "*T"]:
@@ -333,18 +376,21 @@ class Margin(eqx.Module):
             reverse = None if amplitudes is None else -amplitudes
             mirrored = self.of(-overlaps, reverse) > 0
         beaten = rival >= jnp.max(strength[self.target])
+        far = jnp.ones_like(self.rivals)  # along which memories the state reaches far enough
+        if self.criterion.amplitude and amplitudes is not None:
+            far = jnp.abs(amplitudes) > self.criterion.amplitude
+        first = jnp.argmax(jnp.where(self.rivals, strength, -1)).astype(best.dtype)
         # A copy of a right memory is no second part.
-        counted = self.rivals.at[self.target].set(True)
+        counted = self.rivals.at[self.target].set(True) & far
         conditions = {
             "diverged": ~trajectory.ok,
             "right": right,
             "mirror": mirrored,
-            "wrong": beaten & (rival > threshold),
+            "wrong": beaten & (rival > threshold) & far[first],
             "none": jnp.any(strength > threshold),
             "mixture": jnp.sum(counted & (strength > mixed)) >= 2,
         }
         codes = [jnp.asarray(OUTCOMES.index(name), jnp.int8) for name in (*conditions, "none")]
-        first = jnp.argmax(jnp.where(self.rivals, strength, -1)).astype(best.dtype)
         return Ending(
             outcome=jnp.select(list(conditions.values()), codes[:-1], codes[-1]),
             memory=jnp.where(trajectory.ok, jnp.where(beaten, first, best), -1),
@@ -360,8 +406,8 @@ class Margin(eqx.Module):
         """The largest |m| of the rivals; −1 if there are none."""
         return jnp.max(jnp.where(self.rivals, jnp.abs(overlaps), -1))
 
-    def _saved_amplitudes(self, trajectory: Trajectory) -> Float[Array, "T R"] | None:
-        if self.units is None:
+    def _saved_amplitudes(self, trajectory: Trajectory) -> Float[Array, "T P"] | None:
+        if self.squares is None:
             return None
         if trajectory.amplitudes is None:
             raise ValueError(

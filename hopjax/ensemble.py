@@ -97,6 +97,7 @@ class _Ending(eqx.Module):
         return {
             "passage": trajectory.passage,
             **{"outcome": ending.outcome, "memory": ending.memory, "positive": ending.positive},
+            "target": trial.target,
             "final_overlap": ending.overlap,
             "final_energy": jnp.where(trajectory.ok, energy, jnp.nan),
             "diverged_step": trajectory.diverged_step,
@@ -518,6 +519,7 @@ VARIABLES = (
     *("retrieved", "retrieved_low", "retrieved_high", "outcome_count", "passed"),
     *("passage_quantile", "overlap_mean", "overlap_variance", "overlap_quantile", "outcome"),
     *("passage_time", "final_overlap", "final_energy", "diverged_at", "share", "memory"),
+    *("target_memory", "target_number"),
     *("outcome_name", "quantile_level", "time", "trial", "saved", "cell"),
 )
 
@@ -573,6 +575,7 @@ class Ensemble:
         overlap_variance: its variance over trials (unbiased).
         histogram: counts (T, bins) of that overlap at `ts`, in bins between `edges`.
         edges: ends of the bins (of width 0.005).
+        target: the right memories of each trial.
         outcome: how each trial ended by its mean late overlaps, as an index into `OUTCOMES`.
         share: the share of the judged times at which the criterion's margin was positive; 1 or 0
             where the means are judged, or the end alone.
@@ -590,7 +593,7 @@ class Ensemble:
         reduced: the results of your own reductions, by name.
         per_trial: the names of those that are of every trial.
         trajectories: overlaps (trials, T, P), if they were asked for.
-        criterion: what counted as retrieved.
+        criterion: what counted as retrieved, with the least amplitude that was asked for.
     """
 
     ts: Float[np.ndarray, " T"]
@@ -598,6 +601,7 @@ class Ensemble:
     overlap_variance: Float[np.ndarray, " T"]
     histogram: Int[np.ndarray, "T bins"]
     edges: Float[np.ndarray, " bins+1"]
+    target: Int[np.ndarray, "trials R"]
     outcome: Int[np.ndarray, " trials"]
     share: Float[np.ndarray, " trials"]
     memory: Int[np.ndarray, " trials"]
@@ -696,6 +700,9 @@ class Ensemble:
             "outcome_count": Variable(
                 ("outcome_name",), np.array(list(self.counts.values())), "trials that ended so"
             ),
+            "target_memory": Variable(
+                ("trial", "target_number"), self.target, "the right memories of each trial"
+            ),
             "overlap_mean": Variable(
                 ("time",),
                 self.overlap_mean,
@@ -740,6 +747,7 @@ class Ensemble:
         lines = [
             f"Ensemble: {self.trials} trials, {len(self.ts)} saved times from 0 to {self.ts[-1]:g}",
             f"  retrieved      {p:.3f} [{low:.3f}, {high:.3f}]  ({self.criterion.in_words})",
+            f"  target         {target_text(self.target) or 'differs between trials'}",
             f"  ended in       {ends}",
             *([f"  wrong ones     {wrong}"] if wrong else []),
             f"  first passage  {tenth:g} (10%), {median:g} (median), {most:g} (90%); "
@@ -765,6 +773,14 @@ class Ensemble:
         return "\n".join(lines)
 
 
+def target_text(targets: Int[np.ndarray, "trials R"]) -> str:
+    """The right memories of all trials, to print; nothing where they differ."""
+    if (targets != targets[:1]).any():
+        return ""
+    *others, last = dict.fromkeys(targets[0].astype(int).tolist())
+    return f"memories {', '.join(map(str, others))} and {last}" if others else f"memory {last}"
+
+
 def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> Ensemble:
     """Results from the merged summaries."""
     reductions = plan.all_reductions
@@ -785,6 +801,7 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
         overlap_variance=overlap["variance"],
         histogram=overlap["counts"],
         edges=overlap["edges"],
+        target=ending["target"],
         outcome=ending["outcome"],
         share=ending["positive"] / plan.criterion.judged_times(grid),
         memory=ending["memory"],
@@ -796,5 +813,5 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
         reduced=results,
         per_trial=tuple(name for name in results if isinstance(reductions[name], PerTrial)),
         trajectories=None if kept is None else kept["values"],
-        criterion=plan.criterion,
+        criterion=plan.criterion.in_effect(problem.model),
     )

@@ -120,8 +120,8 @@ class Trajectory(eqx.Module):
             positive; −1 if it never was (in a trajectory that diverged: not up to the last saved
             time with a finite state). Adaptive steps have no numbers: their time, infinite for
             never. None without a `passage_fn`.
-        amplitudes: how far the state reached along each right memory of a `Trial` at `ts`, in
-            units of that memory; None unless a `Criterion` asks for it.
+        amplitudes: how far the state reached along each memory at `ts`, in units of that memory;
+            None unless a `Criterion` asks for a least amplitude in a `Trial`.
     """
 
     ts: Float[Array, " T"]
@@ -132,7 +132,7 @@ class Trajectory(eqx.Module):
     grid: Grid = eqx.field(static=True)
     saved: PyTree[Array] = None
     passage: Int[Array, ""] | Float[Array, ""] | None = None
-    amplitudes: Float[Array, "T R"] | None = None
+    amplitudes: Float[Array, "T P"] | None = None
 
     @property
     def diverged_at(self) -> Float[Array | np.ndarray, ""]:
@@ -431,8 +431,8 @@ def _grid(t1: Any, dt: Any, save_every: Any) -> Grid:
     return Grid(dt, num_steps, stride)
 
 
-def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
-    """A schedule as its onsets on the solver's clock and its values; or the callable itself."""
+def check_inputs(inputs: Any, num_neurons: int, *, finite: bool = True) -> Any:
+    """A schedule of such a network, a constant input as an array, or a function."""
     if isinstance(inputs, Schedule):
         if inputs.onsets.ndim != 1 or inputs.values.shape[-1] != num_neurons:
             raise ValueError(
@@ -440,8 +440,7 @@ def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
                 f"{inputs.values.shape}: one row of {num_neurons} neurons per onset; use jax.vmap "
                 "for many trajectories."
             )
-        onsets = inputs.onsets if method.adaptive else inputs.onset_steps(grid.dt)
-        return jnp.asarray(onsets, inputs.values.dtype), inputs.values
+        return inputs
     if callable(inputs):
         return inputs
     if inputs is None or isinstance(inputs, str):
@@ -449,13 +448,24 @@ def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
             f"Argument `inputs` must be a Schedule, an array of shape ({num_neurons},) or a "
             f"function u(t), got {inputs!r}."
         )
-    values = check_array(
+    return check_array(
         inputs,
         "inputs",
         (num_neurons,),
         hint="one constant input; for several over time use Schedule, for many trials jax.vmap",
+        finite=finite,
     )
-    return jnp.zeros(1, values.dtype), values[None]
+
+
+def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
+    """A schedule as its onsets on the solver's clock and its values; or the callable itself."""
+    inputs = check_inputs(inputs, num_neurons)
+    if isinstance(inputs, Schedule):
+        onsets = inputs.onsets if method.adaptive else inputs.onset_steps(grid.dt)
+        return jnp.asarray(onsets, inputs.values.dtype), inputs.values
+    if callable(inputs):
+        return inputs
+    return jnp.zeros(1, inputs.dtype), inputs[None]
 
 
 def _output(function: Callable, name: str, right: str, *args: Any) -> Any:

@@ -719,7 +719,9 @@ class Study:
                 f"Trials diverged, and means leave them out: {'; '.join(diverged[:5])}{more}.",
                 stacklevel=4,
             )
-        criterion = self._cells[0].plan.criterion
+        criterion = ensembles[0].criterion
+        if any(ensemble.criterion != criterion for ensemble in ensembles):
+            criterion = self._cells[0].plan.criterion  # cells of several models
         attributes = {
             "title": "hopjax study",
             "trials": self.trials,

@@ -1,7 +1,9 @@
 """One trial of an ensemble, and how it is solved."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import equinox as eqx
@@ -10,12 +12,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray, Real
 
-from hopjax._checks import check_array, check_instance, check_key, is_traced
+from hopjax._checks import check_array, check_instance, check_key, check_values, is_traced
 from hopjax.criterion import Criterion, Margin, check_target
 from hopjax.inputs import Schedule, input_at
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
-from hopjax.solve import Input, PassageFunction, Problem, SaveFunction, Trajectory, solve
+from hopjax.solve import (
+    Input,
+    PassageFunction,
+    Problem,
+    SaveFunction,
+    Trajectory,
+    check_inputs,
+    solve,
+)
+
+# Saliencies that differ by less are equal but for rounding; in units of it, relative to the largest
+# saliency or to what a memory of the size of the input would have. Those of equal shares were found
+# to differ by 1.4 units at most for orthogonal memories (up to 512 of 4096 neurons), and by some 15
+# by least squares where memories overlap by half; where they overlap by more a tie may escape. In
+# single precision two of ten weights drawn uniformly are a tie by chance in one trial of 10 000.
+TIE = 32
 
 
 class Trial(eqx.Module):
@@ -27,7 +44,8 @@ class Trial(eqx.Module):
         x0: features at time 0. A trial whose x0 is not finite counts as diverged at time 0.
         noise: as for `solve`; None for none.
         target: the right memories, indices into `model.memories`: one of them should be
-            retrieved. None of them counts more than once.
+            retrieved. None of them counts more than once. It is decided when the trial is made:
+            what replaces the inputs later leaves it as it is.
         key: decides the noise; None for a noise of its own in each trial of an ensemble.
     """
 
@@ -45,29 +63,42 @@ class Trial(eqx.Module):
         x0: Real[ArrayLike, " N"],
         noise: AbstractNoise | None = None,
         *,
-        target: int | Sequence[int] | Int[ArrayLike, "*R"] = 0,
+        target: int | Sequence[int] | Int[ArrayLike, "*R"] | None = None,
         key: PRNGKeyArray | None = None,
     ):
-        """Store everything; see the class. A `target` is one memory's number or a list of them.
+        """Store everything; see the class.
+
+        Args:
+            model: see the class.
+            inputs: see the class.
+            x0: see the class.
+            noise: see the class.
+            target: one memory's number or a list of them. By default the memory that is most
+                salient, by `model.saliency`, in a constant input or in the last value of a
+                schedule that is not zero. It has to be given for a function of time, for an input
+                that is zero throughout, and where, but for rounding, two memories are the most
+                salient ones (copies of each other are one memory) or none has a positive saliency.
+            key: see the class.
 
         Raises:
-            TypeError, ValueError: for an argument of a wrong kind or shape.
+            TypeError, ValueError: for an argument of a wrong kind or shape, or without a `target`
+                where it has to be given; under a trace such an input fails when it runs.
         """
         check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
         if noise is not None:
             right = "noise such as AdditiveNoise(8.0), or None"
             check_instance(noise, AbstractNoise, "noise", right)
         self.model = model
-        if isinstance(inputs, Schedule) or callable(inputs):
-            self.inputs = inputs
-        else:
-            self.inputs = check_array(inputs, "inputs", ("N",), finite=not is_traced(inputs))
         hint = "one trial; a function of the key makes many"
         shape = ("P", "N")
         memories = check_array(model.memories, "model.memories", shape, hint=hint, finite=False)
-        self.x0 = check_array(x0, "x0", (memories.shape[1],), hint=hint, finite=False)
+        num_memories, num_neurons = memories.shape
+        finite = target is None or not is_traced(inputs)
+        self.inputs = check_inputs(inputs, num_neurons, finite=finite)
+        self.x0 = check_array(x0, "x0", (num_neurons,), hint=hint, finite=False)
         self.noise = noise
-        self.target = check_target(target, memories.shape[0])
+        given = _DEFAULT_TARGET.get() if target is None else check_target(target, num_memories)
+        self.target = _most_salient(model, self.inputs) if given is None else given
         self.key = None if key is None else check_key(key)
 
     def on_grid(self, dt: float) -> "Trial":
@@ -81,6 +112,73 @@ class Trial(eqx.Module):
         return input_at(self.inputs, t, self.model.memories.dtype)
 
 
+_DEFAULT_TARGET: ContextVar[Int[Array, " R"] | None] = ContextVar("default_target", default=None)
+
+
+@contextmanager
+def default_target(target: Int[Array, " R"]) -> Iterator[None]:
+    """Trials that name no target get this one, whatever their inputs."""
+    token = _DEFAULT_TARGET.set(target)
+    try:
+        yield
+    finally:
+        _DEFAULT_TARGET.reset(token)
+
+
+def _most_salient(model: AbstractHopfield, inputs: Schedule | Input) -> Int[Array, "1"]:
+    """The memory of the largest saliency in the last input that is not zero.
+
+    Raises:
+        ValueError: where there is none, or more than one.
+    """
+    if isinstance(inputs, Schedule):
+        values = inputs.values
+    elif callable(inputs):
+        raise ValueError(
+            "Argument `target` must be given where the input is a function of time: the number of "
+            "the right memory, or several."
+        )
+    else:
+        values = jnp.asarray(inputs)[None]
+    values, memories = jax.lax.stop_gradient((values, model.memories))
+    xp = jnp if is_traced(values) else np
+    shown = xp.any(xp.asarray(values) != 0, axis=1)
+    if xp is np and not shown.any():
+        raise ValueError(
+            "Argument `target` must be given where the input is zero throughout: the number of the "
+            "right memory, or several."
+        )
+    last = values[len(shown) - 1 - xp.argmax(shown[::-1])].astype(memories.dtype)
+    alpha = jax.lax.stop_gradient(model.saliency(last))
+    alpha = check_array(alpha, "model.saliency", (memories.shape[0],), finite=False)
+    traced = is_traced((alpha, memories))
+    xp = jnp if traced else np
+    if not traced:
+        alpha, memories, last = (np.asarray(each) for each in (alpha, memories, last))
+    best, size = alpha.max(), abs(last).mean() / abs(memories[alpha.argmax()]).mean()
+    slack = TIE * np.finfo(alpha.dtype).eps * xp.maximum(abs(alpha).max(), size)
+    near = alpha >= best - slack
+    first = xp.argmax(near)
+    rivals = near & ~xp.all(memories == memories[first][None], axis=1)
+    # An infinite one is none either.
+    without, tie = ~((best > slack) & (best < np.inf)), rivals.any()
+    if not traced and without:
+        raise ValueError(
+            f"Argument `target` must be given where no memory has a positive saliency in the "
+            f"input, got {best:.4g} at most."
+        )
+    if not traced and tie:
+        raise ValueError(
+            "Argument `target` must be given where two memories are the most salient ones in the "
+            f"input, got {best:.4g} for memories[{first}] and memories[{np.argmax(rivals)}]."
+        )
+    target = jnp.atleast_1d(jnp.asarray(first, jnp.int32))
+    right = "given where no memory has a positive saliency in the input"
+    target = check_values(target, without, "target", right)
+    right = "given where two memories are the most salient ones in the input"
+    return check_values(target, tie, "target", right)
+
+
 def blank_trajectory(trial: Trial, problem: Problem, criterion: Criterion) -> Trajectory:
     """Of the shapes that the solution of a trial has; its numbers mean nothing."""
     dtype, (num_memories, _) = problem.model.memories.dtype, problem.model.memories.shape
@@ -90,17 +188,17 @@ def blank_trajectory(trial: Trial, problem: Problem, criterion: Criterion) -> Tr
         zero, state_like = (jax.ShapeDtypeStruct(each.shape, dtype) for each in (ts[0], state))
         shapes = jax.eval_shape(problem.save_fn, zero, state_like)
         saved = jax.tree.map(lambda leaf: jnp.zeros((len(ts), *leaf.shape), leaf.dtype), shapes)
-    zeros = np.zeros((len(ts), trial.target.size))
+    overlaps = jnp.asarray(np.zeros((len(ts), num_memories)), dtype)
     return Trajectory(
         ts=jnp.asarray(ts, dtype),
-        overlaps=jnp.asarray(np.zeros((len(ts), num_memories)), dtype),
+        overlaps=overlaps,
         final_state=jnp.asarray(state, dtype),
         ok=jnp.asarray(True),
         diverged_step=jnp.asarray(-1, int),
         grid=problem.grid,
         saved=saved,
         passage=jnp.asarray(0, dtype if problem.method.adaptive else int),
-        amplitudes=None if criterion.amplitude is None else jnp.asarray(zeros, dtype),
+        amplitudes=overlaps if criterion.in_effect(trial.model).amplitude else None,
     )
 
 
@@ -140,7 +238,7 @@ def solve_trial(
     if passages:
         passage_fn = margin if passage_fn is None else passage_fn
         options |= {"passage_fn": passage_fn, "passage_since": criterion.since}
-    observed = criterion.amplitude is not None
+    observed = bool(margin.criterion.amplitude)
     well = jnp.all(jnp.isfinite(trial.x0))
     trajectory = solve(
         trial.model,

@@ -165,7 +165,8 @@ def tune(
 
     Args:
         trial: a function of a trial's key and of the parameters, as for `Study`, or a `Trial`;
-            draws from anything but the key are refused.
+            draws from anything but the key are refused. Its right memories are those that it has
+            at the start, also where tuning makes another one the most salient.
         parameters: what is tuned and from where, {name: number or array}. A name is an argument of
             the function, or the path of an array in the `Trial`, such as "noise.strength",
             "model.activation.slope" or "inputs.values"; None there begins with what the trial has.
@@ -649,7 +650,7 @@ def _dataset(
         "verified": ensemble.trials,
         "verified_diverged": int(np.sum(ensemble.outcome == OUTCOMES.index("diverged"))),
         "skipped": int(history.array("skipped").sum()),
-        **job.plan.criterion.attributes,
+        **ensemble.criterion.attributes,
         "random numbers": "threefry2x32",
         "key": canonical(describe(job.key)),
         "definition": canonical(job.definition()),

@@ -34,6 +34,7 @@ def trial(key, noise, weights, lost):
         hj.mixture(memories, jnp.asarray(weights)),
         jnp.where(numbers[0] < lost, jnp.inf, start),
         hj.AdditiveNoise(noise, "two_point"),
+        target=0,
     )
 
 

@@ -98,7 +98,7 @@ LAYERS: dict[str, set[str]] = {
     "_file": {"_checks", "criterion", "tasks"},
     "_study_file": {"_file", "study"},
     "_tune_file": {"_checks", "_file", "losses", "tasks", "tuning"},
-    "_show": {"_sweep", "plotting", "statistics", "tuning"},
+    "_show": {"_sweep", "ensemble", "plotting", "statistics", "tuning"},
     "cli": {
         "_dataset",
         "_file",

@@ -58,8 +58,11 @@ def naive_margin(
     return max(margins)
 
 
-def naive_ending(overlaps: Any, right: Any, rivals: Any, reach: Any, criterion: hj.Criterion):
+def naive_ending(
+    overlaps: Any, sizes: Any, right: Any, rivals: Any, reach: Any, criterion: hj.Criterion
+):
     """The outcome and the memory, from signs and sizes; `reach` says what each sign's margin is."""
+    least = criterion.amplitude or -1
     strength = [abs(m) for m in overlaps]
     signed = reach(1) > 0 and not criterion.mirror
     best = max(right, key=lambda k: overlaps[k] if signed else strength[k])
@@ -71,11 +74,11 @@ def naive_ending(overlaps: Any, right: Any, rivals: Any, reach: Any, criterion: 
         return ("mirror" if criterion.mirror and overlaps[best] < 0 else "right"), memory
     if not criterion.mirror and reach(-1) > 0:
         return "mirror", memory
-    if beaten and strongest > criterion.threshold:
+    if beaten and strongest > criterion.threshold and sizes[rival] > least:
         return "wrong", memory
     if max(strength) > criterion.threshold:
-        return "none", memory  # right, but for its amplitude
-    parts = sum(strength[j] > criterion.mixed for j in {*right, *rivals})
+        return "none", memory  # in a memory, but for its amplitude
+    parts = sum(strength[j] > criterion.mixed and sizes[j] > least for j in {*right, *rivals})
     return ("mixture" if parts >= 2 else "none"), memory
 
 
@@ -111,7 +114,7 @@ def test_margin_and_ending_are_those_of_a_loop(criterion, target):
     ]
     assert_allclose(found, expected, rtol=EXACT, atol=1e-12)
 
-    amplitudes = states @ MEMORIES[target].T / NUM_NEURONS
+    amplitudes = states @ MEMORIES.T / NUM_NEURONS
     endings = ending_of(criterion, target, overlaps, amplitudes)
     names = set()
     for number, (m, x) in enumerate(zip(overlaps, states, strict=True)):
@@ -119,7 +122,8 @@ def test_margin_and_ending_are_those_of_a_loop(criterion, target):
         def reach(sign, m=m, x=x):
             return naive_margin(MEMORIES, sign * m, sign * x, target, criterion)
 
-        name, memory = naive_ending(m, target, rivals, reach, criterion)
+        sizes = abs(amplitudes[number])
+        name, memory = naive_ending(m, sizes, target, rivals, reach, criterion)
         assert OUTCOMES[endings.outcome[number]] == name
         assert endings.memory[number] == memory
         assert endings.positive[number] == (reach(1) > 0)
@@ -224,6 +228,7 @@ def small(key: Any, **changes: Any) -> hj.Trial:
     memories = jnp.asarray(MEMORIES[[0, 1, 4]])
     shown = hj.mixture(memories, jnp.array([1.5, 1.2, 0.2]))
     start = 3 * jax.random.normal(key, (NUM_NEURONS,))
+    changes = {"target": 0} | changes
     return hj.Trial(hj.IDPHopfield(memories), shown, start, hj.AdditiveNoise(1.0), **changes)
 
 
@@ -320,7 +325,8 @@ def faint(key: Any) -> hj.Trial:
     """A steep network without input, whose state fades while its overlap stays perfect."""
     memories = jnp.asarray(MEMORIES[[0, 1]])
     start = (1 + jax.random.uniform(key)) * memories[0]
-    return hj.Trial(hj.IDPHopfield(memories, hj.Tanh(1e4)), jnp.zeros(NUM_NEURONS), start)
+    model = hj.IDPHopfield(memories, hj.Tanh(1e4))
+    return hj.Trial(model, jnp.zeros(NUM_NEURONS), start, target=0)
 
 
 class Reach:
@@ -380,7 +386,7 @@ def test_a_trajectory_without_amplitudes_is_refused_where_they_count():
 def test_a_tuning_counts_amplitudes_as_its_ensemble_does():
     def loud(key, size):
         trial = faint(key)
-        return hj.Trial(trial.model, trial.inputs, size * trial.x0)
+        return hj.Trial(trial.model, trial.inputs, size * trial.x0, target=0)
 
     criterion = hj.Criterion(amplitude=0.55, settle=0.4)
     loss = hj.RetrievalLoss(temperature=0.2) + 0.1 * hj.TimeLoss(temperature=0.2)

@@ -31,6 +31,7 @@ def trial(**changes: Any) -> hj.Trial:
         "inputs": MEMORIES[0],
         "x0": MEMORIES[1],
         "noise": hj.AdditiveNoise(0.5),
+        "target": 0,
     }
     return hj.Trial(**(fields | changes))
 
@@ -133,6 +134,8 @@ class Shaken(hj.AbstractHopfield):
 
     def energy(self, x, u):
         return jnp.sum(x * u) + self.energy_extra()
+
+    overlap_measures_size = True
 
     def overlaps(self, x):
         return self.memories @ jnp.tanh(x) / NUM_NEURONS

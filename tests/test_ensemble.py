@@ -736,7 +736,7 @@ def runaway(key):
     model = Runaway(
         jnp.ones((1, 4)), hj.Tanh(), jnp.where(explodes, 1.0, -1.0).astype(jnp.result_type(float))
     )
-    return hj.Trial(model, jnp.zeros(4), jnp.ones(4))
+    return hj.Trial(model, jnp.zeros(4), jnp.ones(4), target=0)
 
 
 @pytest.mark.slow

@@ -506,7 +506,7 @@ def test_a_step_beyond_a_traced_time_constant_fails_at_run_time():
 def hasty_setting(key):
     # Only the first look, which is at the ensemble's own key, sees a time constant that will do.
     own = jnp.all(jax.random.key_data(key) == jax.random.key_data(KEY))
-    return hj.Trial(two_layers(jnp.where(own, 0.2, 0.05)), Problem().u, Problem().x)
+    return hj.Trial(two_layers(jnp.where(own, 0.2, 0.05)), Problem().u, Problem().x, target=0)
 
 
 @pytest.mark.slow

@@ -488,7 +488,7 @@ def switched(key, onset):
     """Two inputs, the second from `onset` on."""
     memories = jnp.asarray(MEMORIES)
     inputs = hj.Schedule(jnp.stack([0.0 * onset, onset]), 0.8 * memories)
-    return hj.Trial(hj.IDPHopfield(memories, hj.Tanh(3.0)), inputs, memories[0])
+    return hj.Trial(hj.IDPHopfield(memories, hj.Tanh(3.0)), inputs, memories[0], target=0)
 
 
 def silent(key, strength):

@@ -1047,7 +1047,10 @@ CASES = {
         "(1, 9)",
     ),
     "onsets of a trial off the grid": Case(
-        lambda: ensemble(trial(inputs=schedule([0.0, 0.15]))), ValueError, "onsets", "0.15"
+        lambda: ensemble(trial(inputs=schedule([0.0, 0.15]), target=0)),
+        ValueError,
+        "onsets",
+        "0.15",
     ),
     "x0 of a trial too short": Case(lambda: trial(x0=np.ones(7)), ValueError, "x0", "(7,)"),
     "x0 of a trial batched": Case(lambda: trial(x0=np.ones((3, 8))), ValueError, "x0", "(3, 8)"),
@@ -1075,6 +1078,36 @@ CASES = {
         ValueError,
         "target",
         "got 5",
+    ),
+    "model of a margin a class": Case(
+        lambda: hj.Criterion().margin(hj.IDPHopfield, jnp.zeros(8), jnp.zeros(2), 0),
+        TypeError,
+        "model",
+        "the class IDPHopfield",
+    ),
+    "state of a margin too short": Case(
+        lambda: hj.Criterion().margin(hj.IDPHopfield(MEMORIES), jnp.zeros(7), jnp.zeros(2), 0),
+        ValueError,
+        "state",
+        "(7,)",
+    ),
+    "state of a margin without the memory neurons": Case(
+        lambda: hj.Criterion().margin(hj.TwoLayerHopfield(MEMORIES), jnp.zeros(8), jnp.zeros(2), 0),
+        ValueError,
+        "state",
+        "must be of shape (10,), got shape (8,)",
+    ),
+    "overlaps of a margin batched": Case(
+        lambda: hj.Criterion().margin(hj.IDPHopfield(MEMORIES), jnp.zeros(8), jnp.zeros((3, 2)), 0),
+        ValueError,
+        "overlaps",
+        "(3, 2)",
+    ),
+    "overlaps of a margin a string": Case(
+        lambda: hj.Criterion().margin(hj.IDPHopfield(MEMORIES), jnp.zeros(8), "high", 0),
+        TypeError,
+        "overlaps",
+        "'high'",
     ),
     "key of a trial an integer": Case(lambda: trial(key=0), TypeError, "key", "0 (int)"),
     "key of a trial batched": Case(
@@ -1107,7 +1140,12 @@ CASES = {
     "mirror an integer": Case(lambda: hj.Criterion(mirror=1), TypeError, "mirror", "1 (int)"),
     "judge unknown": Case(lambda: hj.Criterion(judge="median"), ValueError, "judge", "'median'"),
     "judge a number": Case(lambda: hj.Criterion(judge=1), ValueError, "judge", "got 1"),
-    "amplitude 0": Case(lambda: hj.Criterion(amplitude=0.0), ValueError, "amplitude", "0.0"),
+    "amplitude negative": Case(
+        lambda: hj.Criterion(amplitude=-0.1), ValueError, "amplitude", "zero or positive, got -0.1"
+    ),
+    "threshold of a perfect copy": Case(
+        lambda: hj.Criterion(1.0), ValueError, "threshold", "below 1, the overlap of a perfect"
+    ),
     "amplitude a string": Case(
         lambda: hj.Criterion(amplitude="half"), TypeError, "amplitude", "'half'"
     ),
@@ -1186,7 +1224,7 @@ CASES = {
         "two that differ in `x0`: draw from the trial's key instead",
     ),
     "an input that NumPy draws": Case(
-        lambda: ensemble(trial(inputs=lambda t: t * DRAWS.normal(size=8))),
+        lambda: ensemble(trial(inputs=lambda t: t * DRAWS.normal(size=8), target=0)),
         ValueError,
         "trial",
         "`inputs`, which does not: draw from the trial's key instead",
