@@ -338,7 +338,7 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
     "amplitude": (
         text() + "[criterion]\namplitude = -1",
         "amplitude",
-        r"\[criterion\] amplitude: must be a positive number, got -1\.0\.",
+        r"\[criterion\] amplitude: must be zero or positive, got -1\.",
     ),
     "targets": (
         text(trial={"target": "[0, 2]"}),
