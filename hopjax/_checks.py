@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
-from jaxtyping import Array, ArrayLike, Bool, Inexact, Key
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 _Entries = TypeVar("_Entries", bound=Array | np.ndarray)
 
@@ -39,12 +39,22 @@ def is_traced(value: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
 
 
+def shown(value: Any) -> str:
+    """A value for an error message: one short line, whatever it is."""
+    try:
+        text = str(value) if isinstance(value, np.generic) else repr(value)
+    except (ValueError, RecursionError):  # thousands of digits, or lists in lists without end
+        return "what is too large to print"
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _kind(value: Any) -> str:
     """A one-line description of a value for an error message."""
     if eqx.is_array(value):
         article = "a traced" if is_traced(value) else "an"
         return f"{article} array of dtype {value.dtype} and shape {value.shape}"
-    return f"{' '.join(repr(value).split())[:80]} ({type(value).__name__})"
+    return f"{shown(value)} ({type(value).__name__})"
 
 
 def _is_real(dtype: Any) -> bool:
@@ -83,7 +93,7 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
     except TypeError:
         raise TypeError(f"Argument `{name}` must be {right}, got {_kind(value)}.") from None
     if count < minimum:
-        raise ValueError(f"Argument `{name}` must be {right}, got {count}.")
+        raise ValueError(f"Argument `{name}` must be {right}, got {shown(count)}.")
     return count
 
 
@@ -92,7 +102,9 @@ def check_sides(value: Any, name: str) -> tuple[int, int]:
     if not isinstance(value, (tuple, list)):
         return check_count(value, name), check_count(value, name)
     if len(value) != 2:
-        raise ValueError(f"Argument `{name}` must be one count or (rows, columns), got {value}.")
+        raise ValueError(
+            f"Argument `{name}` must be one count or (rows, columns), got {shown(value)}."
+        )
     rows, columns = (check_count(side, f"{name}[{place}]") for place, side in enumerate(value))
     return rows, columns
 
@@ -102,7 +114,7 @@ def check_index(value: Any, name: str, size: int, things: str) -> int:
     index = check_count(value, name, minimum=0)
     if index >= size:
         raise ValueError(
-            f"Argument `{name}` must be below the number of {things}, {size}, got {index}."
+            f"Argument `{name}` must be below the number of {things}, {size}, got {shown(index)}."
         )
     return index
 
@@ -201,7 +213,7 @@ def check_values(array: _Entries, bad: Bool[ArrayLike, "..."], name: str, right:
         index = tuple(where[0].tolist())
         place = f" at index {list(index)}" if index else ""
         raise ValueError(
-            f"Argument `{name}` must be {right}, got {np.asarray(array)[index]}{place}."
+            f"Argument `{name}` must be {right}, got {shown(np.asarray(array)[index])}{place}."
         )
     return array
 
@@ -211,47 +223,140 @@ def is_bad(array: Array | np.ndarray, right) -> Bool[ArrayLike, "..."]:
     return ~right(array if is_traced(array) else np.asarray(array))
 
 
+class _NoNumbers(Exception):
+    """A value is no array of real numbers."""
+
+
+def _host_number(value: Any) -> tuple[float, bool]:
+    """A Python number of any size as a float, and whether it is one that is infinite itself."""
+    if not isinstance(value, (bool, int, float, np.number, np.bool_)):
+        raise _NoNumbers
+    try:
+        return float(value), not isinstance(value, int) and math.isinf(value)
+    except OverflowError:
+        return math.inf, False
+
+
+def _host_floats(value: Any, name: str, dtype: Any = None) -> Float[np.ndarray, "..."]:
+    """Real numbers that are all on the host as floats there: none wraps or becomes infinite.
+
+    Without a dtype float32 is kept, and anything else becomes JAX's default float.
+    """
+    try:
+        given = np.asarray(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise _NoNumbers from None
+    floats, infinite = given, None
+    if given.dtype == object and not isinstance(value, np.ndarray):  # integers beyond 64 bits?
+        numbers = [_host_number(each) for each in given.ravel()]
+        floats = np.array([number for number, _ in numbers], float).reshape(given.shape)
+        infinite = np.array([each for _, each in numbers], bool).reshape(given.shape)
+    if floats.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):
+        raise _NoNumbers
+    size = floats.dtype.itemsize if floats.dtype.kind == "f" else 0
+    if size == 2:
+        raise _NoNumbers
+    if dtype is None:
+        dtype = np.dtype(np.float32 if size == 4 else jnp.result_type(float))
+    with np.errstate(over="ignore"):
+        result = floats.astype(dtype)
+    lost = np.isinf(result) & ~(np.isinf(floats) if infinite is None else infinite)
+    if lost.any():
+        largest = f"{np.finfo(dtype).max:.3g}"
+        check_values(given, lost, name, f"of a size up to {largest}, the largest of {dtype}")
+    return result
+
+
+def _with_floats(value: Any, name: str) -> Any:
+    """The same numbers, of which some are JAX's, none of them an integer."""
+    if isinstance(value, (list, tuple)):
+        return [_with_floats(item, name) for item in value]
+    if isinstance(value, jax.Array):
+        whole = jnp.issubdtype(value.dtype, jnp.integer) or value.dtype == jnp.bool_
+        return value.astype(jnp.result_type(float)) if whole else value
+    floats = _host_floats(value, name)
+    # A Python number takes the dtype of those beside it.
+    return float(floats) if isinstance(value, (int, float)) else floats
+
+
+def _floats(value: Any, name: str) -> Inexact[Array, "..."]:
+    """Real numbers as a JAX array of floats."""
+    if hasattr(value, "__jax_array__"):
+        value = jnp.asarray(value)
+    lists = isinstance(value, (list, tuple))
+    if not any(
+        isinstance(leaf, jax.Array) for leaf in (jax.tree.leaves(value) if lists else [value])
+    ):
+        return jnp.asarray(_host_floats(value, name))
+    numbers = _with_floats(value, name)
+    try:
+        array = jnp.asarray(numbers)
+    except (TypeError, ValueError):
+        raise _NoNumbers from None
+    if not jnp.issubdtype(array.dtype, jnp.floating) or jnp.finfo(array.dtype).bits < 32:
+        raise _NoNumbers
+    return array.astype(array.dtype)  # no longer weak: 8.0 and array(8.0) compile once
+
+
+def _no_numbers(value: Any, name: str, shapes: tuple[tuple[int | str, ...], ...]) -> TypeError:
+    right = "one real number" if shapes == ((),) else "an array of real numbers"
+    return TypeError(f"Argument `{name}` must be {right} (float32 or float64), got {_kind(value)}.")
+
+
 def check_array(
     value: Any, name: str, *shapes: tuple[int | str, ...], hint: str = "", finite: bool = True
 ) -> Inexact[Array, "..."]:
     """A real floating array of one of the given shapes with finite entries.
 
     A shape lists sizes; a string in it names an axis of any size, and no shape at all allows
-    any. Integers and booleans become the default float; a floating dtype is kept.
+    any. Float32 and float64 are kept, as far as JAX has them. Integers of any size, booleans and
+    Python's numbers become the default float, rounded to the nearest like any other number; what
+    is too large for it is refused. This is the one place where what a user gives becomes an array
+    of JAX, which on its own would let integers of 64 bits wrap.
     """
     try:
-        array = jnp.asarray(value)
-        if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_:
-            array = array.astype(jnp.result_type(float))
-        array = array.astype(array.dtype)  # no longer weak: 8.0 and array(8.0) compile once
-        if not jnp.issubdtype(array.dtype, jnp.floating) or jnp.finfo(array.dtype).bits < 32:
-            raise TypeError
-    except (TypeError, ValueError, OverflowError):
-        right = "one real number" if shapes == ((),) else "an array of real numbers"
-        raise TypeError(
-            f"Argument `{name}` must be {right} (float32 or float64), got {_kind(value)}."
-        ) from None
-
-    def fits(shape):
-        return len(shape) == array.ndim and all(
-            isinstance(want, str) or want == got
-            for want, got in zip(shape, array.shape, strict=True)
-        )
-
-    if shapes and not any(fits(shape) for shape in shapes):
-        wanted = " or ".join(
-            "of shape (" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-            if shape
-            else "one number"
-            for shape in shapes
-        )
-        hint = f": {hint}" if hint else ""
-        raise ValueError(
-            f"Argument `{name}` must be {wanted}, got shape {tuple(array.shape)}{hint}."
-        )
+        array = _floats(value, name)
+    except _NoNumbers:
+        raise _no_numbers(value, name, shapes) from None
+    _check_shape(array.shape, name, shapes, hint)
     if finite:
         array = check_values(array, is_bad(array, lambda a: abs(a) < math.inf), name, "finite")
     return array
+
+
+def check_host_array(
+    value: Any, name: str, *shapes: tuple[int | str, ...], finite: bool = True
+) -> Float[np.ndarray, "..."]:
+    """As `check_array` for what is not traced, on the host and in float64 always."""
+    try:
+        array = _host_floats(value, name, np.float64)
+    except _NoNumbers:
+        raise _no_numbers(value, name, shapes) from None
+    _check_shape(array.shape, name, shapes)
+    if finite:
+        check_values(array, ~np.isfinite(array), name, "finite")
+    return array
+
+
+def _check_shape(
+    shape: tuple[int, ...], name: str, shapes: tuple[tuple[int | str, ...], ...], hint: str = ""
+) -> None:
+    """Refuse a shape that is none of `shapes`, if there are any."""
+
+    def fits(wanted):
+        return len(wanted) == len(shape) and all(
+            isinstance(want, str) or want == got for want, got in zip(wanted, shape, strict=True)
+        )
+
+    if shapes and not any(map(fits, shapes)):
+        wanted = " or ".join(
+            "of shape (" + ", ".join(map(str, each)) + ("," if len(each) == 1 else "") + ")"
+            if each
+            else "one number"
+            for each in shapes
+        )
+        hint = f": {hint}" if hint else ""
+        raise ValueError(f"Argument `{name}` must be {wanted}, got shape {tuple(shape)}{hint}.")
 
 
 def check_positive(value: Any, name: str, *shapes: tuple[int | str, ...]) -> Inexact[Array, "..."]:

@@ -20,6 +20,7 @@ from hopjax._checks import (
     check_number,
     check_takes,
     check_values,
+    shown,
 )
 from hopjax._determinism import uncompiled
 from hopjax.ensemble import check_trial
@@ -171,9 +172,8 @@ def _as_start(value: Any, name: str) -> Float[Array, "..."]:
         if array.dtype.kind not in "iuf":
             raise TypeError
     except (TypeError, ValueError):
-        got = " ".join(repr(value).split())[:80]
         raise TypeError(
-            f"Argument `{where}` must be a number or an array of numbers, got {got}."
+            f"Argument `{where}` must be a number or an array of numbers, got {shown(value)}."
         ) from None
     if array.size == 0:
         raise ValueError(f"Argument `{where}` must have numbers, got shape {array.shape}.")
@@ -265,6 +265,6 @@ def make_ranges(start: Values, bounds: Any) -> dict[str, Range]:
         distance = numbers - low if low is not None else numbers
         distance = high - numbers if low is None and high is not None else distance
         scale = float(np.sqrt(np.mean(distance**2))) or 1.0
-        low, high = (None if end is None else jnp.asarray(end, float) for end in (low, high))
+        low, high = (None if end is None else check_array(end, where, ()) for end in (low, high))
         ranges[name] = Range(low, high, jnp.asarray(scale, float))
     return ranges

@@ -39,6 +39,10 @@ JUDGES = ("mean", "instants")
 def check_target(target: Any, num_memories: int) -> Int[Array, " R"]:
     """The numbers of the right memories, on one axis; from one number or several."""
     if isinstance(target, (list, tuple)) and is_traced(target):
+        target = [
+            each if is_traced(each) else check_index(each, "target", num_memories, "memories")
+            for each in target
+        ]
         target = jnp.stack([jnp.asarray(each) for each in target])
     if not isinstance(target, (np.ndarray, jax.Array)):
         numbers = target if isinstance(target, (list, tuple)) else [target]
@@ -54,9 +58,9 @@ def check_target(target: Any, num_memories: int) -> Int[Array, " R"]:
     if not is_traced(target):
         return check_target(target.tolist(), num_memories)
     right = f"from 0 to {num_memories - 1}, as there are {num_memories} memories"
-    target = jnp.atleast_1d(target).astype(jnp.int32)
+    target = jnp.atleast_1d(target)
     bad = is_bad(target, lambda index: (index >= 0) & (index < num_memories))
-    return check_values(target, bad, "target", right)
+    return check_values(target, bad, "target", right).astype(jnp.int32)
 
 
 class Criterion(eqx.Module):

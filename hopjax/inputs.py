@@ -196,4 +196,6 @@ def input_at(inputs: Any, t: Any, dtype: Any) -> Float[Array, " N"]:
     """u(t) of a constant input, a schedule (as `Schedule.at`) or a function of time in a dtype."""
     if isinstance(inputs, Schedule):
         return inputs.at(t)
-    return jnp.asarray(inputs(jnp.asarray(t, dtype))) if callable(inputs) else inputs
+    if not callable(inputs):
+        return inputs
+    return jnp.asarray(inputs(check_array(t, "t", (), finite=False).astype(dtype)))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from hopjax._checks import check_flag, check_instance, check_number
+from hopjax._checks import check_array, check_flag, check_instance, check_number
 from hopjax.criterion import Criterion
 from hopjax.inputs import Schedule
 from hopjax.solve import Trajectory
@@ -138,7 +138,7 @@ def parts_of(loss: AbstractLoss, measured: Any) -> list[Any]:
 
 def _number(value: Any, name: str, *, positive: bool = False) -> Float[Array, ""]:
     """A number that may change without compiling anew."""
-    return jnp.asarray(check_number(value, name, positive=positive), float)
+    return check_array(check_number(value, name, positive=positive), name, ())
 
 
 class _Wanted(eqx.Module):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from scipy import special
 
-from hopjax._checks import check_array, check_values, is_bad, is_traced
+from hopjax._checks import check_array, check_host_array, check_values, is_bad, is_traced
 
 
 class Interval(NamedTuple):
@@ -39,27 +39,26 @@ def wilson_interval(
     Raises:
         ValueError: for counts or a confidence out of range.
     """
-    trials = check_array(trials, "trials")
+    traced = is_traced((successes, trials, confidence))
+    # On the host in float64, whatever JAX's default float is.
+    check = check_array if traced else check_host_array
+    trials = check(trials, "trials")
     trials = check_values(trials, is_bad(trials, lambda n: n >= 1), "trials", "at least 1")
-    successes = check_array(successes, "successes")
+    successes = check(successes, "successes")
     successes = check_values(
         successes, is_bad(successes, lambda k: k >= 0), "successes", "at least 0"
     )
-    counts = jnp.broadcast_to(successes, jnp.broadcast_shapes(successes.shape, trials.shape))
+    xp = jnp if traced else np
+    counts = xp.broadcast_to(successes, np.broadcast_shapes(successes.shape, trials.shape))
     counts = check_values(counts, counts > trials, "successes", "at most the number of trials")
-    level = _check_confidence(confidence)
-    if is_traced((counts, trials, level)):
-        return _wilson_interval(jnp, jax.scipy.special.ndtri, counts, trials, level)
-    # On the host in float64, whatever JAX's default float is.
-    on_host = (np.asarray(value, float) for value in (counts, trials, confidence))
-    return _wilson_interval(np, special.ndtri, *on_host)
-
-
-def _check_confidence(confidence: float) -> Float[Array, ""]:
-    level = check_array(confidence, "confidence", ())
-    return check_values(
-        level, is_bad(level, lambda c: (c > 0) & (c < 1)), "confidence", "between 0 and 1"
+    level = _between_0_and_1(check(confidence, "confidence", ()), "confidence")
+    return _wilson_interval(
+        xp, jax.scipy.special.ndtri if traced else special.ndtri, counts, trials, level
     )
+
+
+def _between_0_and_1(level, name: str):
+    return check_values(level, is_bad(level, lambda c: (c > 0) & (c < 1)), name, "between 0 and 1")
 
 
 def _wilson_interval(xp, ndtri, counts, trials, level) -> Interval:
@@ -90,13 +89,14 @@ def mean_share(shares: Float[ArrayLike, " n"], *, confidence: float = 0.95) -> I
     Raises:
         ValueError: for a share or a confidence out of range, or no trials.
     """
-    shares = np.asarray(shares, float)
-    if shares.ndim != 1 or shares.size == 0 or not ((shares >= 0) & (shares <= 1)).all():
-        raise ValueError(
-            "Argument `shares` must be numbers from 0 to 1, one for each trial, got "
-            f"{np.array2string(shares, threshold=6)}."
-        )
-    _check_confidence(confidence)
+    shares = check_host_array(shares, "shares", ("n",), finite=False)
+    right = "from 0 to 1, one for each trial"
+    check_values(shares, ~((shares >= 0) & (shares <= 1)), "shares", right)
+    if shares.size == 0:
+        raise ValueError("Argument `shares` must be one number for each trial, got none.")
+    confidence = float(
+        _between_0_and_1(check_host_array(confidence, "confidence", ()), "confidence")
+    )
     total, mean, size = shares.sum(), shares.mean(), shares.size
     if np.ptp(shares) == 0:
         return _wilson_interval(np, special.ndtri, total, size, confidence)
@@ -115,6 +115,7 @@ def first_passage_time(
         ts: increasing times.
         reached: a condition at these times, such as `abs(overlaps[..., 0]) > 0.9`.
     """
+    ts = check_array(ts, "ts", ("T",), finite=False)
     return jnp.min(jnp.where(reached, ts, jnp.inf), axis=-1)
 
 
@@ -134,7 +135,7 @@ def censored_quantiles(
         ValueError: for a level out of range.
     """
     levels = _levels(q)
-    times = np.asarray(times, float)
+    times = check_host_array(times, "times", ("n",), finite=False)
     if times.size == 0:
         return np.full(levels.shape, np.nan)
     # q n may be a whole number but for its rounding.
@@ -178,8 +179,7 @@ def histogram_quantiles(
 
 
 def _levels(q) -> Float[np.ndarray, " Q"]:
-    check_array(q, "q", ("Q",))
-    levels = np.asarray(q, float)  # in full precision, whatever JAX's default float is
+    levels = check_host_array(q, "q", ("Q",))
     for level in levels[~((levels >= 0) & (levels <= 1))]:
         raise ValueError(f"Argument `q` must be between 0 and 1, got {level}.")
     return levels
