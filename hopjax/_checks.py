@@ -8,6 +8,7 @@ fixed message.
 import inspect
 import math
 import operator
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -95,6 +96,20 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
     if count < minimum:
         raise ValueError(f"Argument `{name}` must be {right}, got {shown(count)}.")
     return count
+
+
+def check_fits(size: int, name: str, what: str, got: Any) -> None:
+    """Refuse what needs more bytes, at the least, than this machine has."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no POSIX
+        return
+    if size > memory:
+        least = f"{size / 2**30:.3g}" if size < 2**100 else "more than 1e20"
+        raise ValueError(
+            f"Argument `{name}` must leave {what} in the {memory / 2**30:.3g} GiB of this machine, "
+            f"got {shown(got)}, which takes {least} GiB at least."
+        )
 
 
 def check_sides(value: Any, name: str) -> tuple[int, int]:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def _cells(dataset: "xr.Dataset") -> "xr.Dataset":
-    """One row for every cell, whether it was a grid or a list."""
-    dims = dataset.retrieved.dims
-    return dataset.stack(row=dims, create_index=False)
+    """One row for every cell, whether it was a grid or a list, of what is not empty."""
+    empty = [name for name, variable in dataset.variables.items() if variable.size == 0]
+    return dataset.drop_vars(empty).stack(row=dataset.retrieved.dims, create_index=False)
 
 
 def _parameters(dataset: "xr.Dataset") -> list[str]:

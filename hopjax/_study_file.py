@@ -1,12 +1,12 @@
 """A study as a TOML file; its mistakes are told with the line and the key."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hopjax._checks import check_number, shown
 from hopjax._file import (
     FIELDS,
     Source,
@@ -16,6 +16,7 @@ from hopjax._file import (
     read_task,
     tuples,
 )
+from hopjax._sweep import check_number_of_cells
 from hopjax.study import Study
 
 _TOP = ("trials", "seed", "t1", "dt", "save_every", "paired", "chunk", "quantiles")
@@ -83,14 +84,16 @@ def _values(source: Source, name: str, values: Any) -> list[Any]:
         if set(values) != {"start", "stop", "num"} or not all(
             isinstance(end, (int, float)) and not isinstance(end, bool) for end in (start, stop)
         ):
-            raise source.wrong("sweep", name, f"must be {right}, got {values}.")
+            raise source.wrong("sweep", name, f"must be {right}, got {shown(values)}.")
         if not isinstance(number, int) or isinstance(number, bool) or number < 2:
-            raise source.wrong("sweep", name, f"must have num of at least 2, got {number!r}.")
+            raise source.wrong("sweep", name, f"must have num of at least 2, got {shown(number)}.")
+        source.attempt(("sweep",), lambda: check_number_of_cells(name, number))
+        ends = source.attempt(
+            ("sweep",), lambda: [check_number(end, name) for end in (start, stop)]
+        )
+        spaced = source.attempt(("sweep",), lambda: np.linspace(ends[0], ends[1], number))
         # Twelve digits: 0.3 rather than 0.30000000000000004, as one would write it.
-        if not math.isfinite(start or 0) or not math.isfinite(stop or 0):
-            raise source.wrong("sweep", name, f"must be {right}, got {values}.")
-        spaced = np.linspace(np.float64(start or 0), np.float64(stop or 0), number)
         return [float(f"{value:.12g}") for value in spaced]
     if not isinstance(values, list) or not values:
-        raise source.wrong("sweep", name, f"must be a list of values, got {values!r}.")
+        raise source.wrong("sweep", name, f"must be a list of values, got {shown(values)}.")
     return [tuples(value) for value in values]

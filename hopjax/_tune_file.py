@@ -4,7 +4,7 @@ import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hopjax._checks import check_number
+from hopjax._checks import check_array, check_number, shown
 from hopjax._file import CRITERION, Source, check_tables, read_file, read_task, tuples
 from hopjax.losses import (
     AbstractLoss,
@@ -81,7 +81,7 @@ def _parameters(
         given = value if isinstance(value, dict) else {"start": value}
         if "start" not in given or not set(given) <= {"start", "low", "high"}:
             right = "a number, or { start = 2.0, low = 0.0, high = 10.0 } with or without bounds"
-            raise source.wrong("tune", name, f"must be {right}, got {value}.")
+            raise source.wrong("tune", name, f"must be {right}, got {shown(value)}.")
         start[name] = tuples(given["start"])
         for end in ("low", "high"):
             try:
@@ -111,7 +111,7 @@ def _term(source: Source, name: str, table: dict[str, Any]) -> tuple[AbstractLos
     if kind is None:
         raise source.wrong(name, "kind", f"is missing, {right}.")
     if not isinstance(kind, str) or kind not in _LOSSES:
-        raise source.wrong(name, "kind", f"must be {right}, got {kind!r}.")
+        raise source.wrong(name, "kind", f"must be {right}, got {shown(kind)}.")
     make = _LOSSES[kind]
     options = {key: value for key, value in table.items() if key not in ("kind", "weight")}
     for key in options:
@@ -122,8 +122,15 @@ def _term(source: Source, name: str, table: dict[str, Any]) -> tuple[AbstractLos
             raise source.wrong(name, key, what)
     known = ("kind", "weight", *inspect.signature(make).parameters)
     source.known(name, options, known, f'key of the kind "{kind}"')
-    weight = source.attempt((name,), lambda: check_number(table.get("weight", 1.0), "weight"))
+    weight = source.attempt((name,), lambda: _held(table.get("weight", 1.0), "weight"))
     return source.attempt((name,), lambda: make(**options)), weight
+
+
+def _held(value: Any, name: str, *, positive: bool = False) -> float:
+    """A number that the default float can hold."""
+    number = check_number(value, name, positive=positive)
+    check_array(number, name, ())
+    return number
 
 
 def _optimiser(source: Source, content: dict[str, Any]) -> Any:
@@ -137,8 +144,8 @@ def _optimiser(source: Source, content: dict[str, Any]) -> Any:
         return None
     if name not in _OPTIMISERS:
         right = ", ".join(f'"{known}"' for known in _OPTIMISERS)
-        raise source.wrong("", "optimiser", f"must be one of {right}, got {name!r}.")
+        raise source.wrong("", "optimiser", f"must be one of {right}, got {shown(name)}.")
     if rate is None:
         raise source.wrong("", "optimiser", "must come with a learning_rate, a positive number.")
-    rate = source.attempt((), lambda: check_number(rate, "learning_rate", positive=True))
+    rate = source.attempt((), lambda: _held(rate, "learning_rate", positive=True))
     return getattr(optax, name)(rate)

@@ -25,6 +25,7 @@ from hopjax._tune_file import TuningArguments, read_tuning
 from hopjax.study import Study
 from hopjax.tuning import TuningError, estimate_tuning, summary, tune as run_tuning
 
+_NO_ROOM = "Not enough memory: a smaller `chunk` needs less, and so do fewer saved times"
 _FORCED = "--xla_force_host_platform_device_count"
 _EXAMPLES = {"study": "noise.toml", "tune": "tune.toml"}
 _RESULTS = {  # what a dataset is entitled: its text and its picture
@@ -236,6 +237,14 @@ def main() -> None:
         _fail(error.format_message())
     except (StudyError, StudyFileError, TuningError, ValueError, TypeError) as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"Cannot use {error.filename}: {error.strerror}." if error.filename else str(error))
+    except MemoryError as error:
+        _fail(f"{_NO_ROOM} ({error})." if str(error) else f"{_NO_ROOM}.")
+    except jax.errors.JaxRuntimeError as error:
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):
+            raise
+        _fail(f"{_NO_ROOM} ({str(error).splitlines()[0][:200]}).")
     except (click.Abort, KeyboardInterrupt):
         click.echo("hopjax: interrupted; the same command goes on from there.", err=True)
         sys.exit(130)

@@ -23,12 +23,14 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PRNGKeyArray
 from hopjax._checks import (
     cast_floats,
     check_count,
+    check_fits,
     check_flag,
     check_instance,
     check_key,
     check_number,
     check_takes,
     collect_bad_values,
+    shown,
 )
 from hopjax._determinism import check_draws, uncompiled
 from hopjax._method import is_adaptive
@@ -157,6 +159,7 @@ class Plan(eqx.Module):
             solver=self.solver,
             stepsize_controller=self.stepsize_controller,
         )
+        self._check_memory(problem)
         self.criterion.check_times(problem.grid)
         return problem
 
@@ -166,6 +169,16 @@ class Plan(eqx.Module):
         if not self.adaptive:
             trial = trial.on_grid(self.dt)
         return cast_floats(trial, trial.model.memories.dtype)
+
+    def _check_memory(self, problem: Problem) -> None:
+        """Refuse what has no room for the states and the saved overlaps of a chunk, by far."""
+        model, grid = problem.model, problem.grid
+        saved = (grid.num_steps // grid.stride + 1) * model.memories.shape[0]
+        if self.save_every is not None:
+            size = model.memories.itemsize * saved
+            check_fits(size, "save_every", "the saved times of a trial", self.save_every)
+        size = self.chunk * model.memories.itemsize * (saved + model.state_size)
+        check_fits(size, "chunk", "a chunk of trials", self.chunk)
 
     def check_draws(
         self,
@@ -524,10 +537,10 @@ VARIABLES = (
 )
 
 
-def check_trials(trials: Any) -> int:
+def check_trials(trials: Any, name: str = "trials") -> int:
     """A number of trials; their numbers enter the keys as 32 bits."""
-    if check_count(trials, "trials") >= 2**31:
-        raise ValueError(f"Argument `trials` must be below 2^31, got {trials}.")
+    if check_count(trials, name) >= 2**31:
+        raise ValueError(f"Argument `{name}` must be below 2^31, got {shown(trials)}.")
     return int(trials)
 
 

@@ -37,6 +37,7 @@ PassageFunction = Callable[
 Input = Schedule | Real[ArrayLike, " N"] | Callable[[Float[Array, ""]], Float[Array, " N"]]
 
 _DEFAULT_SAVES = 100
+_DIVISORS_UP_TO = 10**6  # steps between saved times, beyond which none is looked for
 _MAX_STEPS_PER_DT = 64  # adaptive steps: this many per dt on average before giving up
 _STATES_KEPT = 4 * 2**20  # bytes per trajectory, for a reverse pass
 
@@ -410,6 +411,8 @@ class Problem(NamedTuple):
 def _default_stride(num_steps: int) -> int:
     """Steps between about a hundred saved times, with t1 among them where a divisor allows."""
     wanted = num_steps / _DEFAULT_SAVES
+    if wanted > _DIVISORS_UP_TO:
+        return round(wanted)
     near = range(max(1, math.ceil(wanted / 2)), math.floor(2 * wanted) + 1)
     divisors = [stride for stride in near if num_steps % stride == 0]
     return min(

@@ -23,7 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from hopjax._checks import check_flag, check_key, check_takes
+from hopjax._checks import (
+    check_fits,
+    check_flag,
+    check_instance,
+    check_key,
+    check_number,
+    check_takes,
+    shown,
+)
 from hopjax._code import is_installed, reached, sources_of
 from hopjax._dataset import load_study, make_dataset
 from hopjax._determinism import uncompiled
@@ -79,6 +87,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+_BYTES_OF_A_TRIAL = 40  # in the dataset
 _LOOK_EVERY = 0.5  # seconds, while waiting for other processes
 
 
@@ -208,7 +217,7 @@ class Study:
                 have the same memories and noise.
             static: further parameters that are not to be traced.
             chunk: as for `solve_ensemble`; once a folder holds a study, that of the study.
-            quantiles: levels of the quantiles in the dataset.
+            quantiles: levels of the quantiles in the dataset, from 0 to 1; none if it is empty.
             solver: as for `solve`.
             stepsize_controller: as for `solve`.
             version: a text of your choice for what a folder cannot see: what Python computes
@@ -254,6 +263,9 @@ class Study:
         self._points, self._static = points, static
         self.version = check_version(version)
         self._chosen_chunk = chunk
+        check_fits(
+            _BYTES_OF_A_TRIAL * self.trials * len(points), "trials", "the results of all", trials
+        )
         with as_code_is(self._made_of):
             self._cells = self._make_cells()
 
@@ -776,7 +788,7 @@ class Study:
             bytes_at_work = max(
                 bytes_at_work, 2 * len(devices) * self.chunk * per_trial * model.memories.itemsize
             )
-        per_cell = 40 * self.trials + 8 * sum(
+        per_cell = _BYTES_OF_A_TRIAL * self.trials + 8 * sum(
             (4 + len(self.quantiles)) * len(cell.problem.grid.save_times) for cell in self._cells
         ) // len(self._cells)
         return Estimate(
@@ -791,11 +803,15 @@ class Study:
 
 def _check_quantiles(quantiles: Any) -> tuple[float, ...]:
     try:
-        levels = tuple(float(level) for level in quantiles)
+        if isinstance(quantiles, (str, bytes)):
+            raise TypeError
+        check_instance(quantiles, (Sequence, np.ndarray, jax.Array), "quantiles", "a list")
+        levels = tuple(check_number(level, "quantiles") for level in quantiles)
     except (TypeError, ValueError):
         levels = (math.nan,)
     if not all(0 <= level <= 1 for level in levels) or list(levels) != sorted(set(levels)):
         raise ValueError(
-            f"Argument `quantiles` must be increasing numbers from 0 to 1, got {quantiles!r}."
+            "Argument `quantiles` must be increasing numbers from 0 to 1 in a list, which may be "
+            f"empty, got {shown(quantiles)}."
         )
     return levels

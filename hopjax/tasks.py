@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from hopjax._checks import check_count, check_flag, check_number, is_traced
+from hopjax._checks import (
+    check_array,
+    check_count,
+    check_fits,
+    check_flag,
+    check_number,
+    is_traced,
+    shown,
+)
 from hopjax._steps import Steps
 from hopjax.activations import AbstractActivation, Erf, Tanh
 from hopjax.inputs import Schedule
@@ -146,17 +154,20 @@ class Retrieval:
             if getattr(self, name) not in choices:
                 right = ", ".join(f'"{choice}"' for choice in choices)
                 raise ValueError(
-                    f"Argument `{name}` must be one of {right}, got {getattr(self, name)!r}."
+                    f"Argument `{name}` must be one of {right}, got {shown(getattr(self, name))}."
                 )
         for name in ("num_neurons", "num_memories"):
             if check_count(getattr(self, name), name) >= 2**31:
                 raise ValueError(
-                    f"Argument `{name}` must be below 2^31, got {getattr(self, name)}."
+                    f"Argument `{name}` must be below 2^31, got {shown(getattr(self, name))}."
                 )
         check_flag(self.self_coupling, "self_coupling")
         load = self.memory_load
         if load is not None and check_number(load, "memory_load", positive=True) > 1:
             raise ValueError(f"Argument `memory_load` must be at most 1, got {load}.")
+        size = 4 * self._count * self.num_neurons
+        sizes = {name: getattr(self, name) for name in ("num_neurons", "num_memories")}
+        check_fits(size, max(sizes, key=sizes.__getitem__), "the memories", max(sizes.values()))
         for name in ("slope", "pulse", "start_scale", "memory_time_constant", "beta"):
             _check(getattr(self, name), name, "positive", lambda value: value > 0)
         for name in ("noise", "strength"):
@@ -171,10 +182,12 @@ class Retrieval:
         if isinstance(total, str):
             if total != "balanced":
                 raise ValueError(
-                    f'Argument `total_weight` must be a number, None or "balanced", got {total!r}.'
+                    'Argument `total_weight` must be a number, None or "balanced", got '
+                    f"{shown(total)}."
                 )
         elif total is not None:
             check_number(total, "total_weight", positive=True)
+            _held(total, "total_weight")
         indices = {"shown": self.shown, "start_memory": (self.start_memory,)}
         if self.target is not None:
             several = isinstance(self.target, (tuple, list))
@@ -182,19 +195,16 @@ class Retrieval:
         for name, values in indices.items():
             if not isinstance(values, (tuple, list)) or not values:
                 raise TypeError(
-                    f"Argument `{name}` must be a sequence of memories' numbers, got {values!r}."
+                    f"Argument `{name}` must be a sequence of memories' numbers, got "
+                    f"{shown(values)}."
                 )
             for value in values:
                 if check_count(value, name, minimum=0) >= self._count:
                     raise ValueError(
                         f"Argument `{name}` must be below the number of memories, {self._count}, "
-                        f"got {value}."
+                        f"got {shown(value)}."
                     )
-        if np.shape(self.onsets) != (len(self.shown),):
-            raise ValueError(
-                f"Argument `onsets` must have one time for each of the {len(self.shown)} inputs in "
-                f"`shown`, got {self.onsets}."
-            )
+        _check_onsets(self.onsets, len(self.shown))
 
     @property
     def _count(self) -> int:
@@ -211,6 +221,7 @@ class Retrieval:
         shown = list(dict.fromkeys(task.shown))  # each memory's input is drawn once
         weights = task._weights(weight_key, shown).astype(patterns.dtype)
         values = mixture(patterns, weights)[np.array([shown.index(j) for j in task.shown])]
+        _check_finite(values, *task._largest_weight())
         model, strength = task._network(patterns), task.noise
         if isinstance(model, TwoLayerHopfield):
             strength = model.noise_strength(features=task.noise)
@@ -222,9 +233,16 @@ class Retrieval:
             target=task.shown[-1] if task.target is None else task.target,
         )
 
+    def _largest_weight(self) -> tuple[str, Any]:
+        weights = {name: getattr(self, name) for name in ("dominant", "background", "previous")}
+        given = {name: each for name, each in weights.items() if each is not None}
+        if is_traced(given):
+            return "dominant", self.dominant
+        return max(given.items(), key=lambda item: np.max(np.abs(item[1])))
+
     def _weights(self, key: Key[Array, ""], shown: list[int]) -> Float[Array, "S P"]:
         def draw(weight: Any, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-            ends = jnp.broadcast_to(jnp.asarray(weight, jnp.float32), (2,))
+            ends = jnp.broadcast_to(_float32(weight), (2,))
             uniform = jax.random.uniform(key, shape, jnp.float32)
             return ends[0] + (ends[1] - ends[0]) * uniform
 
@@ -237,11 +255,13 @@ class Retrieval:
             weights = weights.at[rows, before].set(draw(self.previous, keys[1], (len(shown),)))
         weights = weights.at[rows, columns].set(draw(self.dominant, keys[2], (len(shown),)))
         if self.total_weight is not None:
-            total = self.total_weight
-            if isinstance(total, str):
-                total = math.sqrt(self._count * self.num_neurons)
+            balanced = math.sqrt(self._count * self.num_neurons)
+            total = balanced if isinstance(self.total_weight, str) else float(self.total_weight)
             weights = weights * total / jnp.sum(weights, axis=1, keepdims=True)
-        return weights * jnp.asarray(self.strength, jnp.float32)
+            _check_finite(weights, "total_weight", self.total_weight)
+        weights = weights * _float32(self.strength)
+        _check_finite(weights, "strength", self.strength)
+        return weights
 
     def _patterns(self, key: Key[Array, ""]) -> Float[Array, "P N"]:
         sizes: dict[str, Any] = {"num_memories": self._count, "num_neurons": self.num_neurons}
@@ -291,15 +311,55 @@ class Retrieval:
 
 
 def _check(value: Any, name: str, right: str, good: Callable[[float], bool]) -> None:
-    if not is_traced(value) and not good(check_number(value, name)):
-        raise ValueError(f"Argument `{name}` must be {right}, got {value}.")
+    if not is_traced(value) and not good(_held(value, name)):
+        raise ValueError(f"Argument `{name}` must be {right}, got {shown(value)}.")
+
+
+def _held(value: Any, name: str) -> float:
+    """A number that float32 can hold: a task is the same in float32 and in float64."""
+    number = check_number(value, name)
+    if abs(number) > np.finfo(np.float32).max:
+        largest = f"{np.finfo(np.float32).max:.3g}"
+        raise ValueError(
+            f"Argument `{name}` must be of a size up to {largest}, the largest of float32, got "
+            f"{number}."
+        )
+    return number
 
 
 def _check_weight(weight: Any, name: str) -> None:
     if is_traced(weight):
         return
-    ends = np.asarray(weight, object).ravel()
-    if np.shape(weight) not in ((), (2,)):
-        raise ValueError(f"Argument `{name}` must be a number or a pair (low, high), got {weight}.")
-    if check_number(ends[0], name) > check_number(ends[-1], name):
-        raise ValueError(f"Argument `{name}` must have its lower end first, got {weight}.")
+    if isinstance(weight, (np.ndarray, jax.Array)):
+        weight = np.asarray(weight).tolist()
+    ends = weight if isinstance(weight, (list, tuple)) else (weight, weight)
+    if len(ends) != 2:
+        raise ValueError(
+            f"Argument `{name}` must be a number or a pair (low, high), got {shown(weight)}."
+        )
+    if _held(ends[0], name) > _held(ends[1], name):
+        raise ValueError(f"Argument `{name}` must have its lower end first, got {shown(weight)}.")
+
+
+def _check_onsets(onsets: Any, number: int) -> None:
+    listed = isinstance(onsets, (list, tuple))
+    if ((len(onsets),) if listed else np.shape(onsets)) != (number,):
+        raise ValueError(
+            f"Argument `onsets` must have one time for each of the {number} inputs in `shown`, got "
+            f"{shown(onsets)}."
+        )
+    for onset in onsets if listed else ():
+        if not is_traced(onset):
+            _held(onset, "onsets")
+
+
+def _check_finite(made: Float[Array, "..."], name: str, value: Any) -> None:
+    """Name what makes an input infinite."""
+    if not is_traced(made) and not np.isfinite(made).all():
+        raise ValueError(
+            f"Argument `{name}` must make an input that is finite in float32, got {shown(value)}."
+        )
+
+
+def _float32(value: Any) -> Float[Array, "..."]:
+    return check_array(value, "weight", finite=False).astype(jnp.float32)

@@ -424,8 +424,8 @@ def _prepare(
     key = check_key(key)
     check_instance(loss, AbstractLoss, "loss", "a loss such as RetrievalLoss()")
     trials = check_trials(trials)
-    counts = {"steps": steps, "window": window, "verify": verify}
-    steps, window, verify = (check_count(count, name) for name, count in counts.items())
+    steps, verify = check_trials(steps, "steps"), check_trials(verify, "verify")
+    window = check_count(window, "window")
     tolerance = check_number(tolerance, "tolerance", positive=True)
     fresh, progress = check_flag(fresh, "fresh"), check_flag(progress, "progress")
     if mode not in (None, "forward", "reverse"):

@@ -78,7 +78,7 @@ LAYERS: dict[str, set[str]] = {
     "_identity": set(),
     "_store": {"_identity"},
     "_programs": {"_code", "_identity", "_program", "_store"},
-    "_sweep": {"_identity", "ensemble"},
+    "_sweep": {"_checks", "_identity", "ensemble"},
     "_labels": {"_sweep"},
     "_dataset": {"_labels", "_store", "_sweep", "criterion", "ensemble"},
     "study": {"_checks", "_code", "_dataset", "_determinism", "_identity", "_program", "_programs"}
@@ -96,7 +96,7 @@ LAYERS: dict[str, set[str]] = {
     | {"criterion", "ensemble", "losses", "solve", "statistics", "trials"},
     "tasks": DATA | {"models", "noise", "trials"},
     "_file": {"_checks", "criterion", "tasks"},
-    "_study_file": {"_file", "study"},
+    "_study_file": {"_checks", "_file", "_sweep", "study"},
     "_tune_file": {"_checks", "_file", "losses", "tasks", "tuning"},
     "_show": {"_sweep", "ensemble", "plotting", "statistics", "tuning"},
     "cli": {

@@ -151,8 +151,8 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
     ),
     "onsets too few": (
         text(trial={"shown": "[0, 1]"}),
-        None,
-        "onsets: must have one time for each",
+        "shown",
+        r"\[trial\] shown: does not fit: `onsets` must have one time for each",
     ),
     "shown": (text(trial={"shown": "[2]"}), "shown", r"\[trial\] shown: must be below .*2, got 2"),
     "shown a number": (text(trial={"shown": "0"}), "shown", r"\[trial\] shown: must be a sequence"),
