@@ -169,7 +169,7 @@ def _as_start(value: Any, name: str) -> Float[Array, "..."]:
     where = f"parameters[{name!r}]"
     try:
         array = np.asarray(value)
-        if array.dtype.kind not in "iuf":
+        if array.dtype.kind not in "iufO":  # objects: integers beyond 64 bits, or no numbers
             raise TypeError
     except (TypeError, ValueError):
         raise TypeError(
@@ -177,7 +177,7 @@ def _as_start(value: Any, name: str) -> Float[Array, "..."]:
         ) from None
     if array.size == 0:
         raise ValueError(f"Argument `{where}` must have numbers, got shape {array.shape}.")
-    return check_array(array, where).astype(jnp.result_type(float))
+    return check_array(value, where).astype(jnp.result_type(float))
 
 
 def _check_arguments(trial: Callable, given: Values) -> None:
@@ -251,7 +251,7 @@ def make_ranges(start: Values, bounds: Any) -> dict[str, Range]:
         pair = bounds.get(name, (None, None))
         where = f"bounds[{name!r}]"
         if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-            raise TypeError(f"Argument `{where}` must be a pair (low, high), got {pair!r}.")
+            raise TypeError(f"Argument `{where}` must be a pair (low, high), got {shown(pair)}.")
         low, high = (None if end is None else check_number(end, where) for end in pair)
         if low is not None and high is not None and low >= high:
             raise ValueError(

@@ -120,6 +120,10 @@ def _check_values(
     values = [plain(value, where) for value in values]
     if not values:
         raise ValueError(f"{where} must have at least one value, got none.")
+    if name in floats or any(isinstance(value, float) for value in values):
+        values = [plain(_as_floats(value), where) for value in values]
+    for value in values:
+        _check_kept(value, where)
     if not repeated and len({canonical(value) for value in values}) < len(values):
         raise ValueError(f"{where} must have no value twice, got {shown(values)}.")
     called = {canonical(value): value for value in values if not isinstance(value, str)}
@@ -129,10 +133,6 @@ def _check_values(
                 f"{where} must not have a text that is the label of another value, got "
                 f"{shown(value)} and {shown(called[value])}."
             )
-    if name in floats or any(isinstance(value, float) for value in values):
-        values = [plain(_as_floats(value), where) for value in values]
-    for value in values:
-        _check_kept(value, where)
     return values
 
 
@@ -143,7 +143,7 @@ def _check_kept(value: Any, where: str) -> None:
             _check_kept(item, where)
     elif isinstance(value, float):
         kind = np.finfo(jnp.result_type(float))
-        if abs(value) > kind.max:
+        if abs(value) > float(kind.max):
             raise ValueError(
                 f"{where} must be of a size up to {kind.max:.3g}, the largest of {kind.dtype}, got "
                 f"{value}."

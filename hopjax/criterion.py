@@ -19,6 +19,7 @@ from hopjax._checks import (
     check_values,
     is_bad,
     is_traced,
+    shown,
 )
 from hopjax.models import AbstractHopfield
 from hopjax.models.base import project
@@ -161,7 +162,7 @@ class Criterion(eqx.Module):
         self.mirror = check_flag(mirror, "mirror")
         if not isinstance(judge, str) or judge not in JUDGES:
             right = " or ".join(f'"{name}"' for name in JUDGES)
-            raise ValueError(f"Argument `judge` must be {right}, got {judge!r}.")
+            raise ValueError(f"Argument `judge` must be {right}, got {shown(judge)}.")
         self.judge = judge
 
     @property

@@ -318,10 +318,10 @@ def _check(value: Any, name: str, right: str, good: Callable[[float], bool]) -> 
 def _held(value: Any, name: str) -> float:
     """A number that float32 can hold: a task is the same in float32 and in float64."""
     number = check_number(value, name)
-    if abs(number) > np.finfo(np.float32).max:
-        largest = f"{np.finfo(np.float32).max:.3g}"
+    largest = float(np.finfo(np.float32).max)
+    if abs(number) > largest:
         raise ValueError(
-            f"Argument `{name}` must be of a size up to {largest}, the largest of float32, got "
+            f"Argument `{name}` must be of a size up to {largest:.3g}, the largest of float32, got "
             f"{number}."
         )
     return number

@@ -28,6 +28,7 @@ from hopjax._checks import (
     check_instance,
     check_key,
     check_number,
+    shown,
 )
 from hopjax._code import reached, sources_of
 from hopjax._descent import (
@@ -429,7 +430,8 @@ def _prepare(
     tolerance = check_number(tolerance, "tolerance", positive=True)
     fresh, progress = check_flag(fresh, "fresh"), check_flag(progress, "progress")
     if mode not in (None, "forward", "reverse"):
-        raise ValueError(f'Argument `mode` must be "forward", "reverse" or None, got {mode!r}.')
+        right = '"forward", "reverse" or None'
+        raise ValueError(f"Argument `mode` must be {right}, got {shown(mode)}.")
     devices = check_devices(devices)
     plan = make_plan(
         trials=trials,
