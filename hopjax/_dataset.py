@@ -106,5 +106,6 @@ def load_result(folder: str | Path, what: str) -> "xr.Dataset":
         raise StudyError(
             f"{path} does not exist: run the {what} in this folder to its end first."
         ) from None
-    except (OSError, ValueError) as error:
-        raise StudyError(f"Cannot read {path}: {' '.join(str(error).split())[:200]}.") from error
+    except Exception as error:  # xarray and h5py fail in many ways on what is no dataset
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise StudyError(f"Cannot read {path}: {reason}.") from error

@@ -194,12 +194,18 @@ def show(folder: Path) -> None:
     if kind not in _RESULTS:
         raise StudyError(f"{folder / 'result.nc'} is not the result of a study or tuning.")
     text, draw = _RESULTS[kind]
-    click.echo(text(dataset))
     path = folder / "result.png"
     try:
+        click.echo(text(dataset))
         draw(dataset, path)
     except OSError as error:
         raise StudyError(f"Cannot write {path}: {error.strerror}.") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StudyError(
+            f"{folder / 'result.nc'} was changed after it was written ({reason}): run the "
+            f"{kind.removeprefix('hopjax ')} again."
+        ) from error
     click.echo(f"drawn {path}", err=True)
 
 

@@ -1,5 +1,6 @@
 """The `hopjax` command, in this process where JAX allows it."""
 
+import contextlib
 import importlib.resources
 import inspect
 import os
@@ -8,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +24,7 @@ from conftest import ROOT
 
 import hopjax as hj
 from hopjax import _descent, _file, _show, _tune_file, cli
+from hopjax._dataset import load_result
 from hopjax._descent import Descent
 from hopjax._store import Store
 from hopjax._study_file import read_study
@@ -635,6 +638,126 @@ def test_a_failure_is_one_line(call, file, folder, tune_file, tuned, tmp_path, n
         path for path in before if path.name not in ours
     }
     assert all(after[path] == before[path] for path in before if path.name != "lock")
+
+
+def test_a_study_without_quantiles_is_saved_and_shown(call, file, saved, tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(f"quantiles = []\n{TEXT}")
+    assert call("study", path, "--out", tmp_path / "study")[0] == 0
+    code, text, _ = call("show", tmp_path / "study")
+    assert (code, text) == (0, _show.study_table(hj.load_study(saved)) + "\n")
+    dataset = hj.load_study(tmp_path / "study")
+    assert dataset.overlap_quantile.shape == (2, 2, 0, 5)
+    assert dataset.drop_dims("quantile_level").equals(
+        hj.load_study(saved).drop_dims("quantile_level")
+    )
+
+
+LOST = {
+    "trials": ("folder", lambda dataset: dataset.attrs.pop("trials")),
+    "diverged": ("folder", lambda dataset: dataset.attrs.pop("diverged")),
+    "retrieved": ("folder", lambda dataset: dataset.drop_vars("retrieved")),
+    "passage_time": ("folder", lambda dataset: dataset.drop_vars("passage_time")),
+    "diverged of outcomes": ("folder", lambda dataset: dataset.isel(outcome_name=[0, 1])),
+    "words for numbers": (
+        "folder",
+        lambda dataset: dataset.assign(retrieved=dataset.retrieved.astype(str)),
+    ),
+    "parameters": ("tuned", lambda dataset: dataset.attrs.pop("parameters")),
+    "another parameter": ("tuned", lambda dataset: dataset.attrs.update(parameters="slope")),
+    "no number": ("tuned", lambda dataset: dataset.attrs.update(verified_diverged="none")),
+    "loss": ("tuned", lambda dataset: dataset.drop_vars("loss")),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_result_edited_by_hand_is_one_line(call, request, name):
+    place, edit = LOST[name]
+    folder = request.getfixturevalue(place)
+    dataset = load_result(folder, "study")
+    edited = edit(dataset)
+    dataset = edited if isinstance(edited, xr.Dataset) else dataset
+    Store(folder).write_result(bytes(dataset.to_netcdf(engine="h5netcdf", format="NETCDF4")))
+    code, _, errors = call("show", folder)
+    assert (code, len(errors)) == (2, 1)
+    assert re.match(r"hopjax: \S+result\.nc was changed after it was written \(", errors[0]), errors
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """As a user who may not read everything, as the superuser may."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+CLOSED = {  # what is closed how, and what is said
+    "the folder": (".", 0, "Cannot (write into the folder|read) "),
+    "the list of the folder": (".", 0o400, "Cannot (write into the folder|read) "),
+    "the chunks": ("chunks", 0, r"Cannot \w+ \S+chunks/\S+: Permission denied"),
+    "the names of chunks": ("chunks", 0o400, r"Cannot \w+ \S+chunks/\S+: Permission denied"),
+    "the manifest": ("manifest.json", 0, r"Cannot read \S+manifest\.json: Permission denied"),
+    "the lock": ("lock", 0, "Cannot write into the folder .*: Permission denied"),
+    "the result": ("result.nc", 0, r"Cannot read \S+result\.nc: Permission denied"),
+    "its checksum": ("result.sha256", 0, r"Cannot read \S+result\.nc: Permission denied"),
+}
+
+
+@pytest.fixture
+def open_place(file, saved):
+    """The file and its folder where every user can find them, as that user's own."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        shutil.copy(file, place / "study.toml")
+        shutil.copytree(saved, place / "saved")
+        for path in (place, *place.rglob("*")):
+            path.chmod(0o755)
+            if os.geteuid() == 0:
+                os.chown(path, 65534, -1)
+        yield place
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_folder_that_may_not_be_read_is_one_line(call, open_place, name):
+    part, mode, match = CLOSED[name]
+    file, folder = open_place / "study.toml", open_place / "saved"
+    reading = part in (".", "result.nc", "result.sha256")
+    writing = part not in ("result.nc", "result.sha256")
+    kept = (folder / part).stat().st_mode
+    (folder / part).chmod(mode)
+    try:
+        for words in [("show", folder)] * reading + [("study", file, "--out", folder)] * writing:
+            with as_nobody():
+                code, text, errors = call(*words)
+            assert (code, text) == (2, "")
+            assert re.match(f"hopjax: {match}", errors[-1]), errors
+            assert all(re.match(r"\d cells of 4 trials, into ", line) for line in errors[:-1])
+    finally:
+        (folder / part).chmod(kept)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 7 TiB"),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nMore"),
+    ],
+    ids=["none", "NumPy", "JAX"],
+)
+def test_too_little_memory_is_one_line(call, file, tmp_path, monkeypatch, error):
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(cli.Study, "run", fail)
+    code, text, errors = call("study", file, "--out", tmp_path / "new")
+    assert (code, text, len(errors)) == (2, "", 2)
+    assert errors[1].startswith("hopjax: Not enough memory: a smaller `chunk` needs less")
+    assert str(error).split("\n")[0] in errors[1]
 
 
 # In processes of their own.

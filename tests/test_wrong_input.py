@@ -1275,6 +1275,51 @@ CASES = {
         lambda: ensemble(max_bytes="1 GB"), TypeError, "max_bytes", "'1 GB'"
     ),
     "max_bytes 0": Case(lambda: ensemble(max_bytes=0), ValueError, "max_bytes", "0"),
+    **{
+        f"quantiles {quantiles!r}": Case(
+            lambda quantiles=quantiles: hj.Study(
+                of_arguments,
+                {"x": [1.0]},
+                trials=2,
+                key=KEY,
+                t1=0.2,
+                dt=0.1,
+                quantiles=quantiles,
+            ),
+            ValueError,
+            "quantiles",
+            repr(quantiles),
+        )
+        for quantiles in (
+            *("01", "", b"01", {}, {0.5}, {0.5: 1}, 0.5, None, [True], [0, True], ["0.5"]),
+            *([[0.5]], [0.5, 0.5], [0.9, 0.1], [-0.1], [1.1], [NAN], (0.5, None)),
+        )
+    },
+    "swept integers beyond 64 bits": Case(
+        lambda: swept(lambda key, s: trial(), [1, 2**63]), ValueError, "sweep['s']", "9223372036854"
+    ),
+    "a swept text that no file holds": Case(
+        lambda: swept(lambda key, s: trial(), ["a", "b\0"]), ValueError, "sweep['s']", r"'b\x00'"
+    ),
+    "half of a swept letter": Case(
+        lambda: swept(lambda key, s: trial(), ["a", "\ud800"]), ValueError, "sweep['s']", r"\ud800"
+    ),
+    "cells without end": Case(
+        lambda: hj.Study(
+            of_arguments,
+            {name: np.arange(200.0).tolist() for name in ("x", "x_low", "x_0")},
+            trials=2,
+            key=KEY,
+            t1=0.2,
+            dt=0.1,
+        ),
+        ValueError,
+        "sweep",
+        "8000000",
+    ),
+    "chunk beyond memory": Case(
+        lambda: ensemble(chunk=10**15), ValueError, "chunk", "1" + "0" * 15
+    ),
     "chunk 0": Case(lambda: ensemble(chunk=0), ValueError, "chunk", "0"),
     "chunk not whole": Case(lambda: ensemble(chunk=2.5), TypeError, "chunk", "2.5"),
     "devices none": Case(lambda: ensemble(devices=[]), ValueError, "devices", "[]"),
@@ -1997,6 +2042,8 @@ CASES = {
     "steps a float": Case(lambda: tuned(steps=1e3), TypeError, "steps", "1000.0"),
     "window 0": Case(lambda: tuned(window=0), ValueError, "window", "0"),
     "verify 0": Case(lambda: tuned(verify=0), ValueError, "verify", "0"),
+    "verify beyond keys": Case(lambda: tuned(verify=2**31), ValueError, "verify", "2147483648"),
+    "steps beyond keys": Case(lambda: tuned(steps=2**31), ValueError, "steps", "2147483648"),
     "verify a flag": Case(lambda: tuned(verify=True), TypeError, "verify", "True"),
     "tolerance of tuning 0": Case(lambda: tuned(tolerance=0), ValueError, "tolerance", "0.0"),
     "tolerance a string": Case(lambda: tuned(tolerance="1%"), TypeError, "tolerance", "'1%'"),
