@@ -270,7 +270,7 @@ def summary(dataset: "xr.Dataset") -> str:
     )
     lines = [f"Tuning: {about['reason']}"]
     for name in names:
-        note = dataset[f"{variable_of(name)}_tuned"].attrs["note"]
+        note = dataset[f"{variable_of(name)}_tuned"].attrs.get("note")
         lines.append(f"  {name} = {tuned_text(dataset, name)}" + (f": {note}" if note else ""))
     lines.append(f"  loss {start} at the start, {end} with what was tuned")
     for place, name in enumerate(dataset.term.to_numpy()):

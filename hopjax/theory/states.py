@@ -45,8 +45,8 @@ class State(eqx.Module):
 
     Attributes:
         state: the whole state.
-        energy: E(state; u) per neuron; under noise the energy that the mean descends. NaN for
-            models without one.
+        energy: E(state; u) per neuron; under noise that of `noisy_model`, which the mean descends
+            where E belongs to the drift for every activation. NaN for models without one.
         overlaps: with each memory; under noise their means.
         growth: growth rate of the direction that decays slowest, in inverse time constants.
         residual: the largest |drift| there.
