@@ -384,17 +384,17 @@ def test_a_trajectory_without_amplitudes_is_refused_where_they_count():
 
 @pytest.mark.slow
 def test_a_tuning_counts_amplitudes_as_its_ensemble_does():
-    def loud(key, size):
+    def loud(key, scale):
         trial = faint(key)
-        return hj.Trial(trial.model, trial.inputs, size * trial.x0, target=0)
+        return hj.Trial(trial.model, trial.inputs, scale * trial.x0, target=0)
 
     criterion = hj.Criterion(amplitude=0.55, settle=0.4)
     loss = hj.RetrievalLoss(temperature=0.2) + 0.1 * hj.TimeLoss(temperature=0.2)
     tuning = hj.tune(
-        loud, {"size": 1.0}, loss=loss, criterion=criterion, steps=2, verify=16, trials=8,
+        loud, {"scale": 1.0}, loss=loss, criterion=criterion, steps=2, verify=16, trials=8,
         **{name: EXACT_TIMES[name] for name in ("key", "t1", "dt")}, save_every=0.1,
     )  # fmt: skip
-    assert tuning.parameters["size"] > 1  # a larger start is a larger end
+    assert tuning.parameters["scale"] > 1  # a larger start is a larger end
     assert 0 < tuning.retrieved.estimate <= 1
     assert tuning.history.attrs["amplitude"] == 0.55
 
