@@ -95,7 +95,7 @@ class Source:
             if key in self.written(table):
                 return self.wrong(table, key, rest)
         # What is wrong was not written: then it is something else that does not fit it.
-        named = set(re.findall(r"\w+", rest))
+        named = set(re.findall(r"\w+", rest.partition(" (In the cell ")[0]))
         for table in tables:
             for other in self.written(table):
                 if other in named:

@@ -20,7 +20,7 @@ from hopjax._steps import (
     steps_of,
 )
 
-_SHORTER = "shorter than every window"
+_SHORTER = "shorter than every window between onsets"
 
 
 class Schedule(eqx.Module):

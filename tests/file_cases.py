@@ -99,13 +99,13 @@ def steps(value: Any) -> bool | None:
 
 memory = whole(0, 2)
 CRITERION: dict[str, Right] = {
-    "threshold": beyond(lambda value: value >= 0.3),  # the `mixed` that is not written
+    "threshold": number(lambda value: 0 < value < 1),
     "mixed": number(lambda value: 0 < value <= 0.9),
     "settle": number(lambda value: 0 <= value <= 1),
     "since": number(lambda value: 0 <= value < 1),
     "mirror": truth,
     "judge": one_of("mean", "instants"),
-    "amplitude": beyond(lambda value: value > 0),
+    "amplitude": beyond(lambda value: value >= 0),
 }
 TRIAL: dict[str, Right] = {
     "model": one_of("idp"),

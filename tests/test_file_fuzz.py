@@ -189,9 +189,9 @@ EXAMPLES: dict[str, tuple[tuple[str, str], str, str]] = {
         r"sweep: must have at most 1000000 cells, got 99980001\.",
     ),
     "more memories than memory": (
-        study("num_memories = 2000000000", instead="num_memories = 2"),
+        study("num_memories = 2147483647", instead="num_memories = 2"),
         "num_memories",
-        r"\[trial\] num_memories: must leave the memories in the .* GiB of this machine, got 20000",
+        r"\[trial\] num_memories: must leave the memories in the .* GiB of this machine, got 21474",
     ),
     "a chunk beyond memory": (
         study(chunk="1000000000000"),
@@ -209,9 +209,9 @@ EXAMPLES: dict[str, tuple[tuple[str, str], str, str]] = {
         r"\[criterion\] mixed: must be at most the threshold",
     ),
     "what was not written does not fit": (
-        study(**{"criterion.threshold": "0.1"}),
-        "criterion.threshold",
-        r"\[criterion\] threshold: does not fit: `mixed` must be at most the threshold",
+        study("onsets = [0.0, 0.5]", "shown = [0, 1]", 'model = "classic_pulsed"'),
+        "onsets",
+        r"\[trial\] onsets: does not fit: `pulse` must be shorter than every window",
     ),
     "a line like the head of a table": (
         study("onsets = [\n  [0.0]\n]", "slope = [-1.0]", instead="noise = [0.5]"),
