@@ -74,6 +74,14 @@ def describe(value: Any) -> Any:
     return "a function" if callable(value) else type(value).__qualname__
 
 
+def version_of(package: str) -> str:
+    """As it was installed; a package that only lies on the path has none that is known."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def environment() -> dict[str, Any]:
     """What the bits of a result may depend on besides its definition."""
     flags = [
@@ -82,7 +90,7 @@ def environment() -> dict[str, Any]:
         if not flag.startswith("--xla_force_host_platform_device_count")
     ]
     return {
-        **{package: importlib.metadata.version(package) for package in PACKAGES},
+        **{package: version_of(package) for package in PACKAGES},
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "x64": bool(jax.config.read("jax_enable_x64")),
         "device": jax.local_devices()[0].device_kind,

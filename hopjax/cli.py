@@ -1,6 +1,5 @@
 """The `hopjax` command: run a study or a tuning from a file, and show what came of it."""
 
-import importlib.metadata
 import importlib.resources
 import math
 import os
@@ -16,7 +15,7 @@ import jax
 
 from hopjax._dataset import load_result
 from hopjax._file import StudyFileError
-from hopjax._identity import PACKAGES
+from hopjax._identity import PACKAGES, version_of
 from hopjax._programs import ACCEPT
 from hopjax._show import draw_study, draw_tuning, study_table
 from hopjax._store import StudyError
@@ -215,7 +214,7 @@ def info() -> None:
     _use_cores(None, 1)
     click.echo(f"python {sys.version.split()[0]}")
     for package in PACKAGES:
-        click.echo(f"{package} {importlib.metadata.version(package)}")
+        click.echo(f"{package} {version_of(package)}")
     kinds = [f"{device.platform} {device.device_kind}" for device in jax.local_devices()]
     for kind in dict.fromkeys(kinds):
         click.echo(f"{kinds.count(kind)} x {kind}")

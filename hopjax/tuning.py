@@ -5,7 +5,6 @@ exact for the equation in steps. Trial j of step k has the key `fold_in(fold_in(
 `jax.random.split(key)`, so tuning that was interrupted goes on to the same numbers.
 """
 
-import importlib.metadata
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,7 +38,7 @@ from hopjax._descent import (
 )
 from hopjax._determinism import check_draws
 from hopjax._gradient import CHUNK, Gradients, Job
-from hopjax._identity import canonical, describe, digest, environment, provenance
+from hopjax._identity import canonical, describe, digest, environment, provenance, version_of
 from hopjax._parameters import Tuned, Values, count, make_ranges, select, values_of
 from hopjax._program import Program, as_code_is, as_written, marked
 from hopjax._programs import (
@@ -669,7 +668,7 @@ def _dataset(
 
 def _here() -> dict[str, Any]:
     """What the bits of a tuning may depend on besides its definition."""
-    return environment() | {"optax": importlib.metadata.version("optax")}
+    return environment() | {"optax": version_of("optax")}
 
 
 def _open(

@@ -58,20 +58,20 @@ LAYERS: dict[str, set[str]] = {
     | {"criterion", "models", "noise", "solve", "reductions", "statistics", "trials"}
     | {"_determinism", "_method", "_program"},
     # Theory stands on solving: a flow is a solve without noise. Nothing above that.
-    "theory._common": {"_checks", "activations"},
-    "theory.equilibria": {"_checks", "activations", "theory._common"},
+    "theory._common": {"_checks", "_program", "activations"},
+    "theory.equilibria": {"_checks", "_program", "activations", "theory._common"},
     "theory.rates": {"_checks", "models.firing_rate", "theory._common"},
     "theory.steps": {"_checks", "_method"},
-    "theory.noise": {"_checks", "activations", "theory._common", "theory.equilibria"}
+    "theory.noise": {"_checks", "_program", "activations", "theory._common", "theory.equilibria"}
     | {"theory.steps"},
-    "theory.witness": {"_checks", "activations", "models"},
+    "theory.witness": {"_checks", "_program", "activations", "models"},
     "theory.flow": {"_checks", "activations", "models", "noise", "solve"}
     | {"theory._common", "theory.noise", "theory.steps", "theory.witness"},
-    "theory.numerical": {"_checks", "models", "solve", "theory.flow"},
-    "theory.states": {"_checks", "models", "noise"}
+    "theory.numerical": {"_checks", "_program", "models", "solve", "theory.flow"},
+    "theory.states": {"_checks", "_program", "models", "noise"}
     | {"theory.flow", "theory.numerical", "theory.steps"},
     "theory.table": {"theory.states"},
-    "theory.report": {"_checks", "activations", "inputs", "models"} | THEORY,
+    "theory.report": {"_checks", "_program", "activations", "inputs", "models"} | THEORY,
     "theory": THEORY | {"theory.report"},
     "plotting": {"_checks"},
     # Studies, in files and on the command line, which nothing imports.

@@ -11,6 +11,7 @@ import optimistix as optx
 from jaxtyping import Array, Float
 
 from hopjax._checks import cast_floats, check_array, check_instance, check_values, is_bad
+from hopjax._program import compiled
 from hopjax.activations import AbstractActivation
 
 
@@ -66,12 +67,12 @@ def evaluate(function: Callable[..., Float[Array, ""]], activation: Any, *number
     return _evaluate_all(function, activation, [n.reshape(-1) for n in numbers]).reshape(shape)
 
 
-@eqx.filter_jit
+@compiled
 def _evaluate(function, activation, numbers):
     return function(activation, *numbers)
 
 
-@eqx.filter_jit
+@compiled
 def _evaluate_all(function, activation, flat):
     # Not `lax.map`: second derivatives inside a scan come out wrong.
     return jax.vmap(lambda *numbers: function(activation, *numbers))(*flat)

@@ -12,12 +12,12 @@ derivatives are wrong inside `lax.scan` and `lax.map`: use vmap.
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from hopjax._checks import check_array, check_count, check_flag, check_index
+from hopjax._program import compiled
 from hopjax.activations import AbstractActivation
 from hopjax.theory._common import (
     check_activation,
@@ -233,7 +233,7 @@ def largest_coupling(
     return _largest_coupling(memories, alpha, self_coupling)
 
 
-@eqx.filter_jit
+@compiled
 def _largest_coupling(memories, alpha, self_coupling):
     num_memories, num_neurons = memories.shape
     memories = jax.lax.stop_gradient(memories)

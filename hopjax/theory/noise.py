@@ -13,7 +13,6 @@ derivatives are wrong inside `lax.scan` and `lax.map`: use vmap.
 import math
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +28,7 @@ from hopjax._checks import (
     is_bad,
     is_traced,
 )
+from hopjax._program import compiled
 from hopjax.activations import AbstractActivation, Erf
 from hopjax.theory._common import (
     broadcast,
@@ -463,7 +463,7 @@ def crosstalk_noise(
     return _crosstalk_noise(activation, alpha, sigma, memory, num_neurons)
 
 
-@eqx.filter_jit
+@compiled
 def _crosstalk_noise(activation, alpha, noise, memory, num_neurons):
     width = 1 / activation.slope_at_zero
     others = jnp.arange(alpha.shape[0]) != memory

@@ -26,6 +26,7 @@ from hopjax._checks import (
     check_instance,
     is_traced,
 )
+from hopjax._program import compiled
 from hopjax.models import AbstractHopfield
 from hopjax.solve import check_methods
 from hopjax.theory.flow import Flow, follow, scale_of
@@ -97,7 +98,7 @@ def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) 
     return _find_memory(model, u, memory)
 
 
-@eqx.filter_jit
+@compiled
 def _find_from(model, u, features):
     state = model.initial_state(features)
     # What is not a feature starts where one step takes it, which is its goal if it is the fastest.
@@ -107,7 +108,7 @@ def _find_from(model, u, features):
     return find_from_state(model, u, jnp.where(is_feature, state, moved))
 
 
-@eqx.filter_jit
+@compiled
 def _find_memory(model, u, memory):
     end, _ = follow(Flow(model), u, model.initial_state(model.memories[memory]))
     starts = jnp.stack([end, outside(model, u, memory)])
@@ -160,7 +161,7 @@ def check_model_and_input(model: Any, u: Any) -> tuple[AbstractHopfield, Float[A
     return model, cast_floats(u, model.memories.dtype)
 
 
-@eqx.filter_jit
+@compiled
 def find_from_state(
     model: AbstractHopfield, u: Float[Array, " N"], start: Float[Array, " state"]
 ) -> Equilibrium:
@@ -262,7 +263,7 @@ class _JacobianProduct:
         return np.asarray(_jacobian_product(model, drive, state, vector))
 
 
-@eqx.filter_jit
+@compiled
 def _jacobian_product(model, drive, state, vector):
     zero = jnp.zeros((), state.dtype)
     return jax.jvp(lambda x: model.drift(zero, x, drive), (state,), (vector,))[1]

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from hopjax._checks import check_instance, check_number, is_traced
+from hopjax._program import compiled
 from hopjax.activations import AbstractActivation
 from hopjax.inputs import Schedule, input_at
 from hopjax.models import AbstractHopfield, ClosedForm
@@ -250,7 +251,7 @@ def _own_states(model, u, landscape: Landscape) -> tuple[tuple[Kind, ...], np.nd
     return tuple(kinds), numbers
 
 
-@eqx.filter_jit
+@compiled
 def _search_outside(model, u, memory):
     found = find_from_state(model, u, outside(model, u, memory))
     return found, found.found & belongs(model, found.state, memory)
@@ -275,7 +276,7 @@ def _predict(form: ClosedForm, noise, factor) -> Prediction:
     return _predict_from(alpha, form.activation, noise, jnp.asarray(factor, noise.dtype))
 
 
-@eqx.filter_jit
+@compiled
 def _predict_from(alpha, quiet, noise, step) -> Prediction:
     # A step multiplies every noise by its factor, and so divides every threshold of it.
     # A lone memory competes with nothing: with 0 as its rival, nothing is what it loses to.

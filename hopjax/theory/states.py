@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import is_traced
+from hopjax._program import compiled
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AdditiveNoise
 from hopjax.theory.flow import Flow, Noise, Spread, feature_noise, follow, scale_of
@@ -144,7 +145,7 @@ class _Rest(NamedTuple):
     owners: Array  # the memories it belongs to
 
 
-@eqx.filter_jit
+@compiled
 def _follow_all(flow: Flow, u, states, elapsed) -> _Rest:
     """Where flows from some states are after a long time, and the equilibria near there."""
     network, flow = flow.at_rest, flow.restarted(None, elapsed)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from hopjax._checks import is_traced
+from hopjax._program import compiled
 from hopjax.activations import AbstractActivation
 from hopjax.models import AbstractHopfield, ClosedForm
 
@@ -56,7 +57,7 @@ def closed_form(model: AbstractHopfield, u: Float[Array, " N"]) -> ClosedForm | 
     return form
 
 
-@eqx.filter_jit
+@compiled
 def _missed(models: Any, inputs: Any, states: Any, times: Any) -> list[Bool[Array, ""]]:
     """Whether drift, overlaps and energy of any of some networks are others than they claim."""
 
@@ -112,7 +113,7 @@ def averages_out(model: AbstractHopfield) -> Bool[Array, ""]:
     return ~jnp.any(jnp.stack(list(_unlike_a_sum(model).values())))
 
 
-@eqx.filter_jit
+@compiled
 def _unlike_a_sum(model: Any) -> dict[str, Bool[Array, ""]]:
     """What a network may not be whose noise averages out, and whether it is."""
     size, dtype = model.memories.shape[1], model.memories.dtype
