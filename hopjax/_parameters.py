@@ -264,7 +264,9 @@ def make_ranges(start: Values, bounds: Any) -> dict[str, Range]:
         check_values(value, ~np.asarray(inside), f"parameters[{name!r}]", right)
         distance = numbers - low if low is not None else numbers
         distance = high - numbers if low is None and high is not None else distance
-        scale = float(np.sqrt(np.mean(distance**2))) or 1.0
+        with np.errstate(over="ignore"):
+            scale = float(np.sqrt(np.mean(distance**2))) or 1.0
+        scale = scale if np.isfinite(scale) else float(np.abs(distance).max())
         low, high = (None if end is None else check_array(end, where, ()) for end in (low, high))
         ranges[name] = Range(low, high, jnp.asarray(scale, float))
     return ranges

@@ -172,6 +172,8 @@ class Retrieval:
             _check(getattr(self, name), name, "positive", lambda value: value > 0)
         for name in ("noise", "strength"):
             _check(getattr(self, name), name, "zero or positive", lambda value: value >= 0)
+        if not is_traced(self.strength):
+            _held(self.strength, "strength", jnp.float32)  # as all weights
         for name in ("corruption", "correlation"):
             _check(getattr(self, name), name, "from 0 to 1", lambda value: 0 <= value <= 1)
         _check(self.power, "power", "at least 2", lambda value: value >= 2)
@@ -187,7 +189,7 @@ class Retrieval:
                 )
         elif total is not None:
             check_number(total, "total_weight", positive=True)
-            _held(total, "total_weight")
+            _held(total, "total_weight", jnp.float32)
         indices = {"shown": self.shown, "start_memory": (self.start_memory,)}
         if self.target is not None:
             several = isinstance(self.target, (tuple, list))
@@ -315,14 +317,13 @@ def _check(value: Any, name: str, right: str, good: Callable[[float], bool]) -> 
         raise ValueError(f"Argument `{name}` must be {right}, got {shown(value)}.")
 
 
-def _held(value: Any, name: str) -> float:
-    """A number that float32 can hold: a task is the same in float32 and in float64."""
-    number = check_number(value, name)
-    largest = float(np.finfo(np.float32).max)
-    if abs(number) > largest:
+def _held(value: Any, name: str, dtype: Any = float) -> float:
+    """A number that the dtype can hold."""
+    number, kind = check_number(value, name), np.finfo(jnp.result_type(dtype))
+    if abs(number) > float(kind.max):
         raise ValueError(
-            f"Argument `{name}` must be of a size up to {largest:.3g}, the largest of float32, got "
-            f"{number}."
+            f"Argument `{name}` must be of a size up to {kind.max:.3g}, the largest of "
+            f"{kind.dtype}, got {number}."
         )
     return number
 
@@ -337,7 +338,7 @@ def _check_weight(weight: Any, name: str) -> None:
         raise ValueError(
             f"Argument `{name}` must be a number or a pair (low, high), got {shown(weight)}."
         )
-    if _held(ends[0], name) > _held(ends[1], name):
+    if _held(ends[0], name, jnp.float32) > _held(ends[1], name, jnp.float32):
         raise ValueError(f"Argument `{name}` must have its lower end first, got {shown(weight)}.")
 
 

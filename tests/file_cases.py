@@ -40,7 +40,7 @@ VALUES: dict[str, Any] = {
     f"{'[' * 5000}{']' * 5000}": DATE,
     f"{'{ a = ' * 300}1{' }' * 300}": DATE,
 }
-LARGEST = 3.4028234663852886e38  # of float32
+LARGEST, LARGEST_OF_FLOAT32 = 1.7976931348623157e308, 3.4028234663852886e38
 
 Right = Callable[[Any], bool | None]  # None where it depends on the machine
 
@@ -51,13 +51,13 @@ def is_number(value: Any) -> bool:
     return abs(value) <= LARGEST
 
 
+def is_small(value: Any) -> bool:
+    """A number for what is float32 always: the weights of the memories."""
+    return is_number(value) and abs(value) <= LARGEST_OF_FLOAT32
+
+
 def number(good: Callable[[float], bool] = lambda value: True) -> Right:
     return lambda value: is_number(value) and good(value)
-
-
-def beyond(good: Callable[[float], bool]) -> Right:
-    """A number that nothing computes with; it may be larger."""
-    return lambda value: None if value in (1e39, 1e300) else is_number(value) and good(value)
 
 
 def whole(low: int, high: float = math.inf) -> Right:
@@ -77,8 +77,8 @@ def several(each: Right, *sizes: int) -> Right:
 
 
 def weight(value: Any) -> bool:
-    pair = isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
-    return is_number(value) or (pair and value[0] <= value[1])
+    pair = isinstance(value, list) and len(value) == 2 and all(map(is_small, value))
+    return is_small(value) or (pair and value[0] <= value[1])
 
 
 def levels(value: Any) -> bool:
@@ -105,7 +105,7 @@ CRITERION: dict[str, Right] = {
     "since": number(lambda value: 0 <= value < 1),
     "mirror": truth,
     "judge": one_of("mean", "instants"),
-    "amplitude": beyond(lambda value: value >= 0),
+    "amplitude": number(lambda value: value >= 0),
 }
 TRIAL: dict[str, Right] = {
     "model": one_of("idp"),
@@ -127,8 +127,8 @@ TRIAL: dict[str, Right] = {
     "dominant": weight,
     "background": weight,
     "previous": weight,
-    "total_weight": either(number(lambda value: value > 0), one_of("balanced")),
-    "strength": number(lambda value: value >= 0),
+    "total_weight": lambda value: value == "balanced" or (is_small(value) and value > 0),
+    "strength": lambda value: is_small(value) and value >= 0,
     "pulse": number(lambda value: value > 0),
     "start": one_of("memory"),
     "start_memory": memory,
@@ -186,14 +186,9 @@ def tuned(name: str) -> Right:
     return right
 
 
-def held(value: Any) -> bool:
-    """A number of the default float, which is float64 here."""
-    return is_number(value) or (type(value) is float and math.isfinite(value))
-
-
 LOSS = {
-    "weight": held,
-    "temperature": lambda value: held(value) and value > 0,
+    "weight": number(),
+    "temperature": number(lambda value: value > 0),
     "straight_through": truth,
     "goal": number(lambda value: 0 <= value <= 1),
     "at_least": number(lambda value: 0 <= value <= 1),
@@ -204,12 +199,12 @@ TUNE: dict[str, dict[str, Right]] = {
         "seed": whole(0, 2**63),
         **dict.fromkeys(("trials", "steps", "verify"), COUNT),
         "window": whole(1),
-        "tolerance": beyond(lambda value: value > 0),
+        "tolerance": number(lambda value: value > 0),
         "fresh": truth,
         "mode": one_of("forward"),
         "chunk": CHUNK,
         "optimiser": one_of("adam"),
-        "learning_rate": lambda value: held(value) and value > 0,
+        "learning_rate": number(lambda value: value > 0),
     },
     "criterion": CRITERION,
     "trial": {name: right for name, right in TRIAL.items() if name != "strength"},
