@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from hopjax._checks import check_number
+from hopjax._checks import check_array, check_number
 
 Partial = dict[str, np.ndarray]  # what a reduction knows of some trials, by name
 Measure = Callable[[Any, Any], PyTree[Array]]  # of a `Trial` and its `Trajectory`
@@ -174,6 +175,12 @@ class PerTrial(AbstractReduction):
         values = self.function(trial, trajectory)
         if not isinstance(values, dict):
             values = {"values": values}
+        for name in values:
+            if not isinstance(name, str) or not name or set("/\0") & set(name):
+                raise ValueError(
+                    "Argument `function` must give a dict by names that a file can hold, given "
+                    f"(trial, trajectory), got {name!r}."
+                )
         return {name: _one_array(value) for name, value in values.items()}
 
     def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
@@ -199,19 +206,33 @@ def _check_function(function: Any) -> Measure:
 
 
 def _one_array(value: Any) -> Array:
-    """What a user's function gave, if it is an array of numbers."""
+    """What a user's function gave, if it is an array of numbers that a file can hold."""
     try:
         if isinstance(value, (tuple, list)):
             raise TypeError
-        array = jnp.asarray(value)
-        if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != jnp.bool_:
+        array = check_array(value, "function") if _would_wrap(value) else jnp.asarray(value)
+        # Of NumPy itself, unlike bfloat16.
+        is_number = jnp.issubdtype(array.dtype, jnp.number) and array.dtype.isbuiltin == 1
+        if not is_number and array.dtype != jnp.bool_:
             raise TypeError
     except (TypeError, ValueError):
+        got = getattr(value, "dtype", type(value).__name__)
         raise TypeError(
             "Argument `function` must give an array of numbers, given (trial, trajectory), got "
-            f"{type(value).__name__}."
+            f"{got}."
         ) from None
     return array
+
+
+def _would_wrap(value: Any) -> bool:
+    """Whether these are integers on the host that JAX's integers cannot hold."""
+    if not isinstance(value, (int, np.integer, np.ndarray)):
+        return False
+    whole = np.asarray(value)
+    if whole.dtype.kind not in "iu" or not whole.size:
+        return whole.dtype == object
+    kind = np.iinfo(jax.dtypes.canonicalize_dtype(whole.dtype))
+    return bool(whole.min() < kind.min or whole.max() > kind.max)
 
 
 class Merger:

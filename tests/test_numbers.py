@@ -391,6 +391,20 @@ def test_what_wrapped_before_has_its_value(large, x64):
         assert low[0] < 0.5 < high[0]
 
 
+@X64
+def test_what_is_measured_does_not_wrap(x64):
+    with jax.enable_x64(x64):
+        measure = hj.PerTrial(
+            lambda *_: {"large": np.int64(2**32 + 1), "small": np.int64(7)}
+        ).measure
+        found = measure(None, None)
+        assert found["large"] == np.asarray(2.0**32 + 1, found["large"].dtype)
+        assert found["small"].dtype.kind == "i"
+        assert found["small"] == 7
+        trial = hj.Trial(hj.IDPHopfield(MEMORIES), lambda t: np.full(8, 2**32 + 1), MEMORIES[0])
+        assert (trial.input_at(0.0) == np.asarray(2.0**32 + 1, trial.model.memories.dtype)).all()
+
+
 def test_counts_are_not_rounded_to_float32():
     with jax.enable_x64(False), pytest.raises(ValueError, match="at most the number of trials"):
         statistics.wilson_interval(2**24 + 1, 2**24)

@@ -1357,6 +1357,18 @@ CASES = {
     "function per trial, nothing": Case(
         lambda: measured(hj.PerTrial(no_value)), TypeError, "function", "None"
     ),
+    "a dtype that no file holds": Case(
+        lambda: measured(hj.PerTrial(lambda *_: jnp.ones(2, jnp.bfloat16))),
+        TypeError,
+        "function",
+        "bfloat16",
+    ),
+    "a name that no file holds": Case(
+        lambda: measured(hj.PerTrial(lambda *_: {"a/b": jnp.ones(2)})),
+        ValueError,
+        "function",
+        "'a/b'",
+    ),
     "low a string": Case(lambda: histogram(low="0"), TypeError, "low", "'0'"),
     "low infinite": Case(lambda: histogram(low=-INF), ValueError, "low", "-inf"),
     "high below low": Case(lambda: histogram(high=-1.0), ValueError, "high", "-1"),
