@@ -198,4 +198,4 @@ def input_at(inputs: Any, t: Any, dtype: Any) -> Float[Array, " N"]:
         return inputs.at(t)
     if not callable(inputs):
         return inputs
-    return jnp.asarray(inputs(check_array(t, "t", (), finite=False).astype(dtype)))
+    return jnp.asarray(inputs(check_array(t, "t", (), finite=False).astype(dtype)), dtype)
