@@ -24,6 +24,11 @@ def _cells(dataset: "xr.Dataset") -> "xr.Dataset":
     return dataset.drop_vars(empty).stack(row=dataset.retrieved.dims, create_index=False)
 
 
+def _with_rows_free(dataset: "xr.Dataset") -> "xr.Dataset":
+    """With another name for a parameter that is called as the axis of `_cells` is."""
+    return dataset.rename({"row": "row "}) if "row" in dataset.variables else dataset
+
+
 def _parameters(dataset: "xr.Dataset") -> list[str]:
     grid = list(dataset.retrieved.dims)
     if grid == ["cell"]:
@@ -41,6 +46,7 @@ def _targets(rows: "xr.Dataset") -> list[str]:
 
 def study_table(dataset: "xr.Dataset") -> str:
     """A study's results: one line for every cell, plain text."""
+    dataset = _with_rows_free(dataset)
     names, rows = _parameters(dataset), _cells(dataset)
     targets = _targets(rows)
     differ = len(set(targets)) > 1
@@ -117,6 +123,7 @@ def draw_study(dataset: "xr.Dataset", path: Path) -> None:
     """A picture: P(retrieved) with intervals against the first numeric parameter."""
     from hopjax import plotting
 
+    dataset = _with_rows_free(dataset)
     names, rows = _parameters(dataset), _cells(dataset)
     numeric = [name for name in names if rows[name].dtype.kind in "if"]
     x = max(numeric, key=lambda name: len(set(rows[name].values.tolist())), default=names[0])

@@ -641,6 +641,17 @@ def test_a_failure_is_one_line(call, file, folder, tune_file, tuned, tmp_path, n
     assert all(after[path] == before[path] for path in before if path.name != "lock")
 
 
+def test_a_parameter_called_as_a_row_is_shown(saved, tmp_path):
+    dataset = hj.load_study(saved)
+    found, known = (
+        [line.split() for line in _show.study_table(each).splitlines()]
+        for each in (dataset.rename(noise="row"), dataset)
+    )
+    assert found == [["row", *known[0][1:]], *known[1:]]
+    _show.draw_study(dataset.rename(noise="row"), tmp_path / "row.png")
+    assert (tmp_path / "row.png").stat().st_size > 1000
+
+
 def test_a_study_without_quantiles_is_saved_and_shown(call, file, saved, tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(f"quantiles = []\n{TEXT}")
