@@ -98,12 +98,17 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
     return count
 
 
+def machine_memory() -> float:
+    """In bytes; infinite where it is not known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no POSIX
+        return math.inf
+
+
 def check_fits(size: int, name: str, what: str, got: Any) -> None:
     """Refuse what needs more bytes, at the least, than this machine has."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no POSIX
-        return
+    memory = machine_memory()
     if size > memory:
         least = f"{size / 2**30:.3g}" if size < 2**100 else "more than 1e20"
         raise ValueError(
