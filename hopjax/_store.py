@@ -44,11 +44,11 @@ class Damaged(Exception):
 
 
 @contextlib.contextmanager
-def _plainly(doing: str) -> Iterator[None]:
+def _plainly(doing: str, kind: type[OSError] = OSError) -> Iterator[None]:
     """What the operating system refuses, as one line."""
     try:
         yield
-    except OSError as error:
+    except kind as error:
         reason = error.strerror or str(error)
         raise StudyError(f"Cannot {doing}: {reason}.") from error
 
@@ -214,6 +214,11 @@ class Store:
         part = "" if size == chunk else f"-of-{size}"
         return self.folder / "chunks" / cell / f"{index:06d}{part}.npz"
 
+    def has(self, path: Path) -> bool:
+        """Whether a file of the folder is there."""
+        with _plainly(f"look into {path.parent}"):
+            return path.exists()
+
     def numbers(self, path: Path, chunk: int) -> tuple[int, int]:
         """Which chunk a file has, and how many trials that has."""
         index, _, size = path.stem.partition("-of-")
@@ -252,7 +257,8 @@ class Store:
             Damaged: if it is not what was written, or was computed by another program.
         """
         try:
-            content = path.read_bytes()
+            with _plainly(f"read {path}", PermissionError):
+                content = path.read_bytes()
         except OSError as error:
             raise Damaged(error.strerror) from error
         parts: dict[str, dict[str, np.ndarray]] = {}

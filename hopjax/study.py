@@ -423,7 +423,7 @@ class Study:
                 multihost_utils.broadcast_one_to_all(np.uint32(token))
                 study._solve_missing(store, code, devices, progress, me, all_of_us)
                 missing = {study._path(store, *item) for item in study._work()}
-                while missing := {path for path in missing if not path.exists()}:
+                while missing := {path for path in missing if not store.has(path)}:
                     store.raise_failure(token)
                     time.sleep(_LOOK_EVERY)
                 return study._merge(store, about)
@@ -645,7 +645,7 @@ class Study:
     def _set_damaged_aside(self, store: Store, manifest: dict[str, Any]) -> None:
         for place, index in self._work():
             path = self._path(store, place, index)
-            if not path.exists():
+            if not store.has(path):
                 continue
             try:
                 store.read_chunk(path, accepted(manifest, self._cells[place].program))
@@ -683,7 +683,7 @@ class Study:
     ) -> None:
         """Solve and save my share of the chunks that are not there."""
         share = self._work()[me::all_of_us]
-        missing = [item for item in share if not self._path(store, *item).exists()]
+        missing = [item for item in share if not store.has(self._path(store, *item))]
 
         def save(place: int, index: int, parts: dict[str, Partial]) -> None:
             program = code.digests[self._cells[place].program]

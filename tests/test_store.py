@@ -312,6 +312,22 @@ def test_a_folder_that_cannot_be_made_or_written(tmp_path, folder, monkeypatch):
             study().run(folder)
 
 
+def test_a_chunk_that_may_not_be_read_is_refused_and_stays(folder, monkeypatch):
+    path, original = chunks(folder)[3], Path.read_bytes
+
+    def closed(self):
+        if self == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", closed)
+        with pytest.raises(hj.StudyError, match=f"Cannot read {path}: Permission denied"):
+            study().run(folder)
+    assert path.exists()
+    assert not (folder / "damaged").exists()
+
+
 def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     folder = tmp_path / "study"
