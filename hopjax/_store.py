@@ -216,7 +216,7 @@ class Store:
 
     def has(self, path: Path) -> bool:
         """Whether a file of the folder is there."""
-        with _plainly(f"look into {path.parent}"):
+        with _plainly(f"read {path}"):
             return path.exists()
 
     def numbers(self, path: Path, chunk: int) -> tuple[int, int]:

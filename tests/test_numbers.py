@@ -401,8 +401,10 @@ def test_what_is_measured_does_not_wrap(x64):
         assert found["large"] == np.asarray(2.0**32 + 1, found["large"].dtype)
         assert found["small"].dtype.kind == "i"
         assert found["small"] == 7
-        trial = hj.Trial(hj.IDPHopfield(MEMORIES), lambda t: np.full(8, 2**32 + 1), MEMORIES[0])
-        assert (trial.input_at(0.0) == np.asarray(2.0**32 + 1, trial.model.memories.dtype)).all()
+        shown = hj.Trial(
+            *(hj.IDPHopfield(MEMORIES), lambda t: np.full(8, 2**32 + 1), MEMORIES[0]), target=0
+        )
+        assert (shown.input_at(0.0) == np.asarray(2.0**32 + 1, shown.model.memories.dtype)).all()
 
 
 def test_counts_are_not_rounded_to_float32():
