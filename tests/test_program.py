@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -542,7 +543,7 @@ def test_the_program_is_the_same_in_every_process(studied, tmp_path):
     """
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
-        env={"PATH": "", "PYTHONHASHSEED": "12"},
+        env=os.environ | {"PYTHONHASHSEED": "12"},
         capture_output=True,
         text=True,
         check=False,
