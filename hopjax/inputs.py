@@ -145,7 +145,7 @@ class Schedule(eqx.Module):
         dtype = on.dtype if is_traced(on) and not is_traced(starts) else starts.dtype
         starts, on = numpy.asarray(starts, dtype), numpy.asarray(on, dtype)
         on = check_values(on, is_bad(on, lambda o: o > 0), name, "positive")
-        short = numpy.diff(starts) <= on  # the last window has no end
+        short = starts[:-1] + on >= starts[1:]  # the last window has no end
         on = check_values(on, numpy.any(short), name, _SHORTER)
         both = numpy.stack([starts, starts + on], axis=1).ravel()
         values = jnp.stack([self.values, jnp.zeros_like(self.values)], axis=1)
@@ -167,17 +167,21 @@ class Schedule(eqx.Module):
         if isinstance(begins, Steps) and begins.dt == dt:
             return self
         every = 1 if self.pulse is None else 2
-        starts = steps_of(self.onsets[::every], "onsets", dt).numbers
+        onsets = self.onsets[::every]
+        starts = steps_of(onsets, "onsets", dt).numbers
         numpy = numpy_of(starts)
         near = (numpy.diff(starts, prepend=-1) < 1) & (starts < latest_step())
-        starts = check_values(starts, near, "onsets", f"at least one step of dt = {dt} apart")
+        right = f"at least one step of dt = {dt} apart"
+        starts = _check_steps(starts, onsets, near, "onsets", right)
         numbers = starts
         if self.pulse is not None:
             ends = steps_of(self.onsets[1::2], self.pulse, dt).numbers
+            on = self.onsets[1::2] - onsets
             short = (ends <= starts) & (ends < latest_step())
-            ends = check_values(ends, short, self.pulse, f"at least one step of dt = {dt}")
+            right = f"at least one step of dt = {dt}"
+            ends = _check_steps(ends, on, short, self.pulse, right)
             long = (ends[:-1] >= starts[1:]) & (ends[:-1] < latest_step())
-            ends = check_values(ends, numpy.append(long, False), self.pulse, _SHORTER)
+            ends = _check_steps(ends, on, numpy.append(long, False), self.pulse, _SHORTER)
             numbers = numpy.stack([starts, ends], axis=1).ravel()
         return eqx.tree_at(lambda schedule: schedule.begins, self, Steps(numbers, dt))
 
@@ -190,6 +194,14 @@ class Schedule(eqx.Module):
         begins = self.on_grid(dt).begins
         assert isinstance(begins, Steps)
         return begins.numbers
+
+
+def _check_steps(numbers: Any, times: Any, bad: Any, name: str, right: str) -> Any:
+    """Numbers of steps that are not `bad`; what is refused is shown as the time that it was."""
+    if is_traced((numbers, bad)):
+        return check_values(numbers, bad, name, right)
+    check_values(times, bad, name, right)
+    return numbers
 
 
 def input_at(inputs: Any, t: Any, dtype: Any) -> Float[Array, " N"]:

@@ -633,3 +633,17 @@ def test_times_are_exact_in_the_default_precision():
         *(str([0, far]), str([0, far])),
         "0.12",
     ]
+
+
+def test_what_is_refused_is_shown_as_the_time_that_was_given():
+    near = hj.Schedule([0.0, 0.5, 0.50001], levels(3))
+    with pytest.raises(ValueError, match=r"Argument `onsets` .* apart, got 0\.50001 at"):
+        near.on_grid(0.1)
+    schedule = hj.Schedule([0.0, 0.5, 1.0], levels(3))
+    with pytest.raises(ValueError, match=r"Argument `pulse` .* window .*, got 0\.49999 at"):
+        schedule.pulsed(0.49999, name="pulse").on_grid(0.1)
+    with pytest.raises(ValueError, match=r"Argument `pulse` .* step of dt = 0\.1, got 1e-09 at"):
+        schedule.pulsed(1e-9, name="pulse").on_grid(0.1)
+    # Its end is the next onset, but for rounding.
+    with pytest.raises(ValueError, match="Argument `pulse` must be shorter than every window"):
+        schedule.pulsed(np.nextafter(0.5, 0), name="pulse")
