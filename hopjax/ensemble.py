@@ -757,6 +757,7 @@ class Ensemble:
         tenth, median, most = self.passage_quantiles([0.1, 0.5, 0.9])
         ends = ", ".join(f"{name} {count}" for name, count in self.counts.items())
         wrong = self._wrong_ones()
+        since = f", from t = {self.criterion.since:g} on" if self.criterion.since else ""
         lines = [
             f"Ensemble: {self.trials} trials, {len(self.ts)} saved times from 0 to {self.ts[-1]:g}",
             f"  retrieved      {p:.3f} [{low:.3f}, {high:.3f}]  ({self.criterion.in_words})",
@@ -764,7 +765,7 @@ class Ensemble:
             f"  ended in       {ends}",
             *([f"  wrong ones     {wrong}"] if wrong else []),
             f"  first passage  {tenth:g} (10%), {median:g} (median), {most:g} (90%); "
-            f"{self.censored} never",
+            f"{self.censored} never{since}",
         ]
         energies = self.final_energy[np.isfinite(self.final_energy)]
         if self.counts["diverged"] < self.trials:

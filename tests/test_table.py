@@ -75,7 +75,7 @@ def test_many_memories_are_summed_up(number):
     assert "\n  overlap from 0.800 to 0.990, median 0.895\n" in text
     flow = f"the flow stays in its memory in {held}, leaves it in {number - held} of {number}"
     assert f"\n  without noise {held} stable states; {flow}\n" in text
-    assert "\n  at σ = 0.5 1 stable states; the flow stays in its memory in 1, leaves it " in text
+    assert "\n  at σ = 0.5 1 stable state; the flow stays in its memory in 1, leaves it " in text
 
 
 def test_each_fate_has_its_kind_and_its_words():

@@ -135,7 +135,8 @@ def _summary(report: Any, columns: list[_Column]) -> Iterator[str]:
     for where, found, states in landscapes:
         counts = Counter(told[fate.kind] for fate in found)
         flows = ", ".join(f"{word} in {counts[word]}" for word in told.values() if counts[word])
-        yield f"  {where} {len(states)} stable states; the flow {flows} of {len(found)}"
+        some = "1 stable state" if len(states) == 1 else f"{len(states)} stable states"
+        yield f"  {where} {some}; the flow {flows} of {len(found)}"
 
 
 def _counts(kinds: Iterable[str]) -> str:
