@@ -11,6 +11,7 @@ from hopjax.losses import RetrievalLoss, Term
 from hopjax.statistics import Interval
 
 _OFF = 0.005  # a measured mean is off its goal by more than this, or not worth a word
+_WITHOUT = "without an interval"  # which is nothing amiss, but wants a reason
 _AT_BOUND = 0.02  # of the range, or of the distance at the start
 
 
@@ -86,7 +87,8 @@ def in_a_line(
         parts.append(f"all but no gradient at the start: {', '.join(silent)}")
     if not refined.loss.estimate < history.array("loss")[0]:
         parts.append("the loss did not fall")
-    parts += [f"{name} is {note.what}" for name, some in notes.items() for note in some]
+    amiss = [(name, note.what) for name, some in notes.items() for note in some]
+    parts += [f"{name} is {what}" for name, what in amiss if what != _WITHOUT]
     return "; ".join(parts)
 
 
@@ -126,4 +128,4 @@ def find_notes(descent: Descent, history: History, refined: Refined, name: str) 
             first, last = (np.array2string(end, precision=3, threshold=4) for end in ends)
             how = f"from {first} to {last} over the last {2 * window} steps"
             notes.append(Note("still on its way", how))
-    return tuple(notes)
+    return tuple(notes) or (Note(_WITHOUT, refined.why),)

@@ -155,17 +155,18 @@ def _most_salient(model: AbstractHopfield, inputs: Schedule | Input) -> Int[Arra
     xp = jnp if traced else np
     if not traced:
         alpha, memories, last = (np.asarray(each) for each in (alpha, memories, last))
-    best, size = alpha.max(), abs(last).mean() / abs(memories[alpha.argmax()]).mean()
-    slack = TIE * np.finfo(alpha.dtype).eps * xp.maximum(abs(alpha).max(), size)
-    near = alpha >= best - slack
-    first = xp.argmax(near)
-    rivals = near & ~xp.all(memories == memories[first][None], axis=1)
-    # An infinite one is none either.
-    without, tie = ~((best > slack) & (best < np.inf)), rivals.any()
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
+        best, size = alpha.max(), abs(last).mean() / abs(memories[alpha.argmax()]).mean()
+        slack = TIE * np.finfo(alpha.dtype).eps * xp.maximum(abs(alpha).max(), size)
+        near = alpha >= best - slack
+        first = xp.argmax(near)
+        rivals = near & ~xp.all(memories == memories[first][None], axis=1)
+        # An infinite one is none either.
+        without, tie = ~((best > slack) & (best < np.inf)), rivals.any()
     if not traced and without:
         raise ValueError(
-            f"Argument `target` must be given where no memory has a positive saliency in the "
-            f"input, got {best:.4g} at most."
+            "Argument `target` must be given where no memory has a positive and finite saliency in "
+            f"the input, got {best:.4g} at most."
         )
     if not traced and tie:
         raise ValueError(
@@ -173,7 +174,7 @@ def _most_salient(model: AbstractHopfield, inputs: Schedule | Input) -> Int[Arra
             f"input, got {best:.4g} for memories[{first}] and memories[{np.argmax(rivals)}]."
         )
     target = jnp.atleast_1d(jnp.asarray(first, jnp.int32))
-    right = "given where no memory has a positive saliency in the input"
+    right = "given where no memory has a positive and finite saliency in the input"
     target = check_values(target, without, "target", right)
     right = "given where two memories are the most salient ones in the input"
     return check_values(target, tie, "target", right)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -128,3 +129,18 @@ def test_a_report_at_a_time_is_that_of_the_input_then():
         np.testing.assert_allclose(report.saliency, MEMORIES @ expected / 32, rtol=1e-6)
         assert str(report).splitlines()[0].endswith(f", d = 10, input at t = {at:g}")
     assert "input at" not in str(small())
+
+
+def test_a_state_that_its_overlap_does_not_measure_has_an_amplitude():
+    memories = hj.random_memories(jax.random.key(0), num_memories=8, num_neurons=16)
+    for model, shown in (
+        (hj.DynamicAttention(memories, 0.5), True),
+        (hj.IDPHopfield(memories), False),
+    ):
+        found = theory.report(model, 0.2 * memories[0])
+        assert (" amplitude " in repr(found)) == shown == (found.amplitudes is not None)
+        if found.amplitudes is not None:
+            (state,) = (state for state in found.states if 0 in state.holders)
+            reach = memories[0] @ model.features(state.state) / 16
+            assert found.amplitudes[0] == pytest.approx(abs(float(reach)), rel=1e-5)
+            assert found.overlaps[0] > 0.9 > 0.1 > found.amplitudes[0]

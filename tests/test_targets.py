@@ -99,7 +99,7 @@ def chosen(key):
     return (jax.random.uniform(key) < 0.3) & ~first
 
 
-WITHOUT = "`target` must be given where no memory has a positive saliency in the input"
+WITHOUT = "`target` must be given where no memory has a positive and finite saliency in the input"
 TIED = "`target` must be given where two memories are the most salient ones in the input"
 REFUSED: dict[str, tuple[Any, str]] = {
     "zero": (np.zeros(N), "`target` must be given where the input is zero throughout"),
@@ -257,3 +257,9 @@ def test_a_tuned_input_does_not_change_what_is_right():
         assert make(KEY, {"second": jnp.array(second)}).target.tolist() == [0]
     with pytest.raises(ValueError, match=TIED):
         select(steered, {"second": 1.0}, KEY)
+
+
+def test_an_infinite_saliency_is_none():
+    memories = MEMORIES.astype(np.float32)
+    with pytest.raises(ValueError, match="a positive and finite saliency in the input, got inf"):
+        hj.Trial(hj.IDPHopfield(memories), np.float32(1e38) * memories[0], memories[0])

@@ -817,7 +817,10 @@ def test_repr_says_what_was_found(noisy):
 
 def test_repr_of_numbers_without_an_interval():
     tuning = aligned([1.5, 1.4], steps=2)
-    assert re.search(r"^  strengths = 1\.\d+, 1\.\d+$", repr(tuning), re.MULTILINE)
+    said = re.search(r"^  strengths = 1\.\d+, 1\.\d+(.*)$", repr(tuning), re.MULTILINE)
+    assert said is not None
+    assert re.match(r", \w.* \(.*\)$|: \w.* \(.*\)$", said[1]), said[1]
+    assert "without an interval" not in tuning.reason
 
 
 # Folders.

@@ -67,6 +67,8 @@ class Report(eqx.Module):
         energy: its energy per neuron.
         growth: growth rate of its fastest direction, in inverse time constants.
         residual: the largest |drift| there.
+        amplitudes: how far the state reaches along the memory, in units of it; None for models
+            whose overlap measures that (`overlap_measures_size`).
         states: the distinct stable states of the noiseless network that the flow from the memories
             leads to, mirror images counted once; several memories may share one.
         ends: for each memory the indices of the states in which its flow ends; see `Landscape`.
@@ -86,6 +88,7 @@ class Report(eqx.Module):
     energy: Float[Array, " P"]
     growth: Float[Array, " P"]
     residual: Float[Array, " P"]
+    amplitudes: Float[Array, " P"] | None
     states: tuple[State, ...]
     ends: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     noise: Float[Array, ""] | Float[Array, " N"]
@@ -172,7 +175,9 @@ def report(
     form = _applies(model, u, sigma, crosstalk)
     beyond = form if isinstance(form, str) else None
     kinds, numbers = _own_states(model, u, landscape)
-    overlaps, energy, growth, residual = (jnp.asarray(row, sigma.dtype) for row in numbers)
+    overlaps, energy, growth, residual, amplitudes = (
+        jnp.asarray(row, sigma.dtype) for row in numbers
+    )
     return Report(
         title=_title(model) + ("" if at is None else f", input at t = {at:g}"),
         saliency=model.saliency(u),
@@ -181,6 +186,7 @@ def report(
         energy=energy,
         growth=growth,
         residual=residual,
+        amplitudes=None if model.overlap_measures_size else amplitudes,
         states=landscape.states,
         ends=landscape.ends,
         noise=sigma,
@@ -227,19 +233,21 @@ def _title(model: Any) -> str:
 
 
 def _own_states(model, u, landscape: Landscape) -> tuple[tuple[Kind, ...], np.ndarray]:
-    """For each memory the kind of state that it holds, and overlap, energy, growth, residual."""
+    """For each memory the kind of its state, and overlap, energy, growth, residual, amplitude."""
     num_memories = model.memories.shape[0]
     kinds: list[Kind] = ["absent"] * num_memories
-    numbers = np.full((4, num_memories), np.nan)
+    numbers = np.full((5, num_memories), np.nan)
 
-    def fill(memory, kind, overlaps, *others):
+    def fill(memory, kind, state, overlaps, *others):
         kinds[memory] = kind
-        numbers[:, memory] = [float(value) for value in (overlaps[memory], *others)]
+        pattern = model.memories[memory]
+        amplitude = jnp.abs(pattern @ model.features(state)) / jnp.sum(pattern**2)
+        numbers[:, memory] = [float(value) for value in (overlaps[memory], *others, amplitude)]
 
     for state in landscape.states:
         for memory in state.holders:
             shown = np.abs(state.overlaps) if state.mirrored else state.overlaps
-            fill(memory, "stable", shown, state.energy, state.growth, state.residual)
+            fill(memory, "stable", state.state, shown, state.energy, state.growth, state.residual)
     missing = [memory for memory in range(num_memories) if kinds[memory] == "absent"]
     for memory in missing:  # a saddle attracts no flow
         found, own = _search_outside(model, u, jnp.asarray(memory))
@@ -247,7 +255,7 @@ def _own_states(model, u, landscape: Landscape) -> tuple[tuple[Kind, ...], np.nd
             growth = leading_eigenvalues(model, found.state, u, count=1)[0].real
             kind: Kind = "stable" if growth < 0 else "saddle"
             energy = found.energy / model.memories.shape[1]
-            fill(memory, kind, found.overlaps, energy, growth, found.residual)
+            fill(memory, kind, found.state, found.overlaps, energy, growth, found.residual)
     return tuple(kinds), numbers
 
 

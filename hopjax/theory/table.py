@@ -80,6 +80,8 @@ def _columns(report: Any) -> Iterator[_Column]:
     yield "saliency", [f"{float(value):.3f}" for value in report.saliency]
     yield "state", list(report.kinds)
     yield "overlap", [_number(value, 3) for value in report.overlaps]
+    if report.amplitudes is not None:
+        yield "amplitude", [_number(value, 3) for value in report.amplitudes]
     yield "energy/N", [_number(value, 4) for value in report.energy]
     yield "growth", [_number(value, 3) for value in report.growth]
     theory = report.prediction
@@ -112,6 +114,7 @@ def _summary(report: Any, columns: list[_Column]) -> Iterator[str]:
     for head, values, digits in (
         ("saliency", report.saliency, 3),
         ("overlap", report.overlaps, 3),
+        *([] if report.amplitudes is None else [("amplitude", report.amplitudes, 3)]),
         ("energy/N", report.energy, 4),
         ("growth", report.growth, 3),
     ):
