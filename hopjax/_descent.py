@@ -134,10 +134,11 @@ class Descent:
         def step(_: None, z: Values, state: Any, loss: Any) -> Any:
             return eqx.filter(update(z, state, z, value=loss), eqx.is_array)
 
+        mark = object()
         with promoting():
-            return self.gradients.programs(z) | {
-                "the start of the optimiser": program_of(first, None, z),
-                "the optimiser": program_of(step, None, z, self.optimiser.init(z), loss),
+            return self.gradients.programs(z, mark) | {
+                "the start of the optimiser": program_of(first, None, z, mark=mark),
+                "the optimiser": program_of(step, None, z, self.optimiser.init(z), loss, mark=mark),
             }
 
     def differentiate(self, z: Values, key: Key[Array, ""], place: str) -> Found:

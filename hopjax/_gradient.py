@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from hopjax._checks import collect_bad_values
 from hopjax._parameters import Range, Tuned, Values, values_of
-from hopjax._program import Program, compiled, mark, marked, program_of
+from hopjax._program import Program, compiled, marked, present_mark, program_of
 from hopjax.criterion import Criterion
 from hopjax.ensemble import Device, Plan
 from hopjax.losses import AbstractLoss, Term, parts_of, terms_of
@@ -242,7 +242,7 @@ class Gradients:
             terms=self.by_term([float(each.mean()) for each in measured]),
         )
 
-    def programs(self, z: Values) -> dict[str, Program]:
+    def programs(self, z: Values, mark: Any) -> dict[str, Program]:
         """Those of the value and of the gradient of one trial, and of the loss, in words."""
         keys, counted = np.zeros((1, 2), np.uint32), np.ones(1, bool)
         weights = [np.ones((), dtype) for dtype in self.dtypes]
@@ -256,9 +256,9 @@ class Gradients:
 
         means = jax.tree.unflatten(self.structure, weights)
         return {
-            "a trial": program_of(run, self.job, z, None, keys, counted),
-            "a trial's gradient": program_of(run, self.job, z, weights, keys, counted),
-            "the loss": program_of(evaluate, self.job.loss, means),
+            "a trial": program_of(run, self.job, z, None, keys, counted, mark=mark),
+            "a trial's gradient": program_of(run, self.job, z, weights, keys, counted, mark=mark),
+            "the loss": program_of(evaluate, self.job.loss, means, mark=mark),
         }
 
     @property
@@ -326,7 +326,7 @@ class Gradients:
             trials = np.arange(number * self.chunk, (number + 1) * self.chunk)
             rows = data[trials % self.trials], trials < self.trials
             calls.append((*shared[place], *jax.device_put(rows, self.devices[place])))
-        present = mark()
+        present = present_mark()
 
         def solve(*call: Any) -> _Solved:
             with marked(present):

@@ -38,7 +38,7 @@ def marked(mark: Any) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if mark is None or _MARK.value is not None else _MARK(mark)
 
 
-def mark() -> Any:
+def present_mark() -> Any:
     """The present mark, to be set in another thread."""
     return _MARK.value
 
@@ -78,32 +78,52 @@ def compiled(function: _F) -> _F:
     return as_written(jitted)
 
 
+# The marks of programs by their digests, so that one that was compiled is not compiled again.
+_KNOWN: dict[str, Any] = {}
+
+
+def remember(digest: str, mark: Any) -> None:
+    """What runs under a digest is what was traced under this mark, or under an earlier one."""
+    _KNOWN.setdefault(digest, mark)
+
+
+def running(digest: str) -> contextlib.AbstractContextManager[None]:
+    """Run the program of a digest: nothing that JAX has kept of another one is used."""
+    return _MARK(_KNOWN[digest])
+
+
 class Program(NamedTuple):
     """A computation as it is handed to the compiler.
 
     Attributes:
         digest: SHA-256 of its text, without the names of functions, and of the arrays given to it.
         hidden: functions outside packages that it calls back into, which the text does not tell.
+        mark: under which it was traced; what is traced under it later has the same code.
     """
 
     digest: str
     hidden: tuple[str, ...]
+    mark: Any
 
 
-def program_of(function: Callable[..., PyTree], given: PyTree, *numbers: PyTree) -> Program:
+def program_of(
+    function: Callable[..., PyTree], given: PyTree, *numbers: PyTree, mark: Any = None
+) -> Program:
     """The program of `function(given, *numbers)`, traced afresh.
 
     Args:
         function: gives arrays.
         given: whatever it needs; the arrays in it count by their values, as data.
         numbers: arguments that may change: their shapes count alone.
+        mark: one that was made for this run, to trace several programs under; None for another.
     """
+    mark = object() if mark is None else mark
     arrays, rest = eqx.partition(given, _is_array)
 
     def run(arrays: PyTree, *numbers: PyTree) -> PyTree:
         return function(eqx.combine(arrays, rest), *numbers)
 
-    with _MARK(object()):
+    with _MARK(mark):
         traced = jax.jit(run).trace(arrays, *numbers)
         text = traced.lower().as_text()
     sha = hashlib.sha256(_nameless(text).encode())
@@ -112,7 +132,7 @@ def program_of(function: Callable[..., PyTree], given: PyTree, *numbers: PyTree)
             array = jax.random.key_data(array)
         sha.update(np.ascontiguousarray(np.asarray(array)).tobytes())
     hidden = tuple(dict.fromkeys(_left_to(traced.jaxpr)))
-    return Program(sha.hexdigest(), hidden)
+    return Program(sha.hexdigest(), hidden, mark)
 
 
 def _is_array(leaf: Any) -> bool:

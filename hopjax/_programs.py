@@ -12,7 +12,7 @@ import numpy as np
 
 from hopjax._code import Reached
 from hopjax._identity import digest
-from hopjax._program import Program
+from hopjax._program import Program, remember
 from hopjax._store import StudyError
 
 ACCEPT = ("same", "redo")
@@ -81,6 +81,8 @@ def make_code(
         )
     beside = [host.digest, version]
     digests = {name: digest([each.digest, *beside]) for name, each in programs.items()}
+    for name, each in programs.items():
+        remember(digests[name], each.mark)
     return Code(digests, dict(sources), digest(environment)[:16])
 
 

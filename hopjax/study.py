@@ -43,7 +43,7 @@ from hopjax._identity import (
     environment,
     provenance,
 )
-from hopjax._program import Program, as_code_is, marked
+from hopjax._program import Program, as_code_is, running
 from hopjax._programs import (
     Code,
     accepted,
@@ -626,7 +626,7 @@ class Study:
         cell = self._cells[place]
         make = _OfCell(self.trial, cell.static)
         job = Job(cell.key, cell.traced, index * self.chunk)
-        with marked(code.digests[cell.program]):
+        with running(code.digests[cell.program]):
             (parts,) = run_chunks(make, cell.plan, [job], job.start + size, devices)
         return parts
 
@@ -693,7 +693,7 @@ class Study:
         with progress_bar(total, "study", progress, total - left) as bar:
             for group in self._groups(missing):
                 # What JAX has kept of another program is not used.
-                with marked(code.digests[self._cells[group[0][0]].program]):
+                with running(code.digests[self._cells[group[0][0]].program]):
                     for size, _ in self._solve(group, devices, save):
                         bar.update(size)
 

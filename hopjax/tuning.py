@@ -40,7 +40,7 @@ from hopjax._determinism import check_draws
 from hopjax._gradient import CHUNK, Gradients, Job
 from hopjax._identity import canonical, describe, digest, environment, provenance, version_of
 from hopjax._parameters import Tuned, Values, count, make_ranges, select, values_of
-from hopjax._program import Program, as_code_is, as_written, marked
+from hopjax._program import Program, as_code_is, as_written, running
 from hopjax._programs import (
     Code,
     accepted,
@@ -247,7 +247,7 @@ def tune(
         about, history, program = _open(store, job, version, resume, elsewhere, accept)
         path = store.folder / _STEPS
         # What JAX has kept of another program is not used.
-        with marked(program):
+        with running(program):
             history = job.descent.go_on(
                 history, lambda history: store.write_chunk(path, history.pack(), program)
             )
@@ -366,7 +366,8 @@ class _Prepared:
         programs = self.descent.programs()
         hidden = [*dict.fromkeys(name for each in programs.values() for name in each.hidden)]
         whole = digest([each.digest for each in programs.values()])
-        programs[_STEP] = Program(whole, tuple(hidden))
+        (mark,) = {each.mark for each in programs.values()}
+        programs[_STEP] = Program(whole, tuple(hidden), mark)
         job = self.descent.gradients.job
         made_of = (self.trial, job.loss, self.descent.optimiser, self.plan.criterion)
         sources = sources_of(made_of)
@@ -741,7 +742,7 @@ def _refuse_other_numbers(store: Store, job: _Prepared, code: Code, history: His
         raise StudyError(f"{cannot}its last step was not computed in this environment.")
     if not len(history):
         return
-    with marked(code.digests[_STEP]):
+    with running(code.digests[_STEP]):
         stored, found = job.descent.last_step(history)
     where = first_difference({"step": stored}, {"step": found})
     if where is not None:
