@@ -6,9 +6,13 @@ variables; and by the values that it finds outside: defaults, what it encloses, 
 """
 
 import dataclasses
+import dis
 import functools
 import hashlib
+import importlib
+import importlib.util
 import inspect
+import random
 import sys
 import sysconfig
 import textwrap
@@ -48,22 +52,29 @@ _ABOUT = frozenset(
     __orig_bases__ __subclasshook__""".split()
 )
 # Of an object that stands for a function of the user's, where that is.
-_STANDS_FOR = ("__wrapped__", "__func__", "func", "fget", "fset", "fdel", "method")
+_STANDS_FOR = ("__wrapped__", "func", "fget", "fset", "fdel", "method", "dispatcher")
+# What moves on whenever it is used.
+_MOVING = (np.random.Generator, np.random.RandomState, random.Random)
+_Parts = Iterator[Any]  # texts, bytes and further parts
 
 
 @functools.cache
-def is_installed(module: str) -> bool:
+def is_installed(module: Any) -> bool:
     """Whether a module belongs to Python or to a package that was installed, hopjax included."""
-    top = module.partition(".")[0]
-    if top == "hopjax" or top in sys.stdlib_module_names - {"__main__"}:
+    if not isinstance(module, str):  # of a compiled class
         return True
-    if top == "__main__":
-        return False
+    top = module.partition(".")[0]
+    if top in ("hopjax", "__main__"):
+        return top == "hopjax"
     while "." in module and module not in sys.modules:  # part of one that was compiled
         module = module.rpartition(".")[0]
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
-        return module in sys.builtin_module_names
+        return top in sys.stdlib_module_names
+    return _is_installed_file(file)
+
+
+def _is_installed_file(file: str) -> bool:
     return "site-packages" in file or "dist-packages" in file or file.startswith(_INSTALLED)
 
 
@@ -84,7 +95,7 @@ class Reached(NamedTuple):
 def reached(*values: Any) -> Reached:
     """All that functions, classes or methods depend on."""
     walk = _Walk(texts=True)
-    digest = walk.digest(part for value in values for part in walk.value(value, "it"))
+    digest = walk.digest(walk.value(value, "it") for value in values)
     return Reached(digest, walk.sources, tuple(dict.fromkeys(walk.hidden)))
 
 
@@ -146,12 +157,19 @@ class _Walk:
         self.hidden: list[str] = []
         self.found = False  # anything of the user's
 
-    def digest(self, parts: Iterable[str | bytes]) -> str:
+    def digest(self, parts: Iterable[Any]) -> str:
         """SHA-256 of all parts; empty where nothing of the user's was found."""
+        left: list[Iterator[Any]] = [iter(parts)]
         sha = hashlib.sha256()
-        for part in parts:
-            sha.update(part if isinstance(part, bytes) else part.encode())
-            sha.update(b"\0")
+        while left:  # a walk of any depth
+            part: Any = next(left[-1], _NOTHING)
+            if part is _NOTHING:
+                left.pop()
+            elif isinstance(part, (str, bytes)):
+                sha.update(part if isinstance(part, bytes) else part.encode())
+                sha.update(b"\0")
+            else:
+                left.append(part)
         return sha.hexdigest() if self.found else ""
 
     def _again(self, value: Any) -> str | None:
@@ -162,62 +180,68 @@ class _Walk:
         self.kept.append(value)
         return None
 
-    def tree(self, value: Any) -> Iterator[str | bytes]:
+    def tree(self, value: Any) -> _Parts:
         """A PyTree, without its arrays."""
         if _is_leaf(type(value)):
             return
         if isinstance(value, Mapping):
             for item in value.values():
-                yield from self.tree(item)
+                yield self.tree(item)
         elif isinstance(value, (list, tuple)):
             for item in value:
-                yield from self.tree(item)
+                yield self.tree(item)
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            yield from self._class(type(value))
+            yield self._class(type(value))
             for field in dataclasses.fields(value):
-                yield from self.tree(getattr(value, field.name, None))
+                yield self.tree(getattr(value, field.name, None))
         else:
-            yield from self.value(value, type(value).__name__)
+            yield self.value(value, type(value).__name__)
 
-    def value(self, value: Any, name: str) -> Iterator[str | bytes]:
+    def value(self, value: Any, name: str) -> _Parts:
         """Anything; `name` is what to call it where it is hidden."""
         if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
             yield f"{type(value).__name__} {value!r}"
         elif value is ... or value is NotImplemented:
             yield repr(value)
-        elif isinstance(value, (jax.Array, np.ndarray, np.generic)):
-            yield from self._array(value, name)
         elif isinstance(value, types.ModuleType):
             yield f"module {value.__name__}"
         elif isinstance(value, _BUILTIN):
             yield f"{type(value).__name__} {getattr(value, '__qualname__', value)}"
+            owner = getattr(value, "__self__", None)
+            if not isinstance(owner, (type, types.ModuleType)):
+                yield self.value(owner, name)
         elif (again := self._again(value)) is not None:
             yield again
+        elif isinstance(value, (jax.Array, np.ndarray, np.generic)):
+            yield self._array(value, name)
         elif isinstance(value, Mapping):
             yield f"mapping of {len(value)}"
             for key, item in value.items():
-                yield from self.value(key, name)
-                yield from self.value(item, f"{name}[{key!r}]")
+                yield self.value(key, name)
+                yield self.value(item, f"{name}[{key!r}]")
         elif isinstance(value, (list, tuple)):
             yield f"{type(value).__name__} of {len(value)}"
             for item in value:
-                yield from self.value(item, name)
+                yield self.value(item, name)
         elif isinstance(value, (set, frozenset)):
             yield f"set of {len(value)}"
             for item in sorted(value, key=repr):
-                yield from self.value(item, name)
-        elif isinstance(value, functools.partial):
+                yield self.value(item, name)
+        elif isinstance(value, types.MethodType):
+            yield self.value(value.__func__, name)
+            yield self.value(value.__self__, name)
+        elif isinstance(value, (functools.partial, functools.partialmethod)):
             yield "partial"
             for part in (value.func, value.args, value.keywords):
-                yield from self.value(part, name)
+                yield self.value(part, name)
         elif isinstance(value, types.FunctionType):
-            yield from self._function(value)
+            yield self._function(value)
         elif isinstance(value, type):
-            yield from self._class(value, seen=True)
+            yield self._class(value, seen=True)
         else:
-            yield from self._object(value, name)
+            yield self._object(value, name)
 
-    def _array(self, value: Any, name: str) -> Iterator[str | bytes]:
+    def _array(self, value: Any, name: str) -> _Parts:
         if isinstance(value, Tracer):
             yield f"traced {value.aval}"
             return
@@ -226,11 +250,11 @@ class _Walk:
         array = np.asarray(value)
         yield f"array {array.dtype} {array.shape}"
         if array.dtype == object:
-            yield from self.value(array.tolist(), name)
+            yield self.value(array.tolist(), name)
         else:
             yield hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
 
-    def _function(self, function: types.FunctionType) -> Iterator[str | bytes]:
+    def _function(self, function: types.FunctionType) -> _Parts:
         """The code, and the values that it finds; of a package's function only what it encloses."""
         own = not is_installed(function.__module__ or "")
         encloses = []
@@ -245,26 +269,26 @@ class _Walk:
             yield f"function {function.__module__}.{function.__qualname__}"
             for name, value in encloses:
                 if callable(value) or isinstance(value, _PLAIN):
-                    yield from self.value(value, name)
+                    yield self.value(value, name)
             wrapped = getattr(function, "__wrapped__", None)
             if wrapped is not None:
-                yield from self.value(wrapped, function.__qualname__)
+                yield self.value(wrapped, function.__qualname__)
             return
         self.found = True
         self._note(function)
         yield "function"
-        yield from self._code(function.__code__, function.__globals__, function.__doc__)
+        yield self._code(function.__code__, function.__globals__, function.__doc__)
         for value in (function.__defaults__, function.__kwdefaults__):
-            yield from self.value(value, function.__qualname__)
-        for name, value in encloses:
-            yield from self.value(value, name)
-        wrapped = getattr(function, "__wrapped__", None)
-        if wrapped is not None:
-            yield from self.value(wrapped, function.__qualname__)
+            yield self.value(value, function.__qualname__)
+        for name, value in [*encloses, *sorted(vars(function).items())]:
+            if isinstance(value, types.ModuleType):
+                yield self._of_module(value, _all_names(function.__code__))
+            else:
+                yield self.value(value, name)
 
     def _code(
         self, code: types.CodeType, known: Mapping[str, Any], doc: str | None = None
-    ) -> Iterator[str | bytes]:
+    ) -> _Parts:
         """The instructions, and the values that they name in their module."""
         yield code.co_code
         yield f"{code.co_argcount} {code.co_kwonlyargcount} {code.co_flags}"
@@ -277,23 +301,27 @@ class _Walk:
                 yield repr(
                     sorted(constant, key=repr) if isinstance(constant, frozenset) else constant
                 )
-        found = []
+        named, imports = _names(code)
+        found = {name: known[name] for name in named if name in known}
         for name in code.co_names:
-            value = known.get(name, _missing(name))
-            follows = value is not _NOTHING and _is_own(value)
+            follows = name in found and _is_own(found[name])
             # How a function of the user's is called does not count, what it is does.
-            yield "*" if follows and not isinstance(value, types.ModuleType) else name
-            if value is not _NOTHING:
-                found.append((name, value))
-        for name, value in found:
+            yield "*" if follows and not isinstance(found[name], types.ModuleType) else name
+        for name, value in found.items():
             if isinstance(value, types.ModuleType):
-                yield from self._of_module(value, code.co_names)
+                yield self._of_module(value, code.co_names)
             else:
-                yield from self.value(value, name)
+                yield self.value(value, name)
+        for level, name, parts in imports:
+            module = _imported("." * level + name, known, self.texts)
+            if module is not None:
+                for part in parts:
+                    _imported(f"{module.__name__}.{part}", known, self.texts)
+                yield self._of_module(module, code.co_names)
         for each in inner:
-            yield from self._code(each, known)
+            yield self._code(each, known)
 
-    def _of_module(self, module: types.ModuleType, names: tuple[str, ...]) -> Iterator[str | bytes]:
+    def _of_module(self, module: types.ModuleType, names: tuple[str, ...]) -> _Parts:
         """What code takes from a module of the user's, by the names in that code."""
         yield f"module {module.__name__}"
         if is_installed(module.__name__):
@@ -303,11 +331,11 @@ class _Walk:
             value = getattr(module, name, _NOTHING)
             if isinstance(value, types.ModuleType):
                 if value is not module and value.__name__.startswith(f"{module.__name__}."):
-                    yield from self._of_module(value, names)
+                    yield self._of_module(value, names)
             elif value is not _NOTHING:
-                yield from self.value(value, f"{module.__name__}.{name}")
+                yield self.value(value, f"{module.__name__}.{name}")
 
-    def _class(self, kind: type, seen: bool = False) -> Iterator[str | bytes]:
+    def _class(self, kind: type, seen: bool = False) -> _Parts:
         if is_installed(kind.__module__):
             yield f"class {kind.__module__}.{kind.__qualname__}"
             return
@@ -317,24 +345,24 @@ class _Walk:
         self.found = True
         self._note(kind)
         yield "class"
-        for base in kind.__mro__[1:]:
-            yield from self._class(base)
+        for base in (type(kind), *kind.__mro__[1:]):
+            yield self._class(base)
         for name, item in sorted(vars(kind).items()):
             if name not in _ABOUT:
                 yield name
-                yield from self.value(item, f"{kind.__qualname__}.{name}")
+                yield self.value(item, f"{kind.__qualname__}.{name}")
         for field in getattr(kind, "__dataclass_fields__", {}).values():
             yield field.name
             if field.default is not dataclasses.MISSING:
-                yield from self.value(field.default, field.name)
+                yield self.value(field.default, field.name)
             for part in (field.default_factory, field.metadata.get("converter")):
                 if part is not dataclasses.MISSING and part is not None:
-                    yield from self.value(part, field.name)
+                    yield self.value(part, field.name)
 
-    def _object(self, value: Any, name: str) -> Iterator[str | bytes]:
+    def _object(self, value: Any, name: str) -> _Parts:
         """An instance, or what stands for a function."""
         kind = type(value)
-        yield from self._class(kind)
+        yield self._class(kind)
         parts = [
             part
             for attribute in _STANDS_FOR
@@ -343,33 +371,34 @@ class _Walk:
             and not isinstance(part, property)
         ]
         if not parts:
-            part = getattr(value, "__wrapped__", None)  # of compiled functions
+            part = _get(value, "__wrapped__")  # of compiled functions
             parts = [] if part is None else [part]
         own = not is_installed(kind.__module__)
         if parts and hasattr(kind, "lower"):  # compiled: what it knows beside is JAX's own
-            yield from self.value(parts[0], name)
+            yield self.value(parts[0], name)
             return
         if dataclasses.is_dataclass(value):
-            inside = {
-                field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)
-            }
+            inside = {field.name: _get(value, field.name) for field in dataclasses.fields(value)}
         elif own or callable(value):
-            inside = dict(getattr(value, "__dict__", {}))
+            inside = dict(_get(value, "__dict__") or {})
             for base in kind.__mro__:
                 for slot in getattr(base, "__slots__", ()) if own else ():
-                    if hasattr(value, slot) and slot not in ("__dict__", "__weakref__"):
-                        inside[slot] = getattr(value, slot)
+                    if slot not in ("__dict__", "__weakref__"):
+                        inside[slot] = _get(value, slot)
         else:
             inside = {}
         for part in parts:
-            yield from self.value(part, name)
+            yield self.value(part, name)
         for attribute, part in sorted(inside.items()):
             if attribute not in ("__doc__", "__module__", "__name__", "__qualname__"):
-                yield from self.value(part, f"{name}.{attribute}")
+                yield self.value(part, f"{name}.{attribute}")
         if not (own or parts or inside):
-            from_package = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+            from_package = _get(value, "__qualname__") or _get(value, "__name__")
+            reduced = _reduced(value)
             if callable(value) and isinstance(from_package, str):
                 yield from_package
+            elif reduced is not None:
+                yield self.value(reduced, name)
             else:
                 self.hidden.append(f"{name} ({kind.__qualname__})")
                 yield f"hidden {kind.__module__}.{kind.__qualname__}"
@@ -389,10 +418,57 @@ class _Walk:
 _NOTHING = object()
 
 
-def _missing(name: str) -> Any:
-    """What a name is that a module does not have: a module that the code imports itself."""
+def _get(value: Any, name: str) -> Any:
+    """An attribute, None where there is none: objects of the user's may fail in any way."""
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None
+
+
+def _reduced(value: Any) -> tuple[Any, ...] | None:
+    """What an object of a package is made from, as it would be pickled; None if it cannot be."""
+    if isinstance(value, _MOVING):
+        return None
+    try:
+        made, given, *state = value.__reduce_ex__(4)
+    except Exception:
+        return None
+    return (made, given, *(list(part) if isinstance(part, Iterator) else part for part in state))
+
+
+@functools.lru_cache(maxsize=2**14)
+def _names(code: types.CodeType) -> tuple[tuple[str, ...], tuple[tuple[int, str, Any], ...]]:
+    """The names that code looks up in its module; and what it imports: level, name and parts."""
+    named, imports, before = {}, [], [None, None]
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            named[step.argval] = None
+        elif step.opname == "IMPORT_NAME":
+            level, parts = before
+            imports.append((level, step.argval, parts or ()))
+        before = [before[1], step.argval]
+    return tuple(named), tuple(imports)
+
+
+def _all_names(code: types.CodeType) -> tuple[str, ...]:
+    """The names in code, also in that of functions inside it."""
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return code.co_names + tuple(name for each in inner for name in _all_names(each))
+
+
+def _imported(name: str, known: Mapping[str, Any], load: bool) -> types.ModuleType | None:
+    """A module of the user's that code imports itself; `load` if that is still to come."""
+    try:
+        name = importlib.util.resolve_name(name, known.get("__package__") or "")
+        if name not in sys.modules and load:
+            top = importlib.util.find_spec(name.partition(".")[0])
+            if top is not None and not _is_installed_file(top.origin or ""):
+                importlib.import_module(name)
+    except Exception:  # whatever it does where it is imported
+        return None
     module = sys.modules.get(name)
-    return module if module is not None and not is_installed(name) else _NOTHING
+    return None if module is None or is_installed(name) else module
 
 
 def _is_own(value: Any) -> bool:

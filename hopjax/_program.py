@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import re
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,7 +21,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import PyTree
 
-from hopjax._code import digest_of, is_installed
+from hopjax._code import digest_of, reached
 
 _MARK = jax.make_user_context(None)
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -30,7 +31,9 @@ _DEFINED = re.compile(rf"func\.func (?:public |private )?({_SYMBOL})")
 _ANY = re.compile(rf"(custom_call )?({_SYMBOL})")
 _CALLBACK = re.compile(r"(custom_call @\w*callback\w*\([^)]*\)) \{.*?\} :")
 # Operations that leave the program, and where what they call is.
-_LEAVING = ("pure_callback", "io_callback", "ffi_call")
+_LEAVING = ("pure_callback", "io_callback", "ffi_call", "noinline")
+# Packages whose functions are known by their version.
+_KNOWN = ("hopjax", "jax", "diffrax", "equinox", "lineax", "optimistix")
 
 
 def marked(mark: Any) -> contextlib.AbstractContextManager[None]:
@@ -150,6 +153,19 @@ def _nameless(text: str) -> str:
     return _CALLBACK.sub(r"\1 :", _ANY.sub(rename, text))
 
 
+def _is_known(function: Any) -> bool:
+    """Whether it is a function of a package whose version tells what it computes, and no data."""
+    module = getattr(function, "__module__", None) or ""
+    if isinstance(function, type(np.sort)):
+        return module.partition(".")[0] == "numpy"
+    return (
+        isinstance(function, types.FunctionType)
+        and module.partition(".")[0] in _KNOWN
+        and module != "equinox._callback"  # which encloses what the user calls
+        and not reached(function).digest
+    )
+
+
 def _left_to(program: ClosedJaxpr | Jaxpr) -> Iterator[str]:
     """Functions outside packages that a program calls on the host."""
     jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
@@ -157,11 +173,9 @@ def _left_to(program: ClosedJaxpr | Jaxpr) -> Iterator[str]:
         if step.primitive.name in _LEAVING:
             function: Any = step.params.get("callback")
             function = getattr(function, "callback_func", function)
-            while isinstance(function, functools.partial):
-                function = function.func
-            module = getattr(function, "__module__", None) or ""
-            if not module or not is_installed(module):
-                name = getattr(function, "__qualname__", step.params.get("target_name"))
+            if not _is_known(function):
+                kind = step.params.get("target_name", type(function).__qualname__)
+                name = getattr(function, "__qualname__", kind)
                 yield f"{step.primitive.name} of {name}"
         for value in step.params.values():
             for inner in value if isinstance(value, (tuple, list)) else (value,):

@@ -34,7 +34,7 @@ from hopjax._checks import (
 )
 from hopjax._determinism import check_draws, uncompiled
 from hopjax._method import is_adaptive
-from hopjax._program import Program, as_written, compiled, program_of
+from hopjax._program import Program, as_written, compiled, mark, marked, program_of
 from hopjax.criterion import OUTCOMES, Criterion
 from hopjax.reductions import (
     AbstractReduction,
@@ -246,7 +246,13 @@ def run_chunks(
     everywhere = NamedSharding(mesh, PartitionSpec())
     make, plan = eqx.filter_shard(make, everywhere), eqx.filter_shard(plan, everywhere)
 
+    present = mark()
+
     def summarise(place: int, job: Job, measured: _Measured, messages: tuple[str, ...]) -> Any:
+        with marked(present):
+            return summarise_here(place, job, measured, messages)
+
+    def summarise_here(place: int, job: Job, measured: _Measured, messages: tuple[str, ...]) -> Any:
         size = min(plan.chunk, trials - job.start)
         ok, bad, measures = jax.tree.map(lambda leaf: np.asarray(leaf)[place, :size], measured)
         for trial, check in np.argwhere(bad)[:1]:
@@ -311,12 +317,17 @@ def _run_chunks(
 def trial_program(make, plan: Plan, parameters: Any) -> Program:
     """The program of one trial, of whatever key and numbers."""
 
-    def run(given: Any, parameters: Any, key_data: Array) -> _Measured:
+    # A trial is solved as one of several: a batch of one has the rules for batches too.
+    def run(given: Any, parameters: Any, keys: Array) -> _Measured:
         make, plan = given
-        key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
-        return _measure(make, plan, parameters, key, [])
 
-    return program_of(run, (make, plan), parameters, np.zeros(2, np.uint32))
+        def measure(key_data: Array) -> _Measured:
+            key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
+            return _measure(make, plan, parameters, key, [])
+
+        return jax.vmap(measure)(keys)
+
+    return program_of(run, (make, plan), parameters, np.zeros((1, 2), np.uint32))
 
 
 def _measure(make, plan: Plan, parameters, key: Key[Array, ""], messages: list[str]) -> _Measured:

@@ -384,7 +384,7 @@ class Study:
             with store.locked():
                 study, about, code = self._open(store, resume, elsewhere, accept, devices)
                 study._solve_missing(store, code, devices, progress, 0, 1)
-                return study._merge(store, about)
+                return study._merge(store, about, code)
         return self._run_in_processes(store, resume, elsewhere, accept, devices, progress)
 
     def _run_in_memory(self, devices: list[Device], progress: bool) -> "xr.Dataset":
@@ -426,7 +426,7 @@ class Study:
                 while missing := {path for path in missing if not store.has(path)}:
                     store.raise_failure(token)
                     time.sleep(_LOOK_EVERY)
-                return study._merge(store, about)
+                return study._merge(store, about, code)
         token = int(multihost_utils.broadcast_one_to_all(np.uint32(0)))
         if token == 0:
             raise StudyError(f"The first process cannot use the folder {store.folder}.")
@@ -611,8 +611,15 @@ class Study:
                 )
             for place, path in here[:1]:
                 index, size = store.numbers(path, self.chunk)
+                try:
+                    stored = store.read_chunk(path)
+                except Damaged as damage:
+                    raise StudyError(
+                        f"The chunk {path} is damaged ({damage}), on which to try "
+                        'accept_changes="same": move it away.'
+                    ) from None
                 found = self._recomputed(place, index, size, devices[:1], code)
-                where = first_difference(store.read_chunk(path), found)
+                where = first_difference(stored, found)
                 if where is not None:
                     raise StudyError(
                         f'The folder {store.folder} cannot go on with accept_changes="same": '
@@ -697,25 +704,29 @@ class Study:
                     for size, _ in self._solve(group, devices, save):
                         bar.update(size)
 
-    def _merge(self, store: Store, about: dict[str, Any]) -> "xr.Dataset":
+    def _merge(self, store: Store, about: dict[str, Any], code: Code) -> "xr.Dataset":
         ensembles = []
         for place, cell in enumerate(self._cells):
-            totals, programs = Totals(cell.plan.all_reductions), accepted(about, cell.program)
-            for index in range(-(-self.trials // self.chunk)):
-                path = self._path(store, place, index)
-                try:
-                    parts = store.read_chunk(path, programs)
-                except Damaged as damage:
-                    raise StudyError(
-                        f"The chunk {path} was lost while the study ran ({damage}): run it again."
-                    ) from None
-                totals.add(parts)
-            ensembles.append(make_ensemble(cell.plan, cell.problem, totals.all()))
+            with marked(code.digests[cell.program]):
+                ensembles.append(self._merge_cell(store, about, place, cell))
         elsewhere = {"elsewhere": canonical(about["elsewhere"])} if about["elsewhere"] else {}
         origin = about["provenance"] | about["environment"] | elsewhere
         dataset = self._dataset(ensembles, origin)
         store.write_result(bytes(dataset.to_netcdf(engine="h5netcdf", format="NETCDF4")))
         return dataset
+
+    def _merge_cell(self, store: Store, about: dict[str, Any], place: int, cell: Cell) -> Ensemble:
+        totals, programs = Totals(cell.plan.all_reductions), accepted(about, cell.program)
+        for index in range(-(-self.trials // self.chunk)):
+            path = self._path(store, place, index)
+            try:
+                parts = store.read_chunk(path, programs)
+            except Damaged as damage:
+                raise StudyError(
+                    f"The chunk {path} was lost while the study ran ({damage}): run it again."
+                ) from None
+            totals.add(parts)
+        return make_ensemble(cell.plan, cell.problem, totals.all())
 
     def _dataset(self, ensembles: list[Ensemble], origin: dict[str, Any]) -> "xr.Dataset":
         """The results with their labels and where they come from; warns of divergence."""

@@ -1,5 +1,8 @@
 """A folder notices whatever changes its numbers, and nothing else: edits of the user's code."""
 
+import collections
+import fractions
+import functools
 import importlib
 import json
 import os
@@ -7,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import ROOT
+from jax.experimental.sparse import BCOO
 
 import hopjax as hj
-from hopjax._code import digest_of, reached
+from hopjax._code import digest_of, is_installed, reached
+from hopjax._program import program_of
+from hopjax.ensemble import make_plan, trial_program
 
 # A user's two files. Functions have their own names, so that edits are single replacements.
 OTHER = """
@@ -399,6 +406,16 @@ def test_other_numbers_are_not_accepted_as_the_same(write, folder, edit):
     assert content(folder) == before
 
 
+def test_a_damaged_chunk_cannot_be_tried(write, folder):
+    path = next(folder.glob("chunks/*/000000.npz"))
+    with np.load(path) as arrays:
+        parts = dict(arrays)
+    parts["about"] = np.array(f"another {str(parts['about']).split(' ', 1)[1]}")
+    np.savez_compressed(path, **parts)
+    with pytest.raises(hj.StudyError, match=r'is damaged \(it belongs to another .*"same": move'):
+        write(EDITS["trial"]).study().run(folder, accept_changes="same")
+
+
 def test_redo_computes_anew_and_keeps_what_was_there_aside(write, folder, tmp_path):
     code = write(EDITS["helper"])
     chunks = {path.name: path.read_bytes() for path in folder.glob("chunks/*/*")}
@@ -514,6 +531,59 @@ def test_callbacks_need_a_version(tmp_path, capfd):
     capfd.readouterr()
 
 
+def called_back(function: Any, call: Any = jax.pure_callback) -> tuple[str, ...]:
+    def run(_: None, x: Any) -> Any:
+        struct = jax.ShapeDtypeStruct((), x.dtype)
+        if call is jax.pure_callback:
+            return call(function, struct, x)
+        return call(function, x, result_shape_dtypes=struct)
+
+    return program_of(run, None, np.ones(())).hidden
+
+
+def test_a_callback_of_a_package_may_hide_the_users_data():
+    table = {"xp": [0.0, 1.0], "fp": [0.0, 2.0]}
+    assert len(called_back(functools.partial(np.interp, **table))) == 1
+    assert len(called_back(np.vectorize(lambda x: 2 * x))) == 1
+    assert len(called_back(lambda x: 2 * x, eqx.filter_pure_callback)) == 1
+    assert called_back(np.linalg.norm) == ()
+
+
+def test_rules_of_batches_are_part_of_the_program():
+    def program(factor: float) -> str:
+        @jax.custom_batching.custom_vmap
+        def same(x):
+            return x
+
+        @same.def_vmap
+        def rule(axis_size, in_batched, x):
+            return factor * x, True
+
+        def make(key, parameters):
+            memories = jnp.asarray(np.eye(2, 8) * 2 - 1, float)
+            u = same(memories[0] * jax.random.uniform(key, ()))
+            return hj.Trial(hj.IDPHopfield(memories), u, memories[0], target=0)
+
+        plan = make_plan(
+            **dict.fromkeys(("save_every", "criterion", "chunk", "solver")),
+            **{"trials": 2, "t1": 0.2, "dt": 0.1, "stepsize_controller": None},
+        )
+        return trial_program(make, plan, {}).digest
+
+    assert program(1.0) != program(2.0)
+
+
+def test_compiled_functions_on_the_host_are_those_that_are_there_now(write, tmp_path):
+    code = write()
+    code.factor = lambda x: x
+    total = jax.jit(lambda x: code.factor(x))
+    code.Tail.rescaled = lambda self, value: np.asarray(total(value))
+    first = code.study().run(tmp_path / "first").tail_sum
+    code.factor = lambda x: 2.0 * x
+    for folder in (tmp_path / "second", None):
+        np.testing.assert_array_equal(code.study().run(folder).tail_sum, 2.0 * first)
+
+
 @pytest.mark.parametrize("value", ["", 3, True])
 def test_a_version_is_a_text(value):
     with pytest.raises(TypeError, match="`version` must be a text that is not empty"):
@@ -612,6 +682,98 @@ def test_all_ways_to_a_function_reach_it(monkeypatch):
     monkeypatch.setitem(globals(), "CONSTANT", 2.0)
     after = {name: reached(way).digest for name, way in ways.items()}
     assert [name for name in ways if before[name] == after[name]] == []
+
+
+class Namespace:
+    """Whose attributes fail in a way of their own."""
+
+    def __init__(self, **values: Any):
+        vars(self)["values"] = values
+
+    def __getattr__(self, name: str) -> Any:
+        return self.values[name]
+
+    def method(self) -> Any:
+        return self.values["gain"]
+
+
+def test_whatever_holds_a_number_is_looked_into():
+    def holders(number: float) -> dict[str, Any]:
+        def function():
+            return function.gain  # pyright: ignore[reportFunctionMemberAccess]
+
+        function.gain = number  # pyright: ignore[reportFunctionMemberAccess]
+        return {
+            "namespace": types.SimpleNamespace(gain=number),
+            "own attributes": Namespace(gain=number),
+            "bound method": Namespace(gain=number).method,
+            "method of a list": [number].index,
+            "deque": collections.deque([number]),
+            "fraction": fractions.Fraction(number),
+            "slice": slice(0, int(number)),
+            "range": range(int(number)),
+            "sparse matrix": BCOO.fromdense(jnp.full((1, 1), number)),
+            "attribute of a function": function,
+            "partial method": functools.partialmethod(reads_constant, number),
+        }
+
+    digests = [
+        {name: reached(reads_constant, each).digest for name, each in holders(number).items()}
+        for number in (1.0, 1.0, 2.0)
+    ]
+    assert digests[0] == digests[1]
+    assert [name for name in digests[0] if digests[0][name] == digests[2][name]] == []
+
+
+def test_an_attribute_is_not_the_variable_of_that_name():
+    def code(mean: Any) -> Any:
+        known = {"mean": mean, "__name__": __name__}
+        exec("def function(x):\n    return x.mean()", known)
+        return known["function"]
+
+    assert reached(code(1.0)).digest == reached(code(object())).digest
+    assert reached(code(object())).hidden == ()
+
+
+def test_a_walk_may_be_long():
+    known: dict[str, Any] = {"__name__": __name__}
+    chain = "\n".join(f"def f{place}(x):\n    return f{place + 1}(x)" for place in range(999))
+    exec(chain, known)
+    digests = []
+    for text in ("x", "x", "2 * x"):
+        exec(f"def f999(x):\n    return {text}", known)
+        digests.append(reached(known["f0"]).digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_what_is_imported_inside_a_function_is_reached_before_it_is_imported(tmp_path, monkeypatch):
+    def late(x):
+        import imported_late  # pyright: ignore[reportMissingImports]
+
+        return imported_late.scaled(x)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = []
+    for factor in (2.0, 3.0):
+        more = " " * int(factor)  # of another size: Python looks at the time in seconds
+        (tmp_path / "imported_late.py").write_text(f"def scaled(x):\n    return {factor} * x{more}")
+        sys.modules.pop("imported_late", None)
+        importlib.invalidate_caches()
+        digests.append(reached(late).digest)
+        late(1.0)
+        assert reached(late).digest == digests[-1]
+    sys.modules.pop("imported_late")
+    assert digests[0] != digests[1]
+
+
+def test_a_module_of_the_user_may_have_the_name_of_one_of_python(tmp_path, monkeypatch):
+    path = tmp_path / "antigravity.py"
+    path.write_text("def function():\n    return 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("antigravity")
+    assert reached(module.function).digest
+    sys.modules.pop("antigravity")
+    is_installed.cache_clear()
 
 
 def test_what_refers_to_itself_ends():
