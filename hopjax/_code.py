@@ -55,6 +55,7 @@ _ABOUT = frozenset(
 _STANDS_FOR = ("__wrapped__", "func", "fget", "fset", "fdel", "method", "dispatcher")
 # What moves on whenever it is used.
 _MOVING = (np.random.Generator, np.random.RandomState, random.Random)
+_SHOWN = 200  # characters of a constant
 _Parts = Iterator[Any]  # texts, bytes and further parts
 
 
@@ -311,6 +312,7 @@ class _Walk:
             if isinstance(value, types.ModuleType):
                 yield self._of_module(value, code.co_names)
             else:
+                self._note_constant(value, name)
                 yield self.value(value, name)
         for level, name, parts in imports:
             module = _imported("." * level + name, known, self.texts)
@@ -333,6 +335,7 @@ class _Walk:
                 if value is not module and value.__name__.startswith(f"{module.__name__}."):
                     yield self._of_module(value, names)
             elif value is not _NOTHING:
+                self._note_constant(value, f"{module.__name__}.{name}")
                 yield self.value(value, f"{module.__name__}.{name}")
 
     def _class(self, kind: type, seen: bool = False) -> _Parts:
@@ -411,8 +414,27 @@ class _Walk:
             text = textwrap.dedent(inspect.getsource(value))
         except (OSError, TypeError, IndentationError):  # typed into a prompt
             return
-        if "<locals>" not in value.__qualname__ or value.__qualname__ not in self.sources:
-            self.sources[value.__qualname__] = text
+        self._keep(value.__qualname__, text)
+
+    def _note_constant(self, value: Any, name: str) -> None:
+        """Keep what a number, text or array is that code reads."""
+        if self.texts and isinstance(value, _PLAIN):
+            text = f"{name} = {value!r}"
+            if len(text) > _SHOWN or isinstance(value, (jax.Array, np.ndarray)):
+                walk = _Walk(texts=False)
+                walk.found = True
+                text = (
+                    f"{name} = {type(value).__name__} {walk.digest(walk.value(value, name))[:16]}"
+                )
+            self._keep(name, text)
+
+    def _keep(self, name: str, text: str) -> None:
+        """Several of one name stand below each other."""
+        before = self.sources.get(name)
+        if before is None:
+            self.sources[name] = text
+        elif text not in before:
+            self.sources[name] = f"{before}\n{text}"
 
 
 _NOTHING = object()

@@ -7,11 +7,13 @@ compiled functions included.
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import re
 import types
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
@@ -50,6 +52,27 @@ def present_mark() -> Any:
 _SAME: dict[str, str] = {}
 
 
+@dataclasses.dataclass
+class _Run:
+    """A call that goes on with the code in a PyTree; what tracing changes of it does not count."""
+
+    tree: Any
+    digest: str
+    mark: str
+
+    @contextlib.contextmanager
+    def tracing(self) -> Iterator[None]:
+        """Around a trace: the code as it leaves it stands for the code as it found it."""
+        untouched = digest_of(self.tree) == self.digest
+        yield
+        after = digest_of(self.tree)
+        if untouched and after != self.digest:
+            _SAME[after], self.digest = self.mark, after
+
+
+_RUN: ContextVar[_Run | None] = ContextVar("run", default=None)
+
+
 @contextlib.contextmanager
 def as_code_is(tree: Any) -> Iterator[None]:
     """Go on with what was traced from the user's code that a PyTree reaches, as it is now."""
@@ -57,11 +80,13 @@ def as_code_is(tree: Any) -> Iterator[None]:
     if not digest:
         yield
         return
-    with _MARK(_SAME.get(digest, digest)):
-        yield
-    after = digest_of(tree)
-    if after != digest:
-        _SAME[after] = _SAME.get(digest, digest)
+    run = _Run(tree, digest, _SAME.get(digest, digest))
+    token = _RUN.set(run)
+    try:
+        with _MARK(run.mark):
+            yield
+    finally:
+        _RUN.reset(token)
 
 
 def as_written(function: _F) -> _F:
@@ -77,22 +102,29 @@ def as_written(function: _F) -> _F:
 
 def compiled(function: _F) -> _F:
     """As `equinox.filter_jit`, but traced anew where code that the arguments reach has changed."""
-    jitted: Any = eqx.filter_jit(function)
+
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        run = _RUN.get()
+        with contextlib.nullcontext() if run is None else run.tracing():
+            return function(*args, **kwargs)
+
+    jitted: Any = eqx.filter_jit(traced)
     return as_written(jitted)
 
 
 # The marks of programs by their digests, so that one that was compiled is not compiled again.
-_KNOWN: dict[str, Any] = {}
+_MARKS: dict[str, Any] = {}
 
 
 def remember(digest: str, mark: Any) -> None:
     """What runs under a digest is what was traced under this mark, or under an earlier one."""
-    _KNOWN.setdefault(digest, mark)
+    _MARKS.setdefault(digest, mark)
 
 
 def running(digest: str) -> contextlib.AbstractContextManager[None]:
     """Run the program of a digest: nothing that JAX has kept of another one is used."""
-    return _MARK(_KNOWN[digest])
+    return _MARK(_MARKS[digest])
 
 
 class Program(NamedTuple):

@@ -34,7 +34,7 @@ from hopjax._checks import (
 )
 from hopjax._determinism import check_draws, uncompiled
 from hopjax._method import is_adaptive
-from hopjax._program import Program, as_written, compiled, mark, marked, program_of
+from hopjax._program import Program, as_written, compiled, marked, present_mark, program_of
 from hopjax.criterion import OUTCOMES, Criterion
 from hopjax.reductions import (
     AbstractReduction,
@@ -246,7 +246,7 @@ def run_chunks(
     everywhere = NamedSharding(mesh, PartitionSpec())
     make, plan = eqx.filter_shard(make, everywhere), eqx.filter_shard(plan, everywhere)
 
-    present = mark()
+    present = present_mark()
 
     def summarise(place: int, job: Job, measured: _Measured, messages: tuple[str, ...]) -> Any:
         with marked(present):

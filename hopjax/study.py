@@ -650,9 +650,19 @@ class Study:
         return study
 
     def _set_damaged_aside(self, store: Store, manifest: dict[str, Any]) -> None:
+        others = {each for name in manifest["programs"] for each in accepted(manifest, name)}
         for place, index in self._work():
             path = self._path(store, place, index)
             if not store.has(path):
+                continue
+            program = store.origin(path)[0]
+            if program in others - accepted(manifest, self._cells[place].program):
+                aside = store.set_aside(path, "replaced")
+                warnings.warn(
+                    f"The chunk {path} was computed with other kinds of parameters (one of them "
+                    f"had whole numbers only): it is kept as {aside} and computed again.",
+                    stacklevel=4,
+                )
                 continue
             try:
                 store.read_chunk(path, accepted(manifest, self._cells[place].program))
@@ -707,7 +717,7 @@ class Study:
     def _merge(self, store: Store, about: dict[str, Any], code: Code) -> "xr.Dataset":
         ensembles = []
         for place, cell in enumerate(self._cells):
-            with marked(code.digests[cell.program]):
+            with running(code.digests[cell.program]):
                 ensembles.append(self._merge_cell(store, about, place, cell))
         elsewhere = {"elsewhere": canonical(about["elsewhere"])} if about["elsewhere"] else {}
         origin = about["provenance"] | about["environment"] | elsewhere
