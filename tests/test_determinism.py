@@ -135,7 +135,9 @@ class Shaken(hj.AbstractHopfield):
     def energy(self, x, u):
         return jnp.sum(x * u) + self.energy_extra()
 
-    overlap_measures_size = True
+    @property
+    def overlap_measures_size(self):
+        return True
 
     def overlaps(self, x):
         return self.memories @ jnp.tanh(x) / NUM_NEURONS

@@ -823,7 +823,9 @@ class Layered(hj.AbstractHopfield):
     def energy(self, x, u):
         return jnp.zeros(())
 
-    overlap_measures_size = True
+    @property
+    def overlap_measures_size(self):
+        return True
 
     def overlaps(self, x):
         return self.memories @ x[:-1]
