@@ -1,5 +1,6 @@
 """What all tests share: float64, and the repository root to import from."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -15,6 +16,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", True)  # most tests compile more than they run
 jax.config.update("jax_num_cpu_devices", 2)  # so that splitting over devices can be tested
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgetting():
+    """Give back what a file's tests compiled: no other file uses it, and a process has a limit."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture
