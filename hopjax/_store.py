@@ -242,7 +242,8 @@ class Store:
     def origin(self, path: Path) -> tuple[str, str]:
         """The program that computed a chunk, and the environment; empty where it cannot be read."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            content = io.BytesIO(path.read_bytes())  # NumPy leaves a damaged file open
+            with np.load(content, allow_pickle=False) as arrays:
                 *_, program, place = str(arrays["about"]).split(" ")
         except Exception:  # as in `read_chunk`
             return "", ""
