@@ -247,7 +247,8 @@ class _Walk:
             yield f"traced {value.aval}"
             return
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-            value = jax.random.key_data(value)
+            with jax.ensure_compile_time_eval():  # a trace may be under way
+                value = jax.random.key_data(value)
         array = np.asarray(value)
         yield f"array {array.dtype} {array.shape}"
         if array.dtype == object:
