@@ -35,6 +35,14 @@ def cast_floats(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(cast, tree)
 
 
+def on_host(value: Any) -> np.ndarray:
+    """Any concrete array or number as NumPy has it, a key as its words; inside a trace too."""
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        with jax.ensure_compile_time_eval():
+            value = jax.random.key_data(value)
+    return np.asarray(value)
+
+
 def is_traced(value: Any) -> bool:
     """Whether any leaf of a PyTree is an abstract value inside jit, vmap or grad."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))

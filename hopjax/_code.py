@@ -21,9 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+
+from hopjax._checks import on_host
 
 _INSTALLED = tuple(
     dict.fromkeys(
@@ -246,15 +247,12 @@ class _Walk:
         if isinstance(value, Tracer):
             yield f"traced {value.aval}"
             return
-        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-            with jax.ensure_compile_time_eval():  # a trace may be under way
-                value = jax.random.key_data(value)
-        array = np.asarray(value)
+        array = on_host(value)
         yield f"array {array.dtype} {array.shape}"
         if array.dtype == object:
             yield self.value(array.tolist(), name)
         else:
-            yield hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
+            yield hashlib.sha256(array.tobytes()).digest()
 
     def _function(self, function: types.FunctionType) -> _Parts:
         """The code, and the values that it finds; of a package's function only what it encloses."""

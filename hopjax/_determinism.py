@@ -21,7 +21,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from jaxtyping import Array, Float, PyTree
 
-from hopjax._checks import cast_floats, collect_bad_values
+from hopjax._checks import cast_floats, collect_bad_values, on_host
 from hopjax.criterion import Criterion
 from hopjax.inputs import Schedule
 from hopjax.solve import Problem, Trajectory
@@ -170,7 +170,7 @@ def _equal(first: Any, second: Any) -> bool:
     """Whether two numbers, arrays or texts are the same up to rounding."""
     if any(value is None or isinstance(value, str) for value in (first, second)):
         return type(first) is type(second) and first == second
-    one, other = _on_host(first), _on_host(second)
+    one, other = on_host(first), on_host(second)
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     same = np.array_equal(one, other)
@@ -180,12 +180,6 @@ def _equal(first: Any, second: Any) -> bool:
     # Not all hardware adds up in the same order every time.
     slack = float(np.max(finite, initial=0)) * float(jnp.finfo(one.dtype).eps) ** 0.5
     return np.allclose(one, other, rtol=0, atol=slack, equal_nan=True)
-
-
-def _on_host(value: Any) -> np.ndarray:
-    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        value = jax.random.key_data(value)
-    return np.asarray(value)
 
 
 # What its functions compute.

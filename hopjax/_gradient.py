@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from hopjax._checks import collect_bad_values
 from hopjax._parameters import Range, Tuned, Values, values_of
-from hopjax._program import Program, compiled, marked, present_mark, program_of
+from hopjax._program import Program, compiled, program_of, under_this_mark
 from hopjax.criterion import Criterion
 from hopjax.ensemble import Device, Plan
 from hopjax.losses import AbstractLoss, Term, parts_of, terms_of
@@ -326,12 +326,7 @@ class Gradients:
             trials = np.arange(number * self.chunk, (number + 1) * self.chunk)
             rows = data[trials % self.trials], trials < self.trials
             calls.append((*shared[place], *jax.device_put(rows, self.devices[place])))
-        present = present_mark()
-
-        def solve(*call: Any) -> _Solved:
-            with marked(present):
-                return _solve_chunk(self.static, *call)
-
+        solve = under_this_mark(partial(_solve_chunk, self.static))
         # A thread for each device: on CPUs a call returns when all is computed.
         with ThreadPoolExecutor(len(self.devices)) as pool:
             results = list(pool.map(solve, *zip(*calls, strict=True)))

@@ -65,7 +65,7 @@ def describe(value: Any) -> Any:
         array = np.asarray(value)
         if array.ndim == 0:
             return array.item()
-        sha = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+        sha = hashlib.sha256(array.tobytes()).hexdigest()
         return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": sha}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):  # Equinox modules too
         fields = dataclasses.fields(value)

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import PyTree
 
+from hopjax._checks import on_host
 from hopjax._code import digest_of, reached
 
 _MARK = jax.make_user_context(None)
@@ -38,14 +38,16 @@ _LEAVING = ("pure_callback", "io_callback", "ffi_call", "noinline")
 _KNOWN = ("hopjax", "jax", "diffrax", "equinox", "lineax", "optimistix")
 
 
-def marked(mark: Any) -> contextlib.AbstractContextManager[None]:
-    """Go on with what was traced under this mark only; an outer mark stands."""
-    return contextlib.nullcontext() if mark is None or _MARK.value is not None else _MARK(mark)
+def under_this_mark(function: _F) -> _F:
+    """A function that goes on under the present mark in whatever thread it is called."""
+    mark = _MARK.value
 
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _MARK(mark):
+            return function(*args, **kwargs)
 
-def present_mark() -> Any:
-    """The present mark, to be set in another thread."""
-    return _MARK.value
+    return call  # pyright: ignore[reportReturnType]
 
 
 # Marks of code that only differs by what it counted or kept while it was traced.
@@ -163,9 +165,7 @@ def program_of(
         text = traced.lower().as_text()
     sha = hashlib.sha256(_nameless(text).encode())
     for array in jax.tree.leaves(arrays):
-        if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-            array = jax.random.key_data(array)
-        sha.update(np.ascontiguousarray(np.asarray(array)).tobytes())
+        sha.update(on_host(array).tobytes())
     hidden = tuple(dict.fromkeys(_left_to(traced.jaxpr)))
     return Program(sha.hexdigest(), hidden, mark)
 

@@ -34,7 +34,7 @@ from hopjax._checks import (
 )
 from hopjax._determinism import check_draws, uncompiled
 from hopjax._method import is_adaptive
-from hopjax._program import Program, as_written, compiled, marked, present_mark, program_of
+from hopjax._program import Program, as_written, compiled, program_of, under_this_mark
 from hopjax.criterion import OUTCOMES, Criterion
 from hopjax.reductions import (
     AbstractReduction,
@@ -246,13 +246,8 @@ def run_chunks(
     everywhere = NamedSharding(mesh, PartitionSpec())
     make, plan = eqx.filter_shard(make, everywhere), eqx.filter_shard(plan, everywhere)
 
-    present = present_mark()
-
+    @under_this_mark
     def summarise(place: int, job: Job, measured: _Measured, messages: tuple[str, ...]) -> Any:
-        with marked(present):
-            return summarise_here(place, job, measured, messages)
-
-    def summarise_here(place: int, job: Job, measured: _Measured, messages: tuple[str, ...]) -> Any:
         size = min(plan.chunk, trials - job.start)
         ok, bad, measures = jax.tree.map(lambda leaf: np.asarray(leaf)[place, :size], measured)
         for trial, check in np.argwhere(bad)[:1]:
