@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hopjax._code import Reached
-from hopjax._identity import digest
+from hopjax._identity import canonical, digest, provenance
 from hopjax._program import Program, remember
 from hopjax._store import StudyError
 
@@ -115,13 +115,57 @@ def record(manifest: dict[str, Any], code: Code, anew: Iterable[str] = ()) -> di
     return manifest | {"programs": programs, "sources": code.sources}
 
 
+def begin(definition: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a folder in which there is nothing yet."""
+    return {
+        **{"definition": definition, "programs": {}, "sources": {}, "cells": []},
+        **{"environment": environment, "elsewhere": [], "provenance": provenance()},
+    }
+
+
+def go_on(
+    manifest: dict[str, Any],
+    code: Code,
+    accept: str | None,
+    *,
+    refuse: Callable[[list[str]], None],
+    try_again: Callable[[list[str]], None],
+    set_aside: Callable[[list[str]], None],
+    here: dict[str, Any],
+) -> dict[str, Any]:
+    """The manifest with this run, after what became of the programs that have changed.
+
+    Args:
+        manifest: as it is.
+        code: of this run.
+        accept: see `check_accept`.
+        refuse: fails where there are any; called with their names, as the next two.
+        try_again: fails where they give other numbers.
+        set_aside: puts away what they have computed.
+        here: the present environment.
+    """
+    names = changed(manifest, code)
+    {None: refuse, "same": try_again, "redo": set_aside}[accept](names)
+    grown = record(manifest, code, names if accept == "redo" else ())
+    if here not in (manifest["environment"], *manifest["elsewhere"]):
+        grown["elsewhere"] = [*manifest["elsewhere"], here]
+    return grown
+
+
+def origin(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Where what is in a folder comes from, as attributes."""
+    elsewhere = manifest["elsewhere"]
+    places = {"elsewhere": canonical(elsewhere)} if elsewhere else {}
+    return manifest["provenance"] | manifest["environment"] | places
+
+
 def refuse_changes(
     folder: Any,
     manifest: dict[str, Any],
     code: Code,
-    names: list[str],
     label: Callable[[str], str],
     kind: str,
+    names: list[str],
 ) -> None:
     """Fail where programs have changed, with the difference of the sources."""
     if not names:

@@ -194,8 +194,8 @@ class Store:
 
     def refuse_elsewhere(
         self, manifest: dict[str, Any], here: dict[str, Any], allowed: bool
-    ) -> bool:
-        """Whether it was begun in another environment, which must be allowed."""
+    ) -> None:
+        """Fail if it was begun in another environment, unless that is allowed."""
         moved = differences(manifest["environment"], here)
         if moved and not allowed:
             raise StudyError(
@@ -203,7 +203,6 @@ class Store:
                 f"{'; '.join(moved[:4])}. Allow it by elsewhere=True (--elsewhere): the last "
                 "digits of its numbers will then not be those of one machine."
             )
-        return bool(moved)
 
     def use(self, study: str, place: str) -> None:
         """Which study the chunks are of, and the environment: they name them."""

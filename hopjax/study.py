@@ -7,12 +7,12 @@ the cells nor others beside it change its numbers.
 
 import copy
 import dataclasses
-import functools
 import itertools
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,12 +47,13 @@ from hopjax._program import Program, as_code_is, running
 from hopjax._programs import (
     Code,
     accepted,
-    changed,
+    begin,
     check_accept,
     check_version,
     first_difference,
+    go_on,
     make_code,
-    record,
+    origin,
     refuse_changes,
 )
 from hopjax._steps import steps_of
@@ -292,7 +293,7 @@ class Study:
                 plan = make_plan(
                     trials=self.trials, chunk=self._chosen_chunk, **(self._settings | of_solve)
                 )
-                make = functools.partial(uncompiled(self.trial), self.key, **own)
+                make = partial(uncompiled(self.trial), self.key, **own)
                 trial = make()
                 problem = plan.check(trial)
                 traced = {
@@ -539,16 +540,7 @@ class Study:
                     f"The folder {store.folder} has chunks but no manifest.json: take another "
                     "folder, or put the manifest back."
                 )
-            code, moved, names = study._programs(), False, []
-            manifest = {
-                "definition": study._definition(),
-                "programs": {},
-                "sources": code.sources,
-                "cells": [],
-                "environment": here,
-                "elsewhere": [],
-                "provenance": provenance(),
-            }
+            manifest = begin(study._definition(), here)
         else:
             if not resume:
                 raise StudyError(
@@ -560,21 +552,20 @@ class Study:
                 if isinstance(chunk, int) and not isinstance(chunk, bool) and chunk > 0:
                     study = self._with_chunk(chunk)
             study._refuse_another(store, manifest)
-            moved = store.refuse_elsewhere(manifest, here, elsewhere)
-            code = study._programs()
-            names = changed(manifest, code)
+            store.refuse_elsewhere(manifest, here, elsewhere)
+        code = study._programs()
         store.use(digest(manifest["definition"]), code.place)
-        if accept is None or not write:
-            refuse_changes(store.folder, manifest, code, names, study._label_of, "study")
-        elif accept == "same":
-            study._refuse_other_numbers(store, manifest, code, names, devices)
-        elif names:
-            study._set_replaced_aside(store, names)
+        grown = go_on(
+            manifest,
+            code,
+            accept,
+            refuse=partial(refuse_changes, store.folder, manifest, code, study._label_of, "study"),
+            try_again=partial(study._refuse_other_numbers, store, code, devices[0]),
+            set_aside=partial(study._set_replaced_aside, store),
+            here=here,
+        )
         cells = {canonical(cell): cell for cell in [*manifest["cells"], *study.cells]}
-        grown = record(manifest, code, names if accept == "redo" else ())
         grown |= {"cells": list(cells.values()), "trials": study.trials}
-        if moved and here not in manifest["elsewhere"]:
-            grown["elsewhere"] = [*manifest["elsewhere"], here]
         if write:
             if canonical(grown) != canonical(manifest):
                 store.write_manifest(grown)
@@ -593,12 +584,7 @@ class Study:
                     yield place, path
 
     def _refuse_other_numbers(
-        self,
-        store: Store,
-        manifest: dict[str, Any],
-        code: Code,
-        names: list[str],
-        devices: list[Device],
+        self, store: Store, code: Code, device: Device, names: list[str]
     ) -> None:
         """Compute a stored chunk of each changed program again, which must give the same bits."""
         for name in names:
@@ -618,7 +604,7 @@ class Study:
                         f"The chunk {path} is damaged ({damage}), on which to try "
                         'accept_changes="same": move it away.'
                     ) from None
-                found = self._recomputed(place, index, size, devices[:1], code)
+                found = self._recomputed(place, index, size, device, code)
                 where = first_difference(stored, found)
                 if where is not None:
                     raise StudyError(
@@ -627,14 +613,14 @@ class Study:
                     )
 
     def _recomputed(
-        self, place: int, index: int, size: int, devices: list[Device], code: Code
+        self, place: int, index: int, size: int, device: Device, code: Code
     ) -> dict[str, Partial]:
         """A chunk of a cell."""
         cell = self._cells[place]
         make = _OfCell(self.trial, cell.static)
         job = Job(cell.key, cell.traced, index * self.chunk)
         with running(code.digests[cell.program]):
-            (parts,) = run_chunks(make, cell.plan, [job], job.start + size, devices)
+            (parts,) = run_chunks(make, cell.plan, [job], job.start + size, [device])
         return parts
 
     def _set_replaced_aside(self, store: Store, names: list[str]) -> None:
@@ -655,22 +641,20 @@ class Study:
             path = self._path(store, place, index)
             if not store.has(path):
                 continue
-            program = store.origin(path)[0]
-            if program in others - accepted(manifest, self._cells[place].program):
-                aside = store.set_aside(path, "replaced")
-                warnings.warn(
-                    f"The chunk {path} was computed with other kinds of parameters (one of them "
-                    f"had whole numbers only): it is kept as {aside} and computed again.",
-                    stacklevel=4,
-                )
-                continue
+            known = accepted(manifest, self._cells[place].program)
             try:
-                store.read_chunk(path, accepted(manifest, self._cells[place].program))
+                store.read_chunk(path, known)
             except Damaged as damage:
-                aside = store.set_aside(path)
+                into, why = "damaged", f"is damaged ({damage})"
+                if store.origin(path)[0] in others - known:
+                    into = "replaced"
+                    why = (
+                        "was computed with other kinds of parameters (one of them had whole "
+                        "numbers only)"
+                    )
+                aside = store.set_aside(path, into)
                 warnings.warn(
-                    f"The chunk {path} is damaged ({damage}): it is kept as {aside} and computed "
-                    "again.",
+                    f"The chunk {path} {why}: it is kept as {aside} and computed again.",
                     stacklevel=4,
                 )
 
@@ -719,9 +703,7 @@ class Study:
         for place, cell in enumerate(self._cells):
             with running(code.digests[cell.program]):
                 ensembles.append(self._merge_cell(store, about, place, cell))
-        elsewhere = {"elsewhere": canonical(about["elsewhere"])} if about["elsewhere"] else {}
-        origin = about["provenance"] | about["environment"] | elsewhere
-        dataset = self._dataset(ensembles, origin)
+        dataset = self._dataset(ensembles, origin(about))
         store.write_result(bytes(dataset.to_netcdf(engine="h5netcdf", format="NETCDF4")))
         return dataset
 

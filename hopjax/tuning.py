@@ -44,12 +44,13 @@ from hopjax._program import Program, as_code_is, as_written, running
 from hopjax._programs import (
     Code,
     accepted,
-    changed,
+    begin,
     check_accept,
     check_version,
     first_difference,
+    go_on,
     make_code,
-    record,
+    origin,
     refuse_changes,
 )
 from hopjax._store import Damaged, Store, StudyError
@@ -690,10 +691,7 @@ def _open(
                     f"The folder {store.folder} has {name} but no manifest.json: take another "
                     "folder, or put the manifest back."
                 )
-        manifest = {
-            **{"definition": definition, "programs": {}, "sources": {}, "cells": []},
-            **{"environment": here, "elsewhere": [], "provenance": provenance()},
-        }
+        manifest = begin(definition, here)
     elif not resume:
         raise StudyError(
             f"The folder {store.folder} holds something already, and resume is off: take another "
@@ -702,27 +700,24 @@ def _open(
     if "tuning" not in manifest["definition"]:
         raise StudyError(f"The folder {store.folder} holds a study: take another folder.")
     store.refuse_another(manifest, definition, "tuning")
-    moved = store.refuse_elsewhere(manifest, here, elsewhere)
+    store.refuse_elsewhere(manifest, here, elsewhere)
     code = job.code(version)
-    names = changed(manifest, code)
     store.use(digest(manifest["definition"]), code.place)
-    if accept is None:
-        refuse_changes(store.folder, manifest, code, names, str, "tuning")
-    elif accept == "same":
-        if names and path.exists():
-            _refuse_other_numbers(store, job, code, _read_steps(store))
-    elif names and path.exists():
-        store.set_aside(path, "replaced")
-    grown = record(manifest, code, names if accept == "redo" else ())
-    if moved and here not in manifest["elsewhere"]:
-        grown["elsewhere"] = [*manifest["elsewhere"], here]
+    grown = go_on(
+        manifest,
+        code,
+        accept,
+        refuse=partial(refuse_changes, store.folder, manifest, code, str, "tuning"),
+        try_again=partial(_refuse_other_numbers, store, job, code),
+        set_aside=partial(_set_replaced_aside, store),
+        here=here,
+    )
     if canonical(grown) != canonical(manifest):
         store.write_manifest(grown)
-    places = {"elsewhere": canonical(grown["elsewhere"])} if grown["elsewhere"] else {}
     history = job.descent.begin()
     if path.exists():
         history = _read_steps(store, accepted(grown, _STEP))
-    return grown["provenance"] | grown["environment"] | places, history, code.digests[_STEP]
+    return origin(grown), history, code.digests[_STEP]
 
 
 def _read_steps(store: Store, programs: Collection[str] | None = None) -> History:
@@ -735,8 +730,17 @@ def _read_steps(store: Store, programs: Collection[str] | None = None) -> Histor
         ) from None
 
 
-def _refuse_other_numbers(store: Store, job: _Prepared, code: Code, history: History) -> None:
+def _set_replaced_aside(store: Store, names: list[str]) -> None:
+    path = store.folder / _STEPS
+    if names and path.exists():
+        store.set_aside(path, "replaced")
+
+
+def _refuse_other_numbers(store: Store, job: _Prepared, code: Code, names: list[str]) -> None:
     """Compute the last step again, which must give the same bits."""
+    if not names or not (store.folder / _STEPS).exists():
+        return
+    history = _read_steps(store)
     cannot = f'The folder {store.folder} cannot go on with accept_changes="same": '
     if store.origin(store.folder / _STEPS)[1] != code.place:
         raise StudyError(f"{cannot}its last step was not computed in this environment.")
