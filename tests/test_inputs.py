@@ -8,6 +8,7 @@ import pytest
 from conftest import EXACT
 from jaxtyping import Array, Float
 from numpy.testing import assert_allclose, assert_array_equal
+from odd_models import Integrator
 
 import hopjax as hj
 
@@ -16,23 +17,6 @@ NUM_STEPS = 256
 # Multiples of 0.01 whose quotient by it is not a whole number in floating point.
 AWKWARD = [0.07, 0.29, 0.58, 1.1, 2.3]
 FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-
-
-class Integrator(hj.AbstractBipolarHopfield):
-    """dx/dt = u: what one Euler step adds, over dt, is the input that the network saw."""
-
-    memories: Float[Array, "P N"]
-    activation: hj.AbstractActivation
-
-    def drive(self, u):
-        return u
-
-    def drift(self, t, x, drive):
-        del t, x
-        return drive
-
-    def energy(self, x, u):
-        return -x @ u
 
 
 def integrator(dtype) -> Integrator:

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from jax.core import Tracer
-from jaxtyping import Array, Float
 from numpy.testing import assert_allclose, assert_array_equal
+from odd_models import Integrator
 
 import hopjax as hj
 from hopjax._checks import cast_floats
@@ -149,18 +149,8 @@ def test_what_must_be_a_multiple_is_one_or_is_refused(dt, num_steps):
         assert steps_of(np.array(never), "onsets", float(dt)).numbers >= late - late / 2**50
 
 
-class Copy(hj.AbstractBipolarHopfield):
-    """dx/dt = u: the state sums up what was shown, and its overlap tells its sign."""
-
-    memories: Float[Array, "P N"]
-    activation: hj.AbstractActivation
-
-    def drive(self, u):
-        return u
-
-    def drift(self, t, x, drive):
-        del t, x
-        return drive
+class Copy(Integrator):
+    """The state sums up what was shown, its overlap has its sign, its energy is what is shown."""
 
     def energy(self, x, u):
         return jnp.sum(x * 0) + u[0]

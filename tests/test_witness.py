@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 from numpy.testing import assert_allclose
+from odd_models import Runaway
 
 import hopjax as hj
 from hopjax import theory
@@ -202,26 +203,8 @@ def test_a_traced_model_is_looked_at_when_it_runs(leaking):
         eqx.filter_jit(mean)(leaking)
 
 
-class Growing(hj.AbstractBipolarHopfield):
-    """dx/dt = x³: from a memory infinite at time ½."""
-
-    memories: Float[Array, "P N"]
-    activation: hj.AbstractActivation = eqx.field(default_factory=hj.Tanh)
-
-    def drive(self, u):
-        return u
-
-    def drift(self, t, x, drive):
-        del t, drive
-        return x**3
-
-    def energy(self, x, u):
-        del u
-        return -jnp.sum(x**4) / 4
-
-
 def test_a_flow_that_grows_without_bounds_is_left_alone_and_said_so():
-    report = theory.report(Growing(jnp.asarray(MEMORIES[:2])), np.zeros(64))
+    report = theory.report(Runaway(jnp.asarray(MEMORIES[:2]), hj.Tanh()), np.zeros(64))
     assert report.states == ()
     assert report.ends == ((), ())
     assert "the flow from memories[0], memories[1] does not come to rest" in str(report)

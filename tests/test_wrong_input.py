@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jaxtyping import Array, Float
+from odd_models import Runaway
 
 import hopjax as hj
 from hopjax import theory
@@ -2303,24 +2303,6 @@ def test_a_solve_under_jit_checks_its_arrays_at_run_time():
 
 
 # A state that blows up.
-
-
-class Runaway(hj.AbstractBipolarHopfield):
-    """dx/dt = x³, infinite at time 1 / (2 x0²)."""
-
-    memories: Float[Array, "P N"]
-    activation: hj.AbstractActivation
-
-    def drive(self, u):
-        return u
-
-    def drift(self, t, x, drive):
-        del t, drive
-        return x**3
-
-    def energy(self, x, u):
-        del u
-        return -jnp.sum(x**4) / 4
 
 
 def test_divergence_names_its_time():
