@@ -265,6 +265,12 @@ def _host_number(value: Any) -> tuple[float, bool]:
         return math.inf, False
 
 
+def size_within(dtype: Any) -> str:
+    """What a number must be that a dtype can hold, to print."""
+    kind = np.finfo(dtype)
+    return f"of a size up to {kind.max:.3g}, the largest of {kind.dtype}"
+
+
 def _host_floats(value: Any, name: str, dtype: Any = None) -> Float[np.ndarray, "..."]:
     """Real numbers that are all on the host as floats there: none wraps or becomes infinite.
 
@@ -290,8 +296,7 @@ def _host_floats(value: Any, name: str, dtype: Any = None) -> Float[np.ndarray, 
         result = floats.astype(dtype)
     lost = np.isinf(result) & ~(np.isinf(floats) if infinite is None else infinite)
     if lost.any():
-        largest = f"{np.finfo(dtype).max:.3g}"
-        check_values(given, lost, name, f"of a size up to {largest}, the largest of {dtype}")
+        check_values(given, lost, name, size_within(dtype))
     return result
 
 

@@ -22,6 +22,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from jaxtyping import Array, Float, PyTree
 
 from hopjax._checks import cast_floats, collect_bad_values, on_host
+from hopjax._program import tracing
 from hopjax.criterion import Criterion
 from hopjax.inputs import Schedule
 from hopjax.solve import Problem, Trajectory
@@ -87,10 +88,11 @@ def check_draws(
     for name, (part, point) in parts.items():
         try:
             trace = functools.partial(_program, part, point)
-            first = trace(trial)
-            _, differ = _compare(first, lambda trace=trace: trace(trial), _unequal, generators)
-            if again is not None:
-                differ = differ or _unequal(first, trace(again))
+            with tracing():
+                first = trace(trial)
+                _, differ = _compare(first, lambda trace=trace: trace(trial), _unequal, generators)
+                if again is not None:
+                    differ = differ or _unequal(first, trace(again))
         except Exception:  # where it is solved it fails again, and is refused with the reason
             continue
         if differ:

@@ -75,6 +75,12 @@ class _Run:
 _RUN: ContextVar[_Run | None] = ContextVar("run", default=None)
 
 
+def tracing() -> contextlib.AbstractContextManager[None]:
+    """Around what traces the user's code: what this alone changes of it is no change of the code."""
+    run = _RUN.get()
+    return contextlib.nullcontext() if run is None else run.tracing()
+
+
 @contextlib.contextmanager
 def as_code_is(tree: Any) -> Iterator[None]:
     """Go on with what was traced from the user's code that a PyTree reaches, as it is now."""
@@ -107,8 +113,7 @@ def compiled(function: _F) -> _F:
 
     @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
-        run = _RUN.get()
-        with contextlib.nullcontext() if run is None else run.tracing():
+        with tracing():
             return function(*args, **kwargs)
 
     jitted: Any = eqx.filter_jit(traced)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hopjax._checks import shown
+from hopjax._checks import shown, size_within
 from hopjax._identity import canonical
 from hopjax.ensemble import VARIABLES
 
@@ -144,10 +144,7 @@ def _check_kept(value: Any, where: str) -> None:
     elif isinstance(value, float):
         kind = np.finfo(jnp.result_type(float))
         if abs(value) > float(kind.max):
-            raise ValueError(
-                f"{where} must be of a size up to {kind.max:.3g}, the largest of {kind.dtype}, got "
-                f"{value}."
-            )
+            raise ValueError(f"{where} must be {size_within(kind.dtype)}, got {value}.")
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"{where} must be whole numbers of 64 bits, got {shown(value)}.")
     elif isinstance(value, str) and ("\0" in value or not _is_unicode(value)):

@@ -18,6 +18,7 @@ from hopjax._checks import (
     check_number,
     is_traced,
     shown,
+    size_within,
 )
 from hopjax._steps import Steps
 from hopjax.activations import AbstractActivation, Erf, Tanh
@@ -321,10 +322,7 @@ def _held(value: Any, name: str, dtype: Any = float) -> float:
     """A number that the dtype can hold."""
     number, kind = check_number(value, name), np.finfo(jnp.result_type(dtype))
     if abs(number) > float(kind.max):
-        raise ValueError(
-            f"Argument `{name}` must be of a size up to {kind.max:.3g}, the largest of "
-            f"{kind.dtype}, got {number}."
-        )
+        raise ValueError(f"Argument `{name}` must be {size_within(kind.dtype)}, got {number}.")
     return number
 
 

@@ -53,7 +53,7 @@ LAYERS: dict[str, set[str]] = {
     "statistics": {"_checks"},
     "criterion": {"_checks", "models", "models.base", "solve"},
     "trials": DATA | {"criterion", "models", "noise", "solve"},
-    "_determinism": {"_checks", "criterion", "inputs", "solve", "trials"},
+    "_determinism": {"_checks", "_program", "criterion", "inputs", "solve", "trials"},
     "ensemble": DATA
     | {"criterion", "models", "noise", "solve", "reductions", "statistics", "trials"}
     | {"_determinism", "_method", "_program"},
