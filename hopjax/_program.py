@@ -76,7 +76,7 @@ _RUN: ContextVar[_Run | None] = ContextVar("run", default=None)
 
 
 def tracing() -> contextlib.AbstractContextManager[None]:
-    """Around what traces the user's code: what this alone changes of it is no change of the code."""
+    """Around a trace of the user's code: what this alone changes of it is no change of the code."""
     run = _RUN.get()
     return contextlib.nullcontext() if run is None else run.tracing()
 
