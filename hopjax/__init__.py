@@ -6,20 +6,15 @@ from hopjax.activations import (
     Erf as Erf,
     Tanh as Tanh,
 )
-from hopjax.criterion import Criterion as Criterion
 from hopjax.ensemble import (
+    AbstractReduction as AbstractReduction,
     Ensemble as Ensemble,
+    Histogram as Histogram,
+    Moments as Moments,
+    PerTrial as PerTrial,
     solve_ensemble as solve_ensemble,
 )
 from hopjax.inputs import Schedule as Schedule
-from hopjax.losses import (
-    AbstractLoss as AbstractLoss,
-    InputCost as InputCost,
-    OverlapLoss as OverlapLoss,
-    RetrievalLoss as RetrievalLoss,
-    TimeLoss as TimeLoss,
-    WeightedSum as WeightedSum,
-)
 from hopjax.memories import (
     correlated_memories as correlated_memories,
     corrupt as corrupt,
@@ -57,29 +52,30 @@ from hopjax.pictures import (
     glyph_memories as glyph_memories,
     picture_memories as picture_memories,
 )
-from hopjax.reductions import (
-    AbstractReduction as AbstractReduction,
-    Histogram as Histogram,
-    Moments as Moments,
-    PerTrial as PerTrial,
-)
-from hopjax.solve import (
+from hopjax.solving import (
     DivergenceError as DivergenceError,
     Trajectory as Trajectory,
     solve as solve,
 )
+from hopjax.store import StudyError as StudyError
 from hopjax.study import (
     Study as Study,
-    StudyError as StudyError,
     load_study as load_study,
 )
 from hopjax.tasks import Retrieval as Retrieval
 from hopjax.trials import (
+    Criterion as Criterion,
     Trial as Trial,
 )
 from hopjax.tuning import (
+    AbstractLoss as AbstractLoss,
+    InputCost as InputCost,
+    OverlapLoss as OverlapLoss,
+    RetrievalLoss as RetrievalLoss,
+    TimeLoss as TimeLoss,
     Tuning as Tuning,
     TuningError as TuningError,
+    WeightedSum as WeightedSum,
     tune as tune,
 )
 

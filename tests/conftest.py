@@ -1,15 +1,12 @@
-"""What all tests share: float64, and the repository root to import from."""
+"""What all tests share: float64, and processes that forget."""
 
 import gc
-import sys
 from pathlib import Path
 
 import jax
 import pytest
 
-# Plain `pytest` puts only this folder on the path; `experiments` is imported from the root.
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -15,8 +15,8 @@ import numpy as np
 import xarray  # noqa: F401  # so that processes forked from here have it
 
 import hopjax as hj
-import hopjax.cli
-from hopjax._store import Store
+import hopjax.command.cli
+from hopjax.store.folder import Store
 
 NUM_NEURONS = 8
 MEMORIES = np.array([[1.0] * 8, [1.0] * 4 + [-1.0] * 4])
@@ -140,6 +140,6 @@ def command(words: list[str], devices: int, output: Path) -> None:
     begin(devices, output)
     sys.argv = ["hopjax", *words]
     try:
-        hopjax.cli.main()
+        hopjax.command.cli.main()
     finally:
         atexit._run_exitfuncs()

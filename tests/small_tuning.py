@@ -16,7 +16,7 @@ import xarray  # noqa: F401
 from small_study import begin
 
 import hopjax as hj
-import hopjax._descent
+import hopjax.tuning.descent
 
 NUM_NEURONS = 8
 MEMORIES = np.array([[1.0] * 8, [1.0] * 4 + [-1.0] * 4])
@@ -73,7 +73,7 @@ def tune(**changes: Any) -> hj.Tuning:
 def run(folder: Path, devices: int, output: Path, pause: float = 0.0) -> None:
     """Tune in a folder, saving after every step; a pause before each file is in place."""
     begin(devices, output)
-    hopjax._descent._SAVE_EVERY = 0.0
+    hopjax.tuning.descent._SAVE_EVERY = 0.0
     if pause:
         fsync, luck = os.fsync, random.Random(1)
 

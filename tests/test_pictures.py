@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from scipy import stats
 
-from hopjax import DynamicAttention, glyph_memories, mixture, picture_memories, solve
+from hopjax import DynamicAttention, glyph_memories, mixture, picture_memories
+from hopjax.solving import solve
 
 
 def drawn(character: str) -> np.ndarray:

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from hopjax._checks import check_array, check_count, check_flag, check_index
-from hopjax._program import compiled
 from hopjax.activations import AbstractActivation
-from hopjax.theory._common import (
+from hopjax.program import compiled
+from hopjax.theory.common import (
     check_activation,
     elementwise,
     falling_root,

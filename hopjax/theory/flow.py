@@ -20,8 +20,8 @@ from hopjax._checks import check_instance, check_values, is_traced
 from hopjax.activations import AbstractActivation
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise, AdditiveNoise
-from hopjax.solve import Input, Trajectory, solve
-from hopjax.theory._common import check_noise
+from hopjax.solving import Input, Trajectory, solve
+from hopjax.theory.common import check_noise
 from hopjax.theory.noise import NoisyActivation
 from hopjax.theory.steps import step_response
 from hopjax.theory.witness import averages_out, why_not

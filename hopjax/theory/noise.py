@@ -28,9 +28,9 @@ from hopjax._checks import (
     is_bad,
     is_traced,
 )
-from hopjax._program import compiled
 from hopjax.activations import AbstractActivation, Erf
-from hopjax.theory._common import (
+from hopjax.program import compiled
+from hopjax.theory.common import (
     broadcast,
     check_activation,
     check_noise,

@@ -26,9 +26,9 @@ from hopjax._checks import (
     check_instance,
     is_traced,
 )
-from hopjax._program import compiled
 from hopjax.models import AbstractHopfield
-from hopjax.solve import check_methods
+from hopjax.program import compiled
+from hopjax.solving import check_methods
 from hopjax.theory.flow import Flow, follow, scale_of
 
 _NEWTON_STEPS = 100

@@ -25,7 +25,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import check_array, check_positive, check_values, is_bad
 from hopjax.models.firing_rate import INPUT_GAIN, holding_strength
-from hopjax.theory._common import broadcast, evaluate, falling_root
+from hopjax.theory.common import broadcast, evaluate, falling_root
 
 
 def least_rate_saliency(

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from hopjax._checks import check_instance, check_number, is_traced
-from hopjax._program import compiled
 from hopjax.activations import AbstractActivation
 from hopjax.inputs import Schedule, input_at
 from hopjax.models import AbstractHopfield, ClosedForm
-from hopjax.theory._common import check_noise
+from hopjax.program import compiled
+from hopjax.theory.common import check_noise
 from hopjax.theory.equilibria import equilibrium_amplitude, well_energy
 from hopjax.theory.flow import Flow, Spread
 from hopjax.theory.noise import NoisyActivation, critical_noise, escape_noise

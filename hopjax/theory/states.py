@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import is_traced
-from hopjax._program import compiled
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AdditiveNoise
+from hopjax.program import compiled
 from hopjax.theory.flow import Flow, Noise, Spread, feature_noise, follow, scale_of
 from hopjax.theory.numerical import (
     Equilibrium,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 
 from hopjax._checks import check_instance, check_number
-from hopjax._method import levy_area_of
+from hopjax.solving import levy_area_of
 
 
 def step_response(solver: dfx.AbstractSolver | None, dt: float | None) -> tuple[float, float]:

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from hopjax._checks import is_traced
-from hopjax._program import compiled
 from hopjax.activations import AbstractActivation
 from hopjax.models import AbstractHopfield, ClosedForm
+from hopjax.program import compiled
 
 _SIZES = (0.3, 1.0, 3.0)  # of the states
 _TIMES = (0.0, 1.5, 40.0)

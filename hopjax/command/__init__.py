@@ -1,0 +1,1 @@
+"""The command `hopjax`: studies and tunings from files."""

@@ -1,0 +1,98 @@
+"""A study as a TOML file; its mistakes are told with the line and the key."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hopjax._checks import check_number, shown
+from hopjax.command.file import (
+    FIELDS,
+    Source,
+    StudyFileError as StudyFileError,
+    check_tables,
+    read_file,
+    read_task,
+    tuples,
+)
+from hopjax.study import Study, check_number_of_cells
+
+_TOP = ("trials", "seed", "t1", "dt", "save_every", "paired", "chunk", "quantiles")
+_SWEPT = (*FIELDS, "t1", "dt", "save_every")
+
+
+def read_study(path: Path, *, trials: int | None = None) -> Study:
+    """The study that a file describes; `trials` overrides the file's.
+
+    Raises:
+        StudyFileError: for anything wrong in it, in one line.
+    """
+    content, source = read_file(path, _TOP, ("criterion", "trial", "sweep"), ("cells",))
+    if ("cells", "") in source.lines:
+        source = dataclasses.replace(source, aliases={"sweep": "cells"})
+    source.needs(content, dict.fromkeys(("trials", "seed"), "a whole number"))
+    swept = _sweep(source, content)
+    # What is swept fits the rest in every cell, which the study looks at; the rest alone may not.
+    first = {n: values[0] for n, values in swept.items()} if isinstance(swept, dict) else swept[0]
+    times = [name for name in ("t1", "dt") if name not in first]
+    source.needs(content, dict.fromkeys(times, "in time constants of a neuron"))
+    fields = {name: value for name, value in first.items() if name in FIELDS}
+    task, judge, key = read_task(source, content, fields, "swept", ("sweep", "cells"))
+    return source.attempt(
+        ("sweep", "cells", "", "trial", "criterion"),
+        lambda: Study(
+            task,
+            swept,
+            trials=content["trials"] if trials is None else trials,
+            key=key,
+            criterion=judge,
+            **{
+                name: content[name]
+                for name in ("t1", "dt", "save_every", "paired", "chunk", "quantiles")
+                if name in content
+            },
+        ),
+    )
+
+
+def _sweep(source: Source, content: dict[str, Any]) -> Any:
+    """The grid, or the list of cells."""
+    if ("sweep" in content) == ("cells" in content):
+        raise source.wrong(
+            "", "sweep", "give a table [sweep] of lists, or tables [[cells]], and not both."
+        )
+    if "cells" in content:
+        cells = check_tables(source, content, "cells")
+        if not cells or not cells[0]:
+            raise source.wrong("cells", "", "must have at least one parameter.")
+        for cell in cells:
+            source.known("cells", cell, _SWEPT)
+        return [{name: tuples(value) for name, value in cell.items()} for cell in cells]
+    sweep = content["sweep"]
+    source.known("sweep", sweep, _SWEPT)
+    if not sweep:
+        raise source.wrong("sweep", "", "must have at least one parameter.")
+    return {name: _values(source, name, values) for name, values in sweep.items()}
+
+
+def _values(source: Source, name: str, values: Any) -> list[Any]:
+    if isinstance(values, dict):
+        right = "{ start = 0.5, stop = 2.0, num = 4 }, with both ends, or a list"
+        start, stop, number = map(values.get, ("start", "stop", "num"))
+        if set(values) != {"start", "stop", "num"} or not all(
+            isinstance(end, (int, float)) and not isinstance(end, bool) for end in (start, stop)
+        ):
+            raise source.wrong("sweep", name, f"must be {right}, got {shown(values)}.")
+        if not isinstance(number, int) or isinstance(number, bool) or number < 2:
+            raise source.wrong("sweep", name, f"must have num of at least 2, got {shown(number)}.")
+        source.attempt(("sweep",), lambda: check_number_of_cells(name, number))
+        ends = source.attempt(
+            ("sweep",), lambda: [check_number(end, name) for end in (start, stop)]
+        )
+        spaced = source.attempt(("sweep",), lambda: np.linspace(ends[0], ends[1], number))
+        # Twelve digits: 0.3 rather than 0.30000000000000004, as one would write it.
+        return [float(f"{value:.12g}") for value in spaced]
+    if not isinstance(values, list) or not values:
+        raise source.wrong("sweep", name, f"must be a list of values, got {shown(values)}.")
+    return [tuples(value) for value in values]

@@ -1,0 +1,19 @@
+"""What the user's code computes: what it reaches, and the program that it is traced to."""
+
+from hopjax.program.code import (
+    Reached as Reached,
+    is_installed as is_installed,
+    reached as reached,
+    sources_of as sources_of,
+)
+from hopjax.program.program import (
+    Program as Program,
+    as_code_is as as_code_is,
+    as_written as as_written,
+    compiled as compiled,
+    program_of as program_of,
+    remember as remember,
+    running as running,
+    tracing as tracing,
+    under_this_mark as under_this_mark,
+)

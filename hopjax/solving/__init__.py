@@ -1,0 +1,19 @@
+"""One retrieval, solved by Diffrax: the only caller of `diffeqsolve`."""
+
+from hopjax.solving.method import (
+    is_adaptive as is_adaptive,
+    levy_area_of as levy_area_of,
+)
+from hopjax.solving.solve import (
+    DivergenceError as DivergenceError,
+    Grid as Grid,
+    Input as Input,
+    PassageFunction as PassageFunction,
+    Problem as Problem,
+    SaveFunction as SaveFunction,
+    Trajectory as Trajectory,
+    check_inputs as check_inputs,
+    check_methods as check_methods,
+    check_problem as check_problem,
+    solve as solve,
+)

@@ -1,0 +1,211 @@
+"""Which programs the numbers in a folder were computed by, and what is to be done after a change.
+
+A manifest has, for every program of a study or tuning, the digests that it had in each environment
+it ran in. Those of one program all stand for the same numbers.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hopjax.program import Program, Reached, remember
+from hopjax.store.folder import StudyError
+from hopjax.store.identity import canonical, digest, provenance
+
+ACCEPT = ("same", "redo")
+_SHOWN = 24  # lines of a difference between sources
+_REMEDY = (
+    'Take another folder; or go on by accept_changes="same" (--accept-changes same), if it was '
+    "only written in another way, which is tried on a chunk that is there; or by "
+    'accept_changes="redo" (--accept-changes redo), which computes anew what it had computed.'
+)
+
+
+class Code(NamedTuple):
+    """The programs of a run, and what it was made from.
+
+    Attributes:
+        digests: of each program, by its name.
+        sources: the texts of the user's functions and classes.
+        place: the digest of the environment.
+    """
+
+    digests: dict[str, str]
+    sources: dict[str, str]
+    place: str
+
+
+def check_accept(value: Any) -> str | None:
+    """What is to be done after a change."""
+    if value is not None and (not isinstance(value, str) or value not in ACCEPT):
+        right = ", ".join(f'"{name}"' for name in ACCEPT)
+        raise ValueError(f"Argument `accept_changes` must be {right} or None, got {value!r}.")
+    return value
+
+
+def check_version(value: Any) -> str | None:
+    """The user's name for what the program does not tell."""
+    if value is not None and (not isinstance(value, str) or not value):
+        raise TypeError(f"Argument `version` must be a text that is not empty, got {value!r}.")
+    return value
+
+
+def make_code(
+    programs: Mapping[str, Program],
+    host: Reached,
+    sources: Mapping[str, str],
+    version: str | None,
+    environment: dict[str, Any],
+) -> Code:
+    """What a run computes.
+
+    Args:
+        programs: by name.
+        host: what runs on the host, outside of these programs.
+        sources: the texts of the user's functions and classes.
+        version: the user's name for what can be told from neither.
+        environment: the present one.
+
+    Raises:
+        ValueError: where something needs a version that is not given.
+    """
+    hidden = [*dict.fromkeys(name for each in programs.values() for name in each.hidden)]
+    hidden += host.hidden
+    if hidden and version is None:
+        raise ValueError(
+            "Argument `version` must be a text of your choice where what is computed cannot be "
+            f"told from the program, as in {hidden[0]}: change it whenever that changes. Got None."
+        )
+    beside = [host.digest, version]
+    digests = {name: digest([each.digest, *beside]) for name, each in programs.items()}
+    for name, each in programs.items():
+        remember(digests[name], each.mark)
+    return Code(digests, dict(sources), digest(environment)[:16])
+
+
+def accepted(manifest: dict[str, Any], name: str) -> set[str]:
+    """The digests of a program, of any environment, whose numbers are those of the folder."""
+    known = manifest["programs"].get(name, {})
+    return {each for digests in known.values() for each in digests}
+
+
+def changed(manifest: dict[str, Any], code: Code) -> list[str]:
+    """The programs that are others than those of the folder, or may be."""
+    moved = manifest["sources"] != code.sources
+    found = []
+    for name, each in code.digests.items():
+        known = manifest["programs"].get(name)
+        # In a new environment another text of the program says nothing.
+        if known and (each not in known[code.place] if code.place in known else moved):
+            found.append(name)
+    return found
+
+
+def record(manifest: dict[str, Any], code: Code, anew: Iterable[str] = ()) -> dict[str, Any]:
+    """The manifest with these programs; what is known of those in `anew` is forgotten."""
+    programs = {
+        name: dict(known) for name, known in manifest["programs"].items() if name not in set(anew)
+    }
+    for name, each in code.digests.items():
+        known = programs.setdefault(name, {})
+        known[code.place] = [*dict.fromkeys([*known.get(code.place, []), each])]
+    return manifest | {"programs": programs, "sources": code.sources}
+
+
+def begin(definition: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a folder in which there is nothing yet."""
+    return {
+        **{"definition": definition, "programs": {}, "sources": {}, "cells": []},
+        **{"environment": environment, "elsewhere": [], "provenance": provenance()},
+    }
+
+
+def go_on(
+    manifest: dict[str, Any],
+    code: Code,
+    accept: str | None,
+    *,
+    refuse: Callable[[list[str]], None],
+    try_again: Callable[[list[str]], None],
+    set_aside: Callable[[list[str]], None],
+    here: dict[str, Any],
+) -> dict[str, Any]:
+    """The manifest with this run, after what became of the programs that have changed.
+
+    Args:
+        manifest: as it is.
+        code: of this run.
+        accept: see `check_accept`.
+        refuse: fails where there are any; called with their names, as the next two.
+        try_again: fails where they give other numbers.
+        set_aside: puts away what they have computed.
+        here: the present environment.
+    """
+    names = changed(manifest, code)
+    {None: refuse, "same": try_again, "redo": set_aside}[accept](names)
+    grown = record(manifest, code, names if accept == "redo" else ())
+    if here not in (manifest["environment"], *manifest["elsewhere"]):
+        grown["elsewhere"] = [*manifest["elsewhere"], here]
+    return grown
+
+
+def origin(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Where what is in a folder comes from, as attributes."""
+    elsewhere = manifest["elsewhere"]
+    places = {"elsewhere": canonical(elsewhere)} if elsewhere else {}
+    return manifest["provenance"] | manifest["environment"] | places
+
+
+def refuse_changes(
+    folder: Any,
+    manifest: dict[str, Any],
+    code: Code,
+    label: Callable[[str], str],
+    kind: str,
+    names: list[str],
+) -> None:
+    """Fail where programs have changed, with the difference of the sources."""
+    if not names:
+        return
+    diff = source_difference(manifest["sources"], code.sources)
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    raise StudyError(
+        f"The folder {folder} holds a {kind} whose code has changed, or was written in another "
+        f"order: what computes {label(names[0])}{more} is another program. {_REMEDY}"
+        + (f"\n{diff}" if diff else " The source that is known is the same: what it reads differs.")
+    )
+
+
+def source_difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """What differs between texts by name, line by line; empty if nothing does."""
+    lines: list[str] = []
+    for name in sorted(old.keys() | new.keys()):
+        there, here = (source.get(name, "").splitlines() for source in (old, new))
+        titles = (f"{name}, there", f"{name}, here")
+        lines += difflib.unified_diff(there, here, *titles, lineterm="", n=1)
+    more = [f"... ({len(lines) - _SHOWN} more lines)"] if len(lines) > _SHOWN else []
+    return "\n".join(lines[:_SHOWN] + more)
+
+
+def first_difference(
+    stored: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]
+) -> str | None:
+    """Where two summaries of a chunk are not the same to the bit, to print."""
+    for name in dict.fromkeys([*stored, *found]):
+        for field in dict.fromkeys([*stored.get(name, {}), *found.get(name, {})]):
+            old, new = (each.get(name, {}).get(field) for each in (stored, found))
+            if old is None or new is None:
+                return f"{name}/{field} here or there only"
+            old, new = np.asarray(old), np.asarray(new)
+            if old.shape != new.shape or old.dtype != new.dtype:
+                return (
+                    f"{name}/{field} of {old.dtype}{old.shape} there, {new.dtype}{new.shape} here"
+                )
+            if old.tobytes() != new.tobytes():
+                ones = (np.frombuffer(each.tobytes(), np.uint8) for each in (old, new))
+                first = int(np.argmax(np.not_equal(*ones))) // old.itemsize
+                there, here = old.ravel()[first], new.ravel()[first]
+                return f"the first in {name}/{field}, {there} there and {here} here"
+    return None

@@ -1,0 +1,5 @@
+"""A sweep over parameters: many trials in every cell, resumable, as one labelled dataset."""
+
+from hopjax.study.dataset import load_study as load_study
+from hopjax.study.study import Study as Study
+from hopjax.study.sweep import check_number_of_cells as check_number_of_cells

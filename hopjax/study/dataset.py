@@ -1,0 +1,85 @@
+"""A study's results as a labelled dataset, and reading it again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hopjax.ensemble import Ensemble, Variable
+from hopjax.store import labels, load_result
+from hopjax.trials import OUTCOMES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def make_dataset(
+    grid: dict[str, list[Any]],
+    points: list[dict[str, Any]],
+    ensembles: list[Ensemble],
+    quantiles: tuple[float, ...],
+    attributes: dict[str, Any],
+) -> "xr.Dataset":
+    """One axis for every parameter of the grid, or one of cells if there is none.
+
+    Where cells have other saved times, time is a coordinate of every cell and ends in NaN.
+    """
+    import xarray as xr  # here, so that importing hopjax stays light
+
+    from hopjax.store.labels import warn_of_names, with_labels
+
+    shape = tuple(map(len, grid.values())) if grid else (len(points),)
+    dims = tuple(grid) if grid else ("cell",)
+    ts = [ensemble.ts for ensemble in ensembles]
+    same_times = all(np.array_equal(ts[0], other) for other in ts)
+    time = "time" if same_times else "saved"
+
+    def stack(variables: list[Variable]) -> xr.Variable:
+        first = variables[0]
+        inner = tuple(time if dim == "time" else dim for dim in first.dims)
+        values = _stack([variable.values for variable in variables])
+        values = values.reshape(*shape, *values.shape[1:])
+        return xr.Variable(dims + inner, values, {"long_name": first.about})
+
+    tables = [ensemble.variables(quantiles) for ensemble in ensembles]
+    variables = {name: stack([table[name] for table in tables]) for name in tables[0]}
+    about = {"long_name": "time", "units": "time constants of a neuron"}
+    coordinates: dict[str, Any] = {"outcome_name": list(OUTCOMES)}
+    coordinates["quantile_level"] = list(quantiles)
+    if same_times:
+        coordinates["time"] = xr.Variable("time", ts[0], about)
+    else:
+        coordinates["time"] = xr.Variable((*dims, "saved"), _stack(ts).reshape(*shape, -1), about)
+    if grid:
+        coordinates |= {name: labels(values) for name, values in grid.items()}
+    else:
+        for name in points[0]:
+            coordinates[name] = ("cell", labels([point[name] for point in points]))
+    dataset = with_labels(xr.Dataset(variables, coordinates, attributes))
+    warn_of_names(dataset, stacklevel=6)
+    return dataset
+
+
+def _stack(arrays: list[np.ndarray]) -> np.ndarray:
+    """Arrays along a new first axis; smaller ones end in NaN."""
+    largest = tuple(np.max([array.shape for array in arrays], axis=0).astype(int))
+    if all(array.shape == largest for array in arrays):
+        return np.stack(arrays)
+    stacked = np.full((len(arrays), *largest), np.nan)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[tuple(map(slice, array.shape))] = array
+    return stacked
+
+
+def load_study(folder: str | Path) -> "xr.Dataset":
+    """The merged dataset of a study's folder, as `Study.run` returned it.
+
+    (`xarray.load_dataset` reads the file as well, but finds what is neither a number nor a text
+    nor a truth value by its label only, such as "null" or "[6,0.5]".)
+
+    Raises:
+        StudyError: if there is none, or it cannot be read.
+    """
+    from hopjax.store.labels import with_labels
+
+    return with_labels(load_result(folder, "study"))

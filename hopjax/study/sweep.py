@@ -1,0 +1,168 @@
+"""What is swept: names and plain values, checked and told apart."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hopjax._checks import shown, size_within
+from hopjax.ensemble import VARIABLES
+from hopjax.store import canonical, plain
+
+OF_THE_SOLVE = ("t1", "dt", "save_every")  # parameters that `solve` takes, not the trial
+OF_THE_RESULT = ("key", *VARIABLES)  # not to be swept
+MOST_CELLS = 10**6
+
+
+def check_names(names: Any, argument: str, known: list[str]) -> tuple[str, ...]:
+    """Names of swept parameters."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"Argument `{argument}` must be a sequence of names, got {shown(names)}.")
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"Argument `{argument}` must name swept parameters ({', '.join(known)}), got "
+                f"{shown(name)}."
+            )
+    return tuple(names)
+
+
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_as_floats, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 2**1023 else math.inf
+    return value
+
+
+def float_names(trial: Callable) -> tuple[str, ...]:
+    """Parameters that the function declares to be fractional: whole values become so too."""
+    names = tuple(getattr(trial, "float_parameters", ()))
+    annotations = getattr(trial, "__annotations__", {})
+    return names + tuple(name for name, kind in annotations.items() if kind in (float, "float"))
+
+
+def check_sweep(
+    sweep: Any, floats: tuple[str, ...]
+) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
+    """The grid ({} for a list of cells) and the parameters of every cell."""
+    if isinstance(sweep, Mapping):
+        grid = {name: _check_values(name, values, floats) for name, values in sweep.items()}
+        check_number_of_cells("sweep", math.prod(map(len, grid.values())))
+        points = [
+            dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+        ]
+    elif isinstance(sweep, Sequence) and not isinstance(sweep, str):
+        grid = {}
+        check_number_of_cells("sweep", len(sweep))
+        if not all(isinstance(cell, Mapping) for cell in sweep):
+            raise TypeError("Argument `sweep` must be a grid {name: values} or a list of cells.")
+        names = list(sweep[0]) if sweep else []
+        for cell in sweep:
+            if set(cell) != set(names):
+                raise ValueError(
+                    "Argument `sweep` must have the same parameters in every cell, got "
+                    f"{', '.join(names)} and {', '.join(map(str, cell))}."
+                )
+        columns = {
+            name: _check_values(name, [cell[name] for cell in sweep], floats, repeated=True)
+            for name in names
+        }
+        points = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+        seen: set[str] = set()
+        for point in points:
+            if canonical(point) in seen:
+                raise ValueError(f"Argument `sweep` must have no cell twice, got {shown(point)}.")
+            seen.add(canonical(point))
+    else:
+        raise TypeError(
+            "Argument `sweep` must be a grid {name: values} or a list of cells, got "
+            f"{type(sweep).__name__}."
+        )
+    names = list(points[0]) if points else []
+    if not names:
+        raise ValueError(
+            "Argument `sweep` must have at least one parameter with a value, got none."
+        )
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier() or name in OF_THE_RESULT:
+            raise ValueError(
+                "Argument `sweep` must have names that are identifiers and none of "
+                f"{', '.join(OF_THE_RESULT)}, got {shown(name)}."
+            )
+    return grid, points
+
+
+def check_number_of_cells(name: str, number: int) -> None:
+    """Refuse a sweep that no one would live to see the end of."""
+    if number > MOST_CELLS:
+        raise ValueError(
+            f"Argument `{name}` must have at most {MOST_CELLS} cells, got {shown(number)}."
+        )
+
+
+def _check_values(
+    name: Any, values: Any, floats: tuple[str, ...], repeated: bool = False
+) -> list[Any]:
+    """Plain values of one parameter, all fractional if one of them is."""
+    where = f"Argument `sweep[{name!r}]`"
+    if isinstance(values, (np.ndarray, jax.Array)):
+        values = np.asarray(values).tolist()
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{where} must be a sequence of values, got {shown(values)}.")
+    values = [plain(value, where) for value in values]
+    if not values:
+        raise ValueError(f"{where} must have at least one value, got none.")
+    if name in floats or any(isinstance(value, float) for value in values):
+        values = [plain(_as_floats(value), where) for value in values]
+    for value in values:
+        _check_kept(value, where)
+    if not repeated and len({canonical(value) for value in values}) < len(values):
+        raise ValueError(f"{where} must have no value twice, got {shown(values)}.")
+    called = {canonical(value): value for value in values if not isinstance(value, str)}
+    for value in values:
+        if isinstance(value, str) and value in called:
+            raise ValueError(
+                f"{where} must not have a text that is the label of another value, got "
+                f"{shown(value)} and {shown(called[value])}."
+            )
+    return values
+
+
+def _check_kept(value: Any, where: str) -> None:
+    """Refuse what a dataset cannot keep, or the default float cannot hold."""
+    if isinstance(value, tuple):
+        for item in value:
+            _check_kept(item, where)
+    elif isinstance(value, float):
+        kind = np.finfo(jnp.result_type(float))
+        if abs(value) > float(kind.max):
+            raise ValueError(f"{where} must be {size_within(kind.dtype)}, got {value}.")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where} must be whole numbers of 64 bits, got {shown(value)}.")
+    elif isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
+        raise ValueError(f"{where} must be texts that a file can hold, got {shown(value)}.")
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
+    return True
+
+
+def is_traced_kind(value: Any) -> bool:
+    """Whether a value can change without compiling anew: fractional numbers."""
+    if isinstance(value, tuple):
+        return any(isinstance(item, float) for item in value) and all(
+            isinstance(item, (int, float)) for item in value
+        )
+    return isinstance(value, float)

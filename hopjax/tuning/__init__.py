@@ -1,0 +1,21 @@
+"""Numbers of a trial, such as an input's strength, tuned by gradient."""
+
+from hopjax.tuning.descent import TuningError as TuningError
+from hopjax.tuning.losses import (
+    AbstractLoss as AbstractLoss,
+    InputCost as InputCost,
+    OverlapLoss as OverlapLoss,
+    RetrievalLoss as RetrievalLoss,
+    TimeLoss as TimeLoss,
+    WeightedSum as WeightedSum,
+)
+from hopjax.tuning.tune import (
+    SHOWN as SHOWN,
+    Tuning as Tuning,
+    check_tuning as check_tuning,
+    estimate_tuning as estimate_tuning,
+    summary as summary,
+    tune as tune,
+    tuned_text as tuned_text,
+    variable_of as variable_of,
+)

@@ -1,0 +1,366 @@
+"""The gradient of a loss by the parameters of its trials, in chunks over devices.
+
+A chunk of trials is solved and differentiated on one device, and gives the sums of what the loss
+measured and of its derivatives. They are added up on the host, in order and in float64: a gradient
+is the same to the bit on any number of devices.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+from hopjax._checks import collect_bad_values
+from hopjax.ensemble import Device, Plan
+from hopjax.program import Program, compiled, program_of, under_this_mark
+from hopjax.solving import Problem, Trajectory
+from hopjax.trials import Criterion, Trial, blank_trajectory, solve_trial
+from hopjax.tuning.losses import AbstractLoss, Term, parts_of, terms_of
+from hopjax.tuning.parameters import Range, Tuned, Values, values_of
+
+CHUNK = 16  # trials at a time on a device: enough for a CPU, and a reverse pass fits into memory
+
+
+class OutOfRangeError(ValueError):
+    """A parameter of a trial has a value that it must not have."""
+
+
+class Job(eqx.Module):
+    """What is differentiated."""
+
+    make: Tuned
+    ranges: dict[str, Range]
+    loss: AbstractLoss
+    plan: Plan
+    forward: bool = eqx.field(static=True)
+
+
+class Found(NamedTuple):
+    """A loss and its gradient, on the host."""
+
+    loss: float
+    error: float  # its standard error, from the scatter over trials; NaN for a single one
+    gradient: dict[str, Float[np.ndarray, "..."]]  # by the free coordinates
+    diverged: int  # trials
+    means: list[float]  # of what was measured, and in forward mode their derivatives
+    slopes: list[dict[str, Float[np.ndarray, "..."]]]
+    terms: list[float]  # what each term of the loss adds to it
+
+    @property
+    def finite(self) -> bool:
+        """Whether one can go on from here."""
+        return bool(np.isfinite(self.loss) and np.isfinite(self.norm))
+
+    @property
+    def norm(self) -> float:
+        """The length of the gradient."""
+        return length(self.gradient)
+
+
+def length(gradient: Mapping[str, Float[np.ndarray, "..."]]) -> float:
+    """Of a gradient by all parameters."""
+    return float(np.sqrt(sum(np.sum(part**2) for part in gradient.values())))
+
+
+class _Solved(NamedTuple):
+    """A chunk of trials."""
+
+    measured: list[Float[Array, " n"]]  # what the loss measures, number by number
+    ok: Bool[Array, " n"]
+    bad: Bool[Array, "n checks"]
+    # For every number the derivatives of its sum over the chunk, {parameter: array}; in reverse
+    # mode those of the weighted sum of all.
+    slopes: list[Values] | Values | None
+
+
+def _chunk(
+    static: Any,
+    messages: list[str],
+    arrays: Job,
+    z: Values,
+    weights: list[Float[Array, ""]] | None,
+    keys: Array,
+    counted: Bool[Array, " n"],
+) -> _Solved:
+    """Solve the trials with these keys; without weights nothing is differentiated.
+
+    `messages` gets what is wrong where `bad` says so, one for each check.
+    """
+    structure, leaves = static
+    job: Job = eqx.combine(arrays, jax.tree.unflatten(structure, leaves))
+
+    def measure(values: Values, key_data: Array):
+        key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
+        setting_key, noise_key = jax.random.split(key)
+        with collect_bad_values() as found:
+            trial = job.plan.prepare(job.make(setting_key, values))
+            criterion = job.plan.criterion
+            trajectory = solve_trial(
+                trial,
+                noise_key,
+                criterion,
+                passages=False,
+                t1=job.plan.t1,
+                dt=job.plan.dt,
+                save_every=job.plan.save_every,
+                solver=job.plan.solver,
+                adjoint=dfx.ForwardMode() if job.forward else None,
+            )
+            measured = jax.tree.leaves(job.loss.measure(trial, trajectory, criterion))
+        messages[:] = found.messages
+        bad = jnp.array(found.bad, bool).reshape(len(found.bad))
+        # The overlaps of a blown-up state may look perfect.
+        ok = trajectory.ok
+        return [jnp.where(ok, each, jnp.nan) for each in measured], ok, bad
+
+    def sums(z: Values):
+        measured, ok, bad = jax.vmap(measure, in_axes=(None, 0))(values_of(z, job.ranges), keys)
+        return [jnp.sum(each, where=counted) for each in measured], (measured, ok, bad)
+
+    slopes = None
+    if weights is None:
+        _, (measured, ok, bad) = sums(z)
+    elif job.forward:
+        slopes, (measured, ok, bad) = jax.jacfwd(sums, has_aux=True)(z)
+    else:
+        _, pull_back, (measured, ok, bad) = jax.vjp(sums, z, has_aux=True)
+        (slopes,) = pull_back(weights)
+    return _Solved(measured, ok, bad, slopes)
+
+
+@partial(jax.jit, static_argnums=0)
+def _solve_chunk(static: Any, *arrays: Any) -> _Solved:
+    """As `_chunk`; not by Equinox, which would wait for the result."""
+    return _chunk(static, [], *arrays)
+
+
+def _split(job: Job) -> tuple[Job, Any]:
+    """The arrays, and the rest as something that can be hashed."""
+    arrays, rest = eqx.partition(
+        job, lambda leaf: eqx.is_array(leaf) or isinstance(leaf, (np.ndarray, np.generic))
+    )
+    leaves, structure = jax.tree.flatten(rest)
+    return arrays, (structure, tuple(leaves))
+
+
+@compiled
+def _evaluate(loss: AbstractLoss, means: PyTree[Array]) -> tuple[Array, PyTree[Array]]:
+    return jax.value_and_grad(loss.value)(means)
+
+
+def weighted_sum(
+    weights: Sequence[float], slopes: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The gradient, from the slopes of the means and the slope of the loss by each of them."""
+    return {
+        name: np.asarray(sum(by * each[name] for by, each in zip(weights, slopes, strict=True)))
+        for name in slopes[0]
+    }
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradient of the loss of some trials, as a function of free coordinates and a key."""
+
+    job: Job
+    placed: list[Job]  # its arrays, on each device ...
+    static: Any  # ... and the rest of it
+    structure: Any  # of what the loss measures: scalars
+    dtypes: list[Any]
+    trials: int
+    chunk: int
+    devices: list[Device]
+
+    @classmethod
+    def over(
+        cls,
+        job: Job,
+        trial: Trial,
+        problem: Problem,
+        trials: int,
+        chunk: int,
+        devices: list[Device],
+    ) -> "Gradients":
+        """On as many of the devices as there are chunks.
+
+        Raises:
+            TypeError: for a loss that does not measure numbers of such a trial.
+        """
+        devices = devices[: -(-trials // chunk)]
+        trial = job.plan.prepare(trial)
+        measured = _measured(job.loss, trial, problem, job.plan.criterion)
+        leaves, structure = jax.tree.flatten(measured)
+        arrays, static = _split(job)
+        placed = [jax.device_put(arrays, device) for device in devices]
+        dtypes = [leaf.dtype for leaf in leaves]
+        return cls(job, placed, static, structure, dtypes, trials, chunk, devices)
+
+    def forward(self) -> "Gradients":
+        """The same in forward mode."""
+        job, *placed = (replace(each, forward=True) for each in (self.job, *self.placed))
+        return replace(self, job=job, placed=placed, static=_split(job)[1])
+
+    def __call__(self, z: Values, key: Key[Array, ""], label: str) -> Found:
+        """Of the trials with the keys `fold_in(key, j)`.
+
+        Raises:
+            OutOfRangeError: if parameters of a trial are out of their range, naming the trial.
+        """
+        weights = [jnp.ones((), dtype) for dtype in self.dtypes]
+        alone = len(weights) == 1
+        if not (self.job.forward or alone):
+            # How much each number counts depends on the means: they come before the reverse pass.
+            measured, _, _ = self._solve(z, key, None, label)
+            _, by_mean = self.evaluate([float(each.mean()) for each in measured])
+            weights = self._typed(by_mean)
+        measured, ok, slopes = self._solve(z, key, weights, label)
+        loss, by_mean = self.evaluate([float(each.mean()) for each in measured])
+        slopes = jax.tree.map(lambda each: np.asarray(each / self.trials), slopes)
+        if self.job.forward:
+            gradient = weighted_sum(by_mean, slopes)
+        else:
+            gradient = weighted_sum([by_mean[0] if alone else 1.0], [slopes])
+        # The delta method: what a trial adds to the loss, by the slope of the loss there.
+        shares = sum(by * each for by, each in zip(by_mean, measured, strict=True))
+        error = np.std(shares, ddof=1) / np.sqrt(self.trials) if self.trials > 1 else np.nan
+        return Found(
+            loss=loss,
+            error=float(error),
+            gradient=gradient,
+            diverged=int(np.sum(~ok)),
+            means=[float(each.mean()) for each in measured],
+            slopes=slopes if self.job.forward else [],
+            terms=self.by_term([float(each.mean()) for each in measured]),
+        )
+
+    def programs(self, z: Values, mark: Any) -> dict[str, Program]:
+        """Those of the value and of the gradient of one trial, and of the loss, in words."""
+        keys, counted = np.zeros((1, 2), np.uint32), np.ones(1, bool)
+        weights = [np.ones((), dtype) for dtype in self.dtypes]
+
+        def run(job: Job, *numbers: Any) -> _Solved:
+            arrays, static = _split(job)
+            return _chunk(static, [], arrays, *numbers)
+
+        def evaluate(loss: AbstractLoss, means: PyTree[Array]) -> Any:
+            return jax.value_and_grad(loss.value)(means)
+
+        means = jax.tree.unflatten(self.structure, weights)
+        return {
+            "a trial": program_of(run, self.job, z, None, keys, counted, mark=mark),
+            "a trial's gradient": program_of(run, self.job, z, weights, keys, counted, mark=mark),
+            "the loss": program_of(evaluate, self.job.loss, means, mark=mark),
+        }
+
+    @property
+    def terms(self) -> list[Term]:
+        """The losses that add up."""
+        return terms_of(self.job.loss)
+
+    def places(self) -> list[list[int]]:
+        """Which of the numbers that are measured each term looks at."""
+        numbers = jax.tree.unflatten(self.structure, range(len(self.dtypes)))
+        return [jax.tree.leaves(part) for part in parts_of(self.job.loss, numbers)]
+
+    def by_term(self, means: Sequence[float]) -> list[float]:
+        """What each term adds to the loss for some means of what is measured."""
+        parts = parts_of(self.job.loss, jax.tree.unflatten(self.structure, self._typed(means)))
+        return [
+            term.weight * float(_evaluate(term.loss, part)[0])
+            for term, part in zip(self.terms, parts, strict=True)
+        ]
+
+    def lengths_by_term(
+        self, z: Values, key: Key[Array, ""], label: str, found: Found
+    ) -> list[float]:
+        """How long the gradient of each term is, where all of them together gave `found`."""
+        places = self.places()
+        if len(places) == 1:
+            return [found.norm]
+        _, by_mean = self.evaluate(found.means)
+        shares = [
+            [by if number in term else 0.0 for number, by in enumerate(by_mean)] for term in places
+        ]
+        if self.job.forward:
+            return [length(weighted_sum(share, found.slopes)) for share in shares]
+        lengths = []
+        for share in shares:
+            _, _, slopes = self._solve(z, key, self._typed(share), label)
+            lengths.append(length(slopes) / self.trials)
+        return lengths
+
+    def evaluate(self, means: Sequence[float]) -> tuple[float, list[float]]:
+        """The loss for some means of what is measured, and its slope by each of them."""
+        means_of = jax.tree.unflatten(self.structure, self._typed(means))
+        loss, slopes = _evaluate(self.job.loss, means_of)
+        return float(loss), [float(slope) for slope in jax.tree.leaves(slopes)]
+
+    def _typed(self, numbers: Sequence[float]) -> list[Array]:
+        """One for each number that is measured, in its dtype."""
+        return [jnp.asarray(each, dtype) for each, dtype in zip(numbers, self.dtypes, strict=True)]
+
+    def _solve(
+        self, z: Values, key: Key[Array, ""], weights: list[Array] | None, label: str
+    ) -> tuple[list[np.ndarray], np.ndarray, Any]:
+        """What was measured in each trial, which trials are ok, and the sums of the slopes."""
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.trials))
+        data = np.asarray(jax.random.key_data(keys))
+        shared = [
+            (arrays, *jax.device_put((z, weights), device))
+            for arrays, device in zip(self.placed, self.devices, strict=True)
+        ]
+        calls = []
+        # One program for one device: what XLA makes of one for several rounds otherwise.
+        for number in range(-(-self.trials // self.chunk)):
+            place = number % len(self.devices)
+            # The last chunk is filled up with the first trials.
+            trials = np.arange(number * self.chunk, (number + 1) * self.chunk)
+            rows = data[trials % self.trials], trials < self.trials
+            calls.append((*shared[place], *jax.device_put(rows, self.devices[place])))
+        solve = under_this_mark(partial(_solve_chunk, self.static))
+        # A thread for each device: on CPUs a call returns when all is computed.
+        with ThreadPoolExecutor(len(self.devices)) as pool:
+            results = list(pool.map(solve, *zip(*calls, strict=True)))
+        solved: _Solved = jax.tree.map(lambda *each: np.stack(each), *results)
+        measured, ok, bad = jax.tree.map(
+            lambda each: each.reshape(-1, *each.shape[2:])[: self.trials],
+            (solved.measured, solved.ok, solved.bad),
+        )
+        for number, check in np.argwhere(bad)[:1]:
+            messages: list[str] = []
+            jax.eval_shape(partial(_chunk, self.static, messages), *calls[0])
+            raise OutOfRangeError(
+                f"{messages[check][:-1]}, which it is not in trial {number} {label}."
+            )
+        slopes = jax.tree.map(lambda each: np.sum(each, axis=0, dtype=float), solved.slopes)
+        return [np.asarray(each, float) for each in measured], ok, slopes
+
+
+def _measured(
+    loss: AbstractLoss, trial: Trial, problem: Problem, criterion: Criterion
+) -> PyTree[jax.ShapeDtypeStruct]:
+    """What a loss measures, from the shapes of a solution."""
+
+    def evaluate(trial: Trial, trajectory: Trajectory):
+        measured = loss.measure(trial, trajectory, criterion)
+        return measured, loss.value(measured)
+
+    blank = blank_trajectory(trial, problem, criterion)
+    measured, value = eqx.filter_eval_shape(evaluate, trial, blank)
+    for what, tree in (("measure", measured), ("value", value)):
+        right = [
+            leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating)
+            for leaf in jax.tree.leaves(tree)
+        ]
+        if not right or not all(right):
+            got = " ".join(eqx.tree_pformat(tree, struct_as_array=True).split())
+            raise TypeError(f"Argument `loss` must have a `{what}` of real numbers, got {got}.")
+    return measured
