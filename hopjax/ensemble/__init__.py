@@ -1,22 +1,9 @@
 """Many trials of one setting, and their statistics."""
 
-from hopjax.ensemble.ensemble import (
-    VARIABLES as VARIABLES,
-    Device as Device,
-    Ensemble as Ensemble,
-    Job as Job,
+from hopjax.ensemble.plan import (
     Plan as Plan,
-    Variable as Variable,
-    check_devices as check_devices,
     check_trial as check_trial,
-    check_trials as check_trials,
-    make_ensemble as make_ensemble,
     make_plan as make_plan,
-    progress_bar as progress_bar,
-    run_chunks as run_chunks,
-    solve_ensemble as solve_ensemble,
-    target_text as target_text,
-    trial_program as trial_program,
 )
 from hopjax.ensemble.reductions import (
     AbstractReduction as AbstractReduction,
@@ -25,4 +12,16 @@ from hopjax.ensemble.reductions import (
     Partial as Partial,
     PerTrial as PerTrial,
     Totals as Totals,
+)
+from hopjax.ensemble.result import (
+    VARIABLES as VARIABLES,
+    Ensemble as Ensemble,
+    Variable as Variable,
+    target_text as target_text,
+)
+from hopjax.ensemble.solve import (
+    make_ensemble as make_ensemble,
+    solve_ensemble as solve_ensemble,
+    summarise_chunks as summarise_chunks,
+    trial_program as trial_program,
 )

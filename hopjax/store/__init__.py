@@ -9,7 +9,6 @@ from hopjax.store.folder import (
 from hopjax.store.identity import (
     PACKAGES as PACKAGES,
     canonical as canonical,
-    cell_key as cell_key,
     describe as describe,
     digest as digest,
     environment as environment,

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
 
 PACKAGES = ("hopjax", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "numpy")
 
@@ -37,14 +36,6 @@ def canonical(value: Any) -> str:
 def digest(value: Any) -> str:
     """SHA-256 of the canonical text, in hexadecimal."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-def cell_key(key: Key[Array, ""], parameters: dict[str, Any]) -> Key[Array, ""]:
-    """The base key with 128 bits of the hash of a cell's parameters folded in."""
-    text = digest(parameters)
-    for start in range(0, 32, 8):
-        key = jax.random.fold_in(key, np.uint32(int(text[start : start + 8], 16)))
-    return key
 
 
 def describe(value: Any) -> Any:

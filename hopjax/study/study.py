@@ -32,21 +32,18 @@ from hopjax._checks import (
     check_takes,
     shown,
 )
+from hopjax._keys import cell_key, data_of
 from hopjax._steps import steps_of
+from hopjax.engine import Chunk, Device, check_devices, check_trials, progress_bar
 from hopjax.ensemble import (
     AbstractReduction,
-    Device,
     Ensemble,
-    Job,
     Partial,
     Plan,
     Totals,
-    check_devices,
-    check_trials,
     make_ensemble,
     make_plan,
-    progress_bar,
-    run_chunks,
+    summarise_chunks,
     trial_program,
 )
 from hopjax.program import Program, as_code_is, is_installed, reached, running, sources_of
@@ -59,7 +56,6 @@ from hopjax.store import (
     accepted,
     begin,
     canonical,
-    cell_key,
     check_accept,
     check_version,
     describe,
@@ -113,6 +109,11 @@ class Cell(NamedTuple):
     def label(self) -> str:
         """The parameters, to print."""
         return ", ".join(f"{name} = {text(value)}" for name, value in self.parameters.items())
+
+    def chunk(self, index: int) -> Chunk:
+        """Its trials that are solved together, chunk by chunk."""
+        start = index * self.plan.chunk
+        return Chunk(data_of(self.key), start, self.traced, f" of the cell {self.label}")
 
 
 class _OfCell(eqx.Module):
@@ -315,7 +316,9 @@ class Study:
                     digest(parameters)[:16],
                     cell_key(
                         self.key,
-                        {name: v for name, v in parameters.items() if name not in self.paired},
+                        digest(
+                            {name: v for name, v in parameters.items() if name not in self.paired}
+                        ),
                     ),
                     plan,
                     tuple(static.items()),
@@ -324,6 +327,11 @@ class Study:
                 )
             )
         return cells
+
+    def _key_of(self, parameters: dict[str, Any]) -> Key[Array, ""]:
+        """Of a cell, from the parameters that are not paired."""
+        own = {name: value for name, value in parameters.items() if name not in self.paired}
+        return cell_key(self.key, digest(own))
 
     def _argument(self, name: str, value: Any, plan: Plan) -> Any:
         """A number as it is traced; of a time that must lie on a step the step, of fixed steps."""
@@ -466,19 +474,16 @@ class Study:
         first = self._cells[group[0][0]]
         numbers = iter(group)
 
-        def sink(job: Job, parts: dict[str, Partial]):
+        def sink(_: Chunk, parts: dict[str, Partial]):
             place, index = next(numbers)
             if save is None:
                 return self._size(index), parts
             save(place, index, parts)
             return self._size(index), {}
 
-        jobs = (
-            Job(cell.key, cell.traced, index * self.chunk, f" of the cell {cell.label}")
-            for cell, index in ((self._cells[place], index) for place, index in group)
-        )
+        chunks = (self._cells[place].chunk(index) for place, index in group)
         make = _OfCell(self.trial, first.static)
-        yield from run_chunks(make, first.plan, jobs, self.trials, devices, sink)
+        yield from summarise_chunks(make, first.plan, chunks, self.trials, devices, sink)
 
     # The folder.
 
@@ -617,9 +622,9 @@ class Study:
         """A chunk of a cell."""
         cell = self._cells[place]
         make = _OfCell(self.trial, cell.static)
-        job = Job(cell.key, cell.traced, index * self.chunk)
+        chunk = cell.chunk(index)
         with running(code.digests[cell.program]):
-            (parts,) = run_chunks(make, cell.plan, [job], job.start + size, [device])
+            (parts,) = summarise_chunks(make, cell.plan, [chunk], chunk.start + size, [device])
         return parts
 
     def _set_replaced_aside(self, store: Store, names: list[str]) -> None:
@@ -773,12 +778,12 @@ class Study:
                     save_every=grid.stride * grid.dt,
                     criterion=dataclasses.replace(cell.plan.criterion, settle=0.0, since=0.0),
                 )
-                jobs = [Job(cell.key, cell.traced, 0)] * len(devices)
+                chunks = [cell.chunk(0)] * len(devices)
                 make = _OfCell(self.trial, cell.static)
                 start = time.perf_counter()
-                list(run_chunks(make, plan, jobs, self.trials, devices))
+                list(summarise_chunks(make, plan, chunks, self.trials, devices))
                 compiled = time.perf_counter()
-                list(run_chunks(make, plan, jobs, self.trials, devices))
+                list(summarise_chunks(make, plan, chunks, self.trials, devices))
                 rates.append((compiled - start, time.perf_counter() - compiled))
             per_step = max(rates[1][1] - rates[0][1], 0) / (2 * short)
             fixed = max(rates[0][1] - per_step * short, 0)

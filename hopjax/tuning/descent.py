@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 from scipy import stats
 
-from hopjax.ensemble import progress_bar
+from hopjax.engine import OutOfRangeError, progress_bar
 from hopjax.program import Program, program_of
 from hopjax.statistics import Interval
-from hopjax.tuning.gradient import Found, Gradients, OutOfRangeError, weighted_sum
+from hopjax.tuning.gradient import Found, Gradients, weighted_sum
 from hopjax.tuning.parameters import Values, count, values_of
 
 REFINED_AT_MOST = 4  # numbers that get an interval: it takes two gradients for each

@@ -5,9 +5,9 @@ measured and of its derivatives. They are added up on the host, in order and in 
 is the same to the bit on any number of devices.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,21 +16,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from hopjax._checks import collect_bad_values
-from hopjax.ensemble import Device, Plan
-from hopjax.program import Program, compiled, program_of, under_this_mark
+from hopjax._keys import data_of, key_of, trial_key
+from hopjax.engine import Checked, Chunk, Device, OnDevices, Program, each_trial
+from hopjax.ensemble import Plan
+from hopjax.program import Program as Traced, compiled, program_of
 from hopjax.solving import Problem, Trajectory
-from hopjax.trials import Criterion, Trial, blank_trajectory, solve_trial
+from hopjax.trials import Criterion, Trial, blank_trajectory
 from hopjax.tuning.losses import AbstractLoss, Term, parts_of, terms_of
 from hopjax.tuning.parameters import Range, Tuned, Values, values_of
 
 CHUNK = 16  # trials at a time on a device: enough for a CPU, and a reverse pass fits into memory
-
-
-class OutOfRangeError(ValueError):
-    """A parameter of a trial has a value that it must not have."""
 
 
 class Job(eqx.Module):
@@ -75,80 +72,51 @@ class _Solved(NamedTuple):
 
     measured: list[Float[Array, " n"]]  # what the loss measures, number by number
     ok: Bool[Array, " n"]
-    bad: Bool[Array, "n checks"]
     # For every number the derivatives of its sum over the chunk, {parameter: array}; in reverse
     # mode those of the weighted sum of all.
     slopes: list[Values] | Values | None
 
 
-def _chunk(
-    static: Any,
-    messages: list[str],
-    arrays: Job,
-    z: Values,
-    weights: list[Float[Array, ""]] | None,
-    keys: Array,
-    counted: Bool[Array, " n"],
-) -> _Solved:
-    """Solve the trials with these keys; without weights nothing is differentiated.
+class _At(NamedTuple):
+    """Where the trials of a chunk are solved."""
 
-    `messages` gets what is wrong where `bad` says so, one for each check.
-    """
-    structure, leaves = static
-    job: Job = eqx.combine(arrays, jax.tree.unflatten(structure, leaves))
+    z: Values
+    weights: list[Any] | None  # of the numbers that the loss measures; None for no derivatives
+    trials: np.ndarray  # how many there are in all
 
-    def measure(values: Values, key_data: Array):
-        key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
-        setting_key, noise_key = jax.random.split(key)
-        with collect_bad_values() as found:
-            trial = job.plan.prepare(job.make(setting_key, values))
-            criterion = job.plan.criterion
-            trajectory = solve_trial(
-                trial,
-                noise_key,
-                criterion,
-                passages=False,
-                t1=job.plan.t1,
-                dt=job.plan.dt,
-                save_every=job.plan.save_every,
-                solver=job.plan.solver,
-                adjoint=dfx.ForwardMode() if job.forward else None,
-            )
-            measured = jax.tree.leaves(job.loss.measure(trial, trajectory, criterion))
-        messages[:] = found.messages
-        bad = jnp.array(found.bad, bool).reshape(len(found.bad))
+
+def _differentiate(
+    job: Job, at: _At, key: Key[Array, ""], numbers: Int[Array, " n"], messages: list[str]
+) -> Checked:
+    """A chunk of trials and the slopes of their sum, for `OnDevices`."""
+    counted = numbers < at.trials
+
+    def measure(values: Values, number: Int[Array, ""]):
+        trial, trajectory = job.plan.solve(
+            lambda setting_key: job.make(setting_key, values),
+            trial_key(key, number),
+            passages=False,
+            adjoint=dfx.ForwardMode() if job.forward else None,
+        )
+        measured = jax.tree.leaves(job.loss.measure(trial, trajectory, job.plan.criterion))
         # The overlaps of a blown-up state may look perfect.
         ok = trajectory.ok
-        return [jnp.where(ok, each, jnp.nan) for each in measured], ok, bad
+        return [jnp.where(ok, each, jnp.nan) for each in measured], ok
 
     def sums(z: Values):
-        measured, ok, bad = jax.vmap(measure, in_axes=(None, 0))(values_of(z, job.ranges), keys)
+        one = partial(measure, values_of(z, job.ranges))
+        (measured, ok), bad = each_trial(one, numbers, messages)
         return [jnp.sum(each, where=counted) for each in measured], (measured, ok, bad)
 
     slopes = None
-    if weights is None:
-        _, (measured, ok, bad) = sums(z)
+    if at.weights is None:
+        _, (measured, ok, bad) = sums(at.z)
     elif job.forward:
-        slopes, (measured, ok, bad) = jax.jacfwd(sums, has_aux=True)(z)
+        slopes, (measured, ok, bad) = jax.jacfwd(sums, has_aux=True)(at.z)
     else:
-        _, pull_back, (measured, ok, bad) = jax.vjp(sums, z, has_aux=True)
-        (slopes,) = pull_back(weights)
-    return _Solved(measured, ok, bad, slopes)
-
-
-@partial(jax.jit, static_argnums=0)
-def _solve_chunk(static: Any, *arrays: Any) -> _Solved:
-    """As `_chunk`; not by Equinox, which would wait for the result."""
-    return _chunk(static, [], *arrays)
-
-
-def _split(job: Job) -> tuple[Job, Any]:
-    """The arrays, and the rest as something that can be hashed."""
-    arrays, rest = eqx.partition(
-        job, lambda leaf: eqx.is_array(leaf) or isinstance(leaf, (np.ndarray, np.generic))
-    )
-    leaves, structure = jax.tree.flatten(rest)
-    return arrays, (structure, tuple(leaves))
+        _, pull_back, (measured, ok, bad) = jax.vjp(sums, at.z, has_aux=True)
+        (slopes,) = pull_back(at.weights)
+    return Checked(_Solved(measured, ok, slopes), bad)
 
 
 @compiled
@@ -171,8 +139,7 @@ class Gradients:
     """The gradient of the loss of some trials, as a function of free coordinates and a key."""
 
     job: Job
-    placed: list[Job]  # its arrays, on each device ...
-    static: Any  # ... and the rest of it
+    placed: OnDevices
     structure: Any  # of what the loss measures: scalars
     dtypes: list[Any]
     trials: int
@@ -198,15 +165,15 @@ class Gradients:
         trial = job.plan.prepare(trial)
         measured = _measured(job.loss, trial, problem, job.plan.criterion)
         leaves, structure = jax.tree.flatten(measured)
-        arrays, static = _split(job)
-        placed = [jax.device_put(arrays, device) for device in devices]
+        placed = OnDevices(Program(_differentiate, job, chunk), devices)
         dtypes = [leaf.dtype for leaf in leaves]
-        return cls(job, placed, static, structure, dtypes, trials, chunk, devices)
+        return cls(job, placed, structure, dtypes, trials, chunk, devices)
 
     def forward(self) -> "Gradients":
         """The same in forward mode."""
-        job, *placed = (replace(each, forward=True) for each in (self.job, *self.placed))
-        return replace(self, job=job, placed=placed, static=_split(job)[1])
+        job = dataclasses.replace(self.job, forward=True)
+        placed = OnDevices(Program(_differentiate, job, self.chunk), self.devices)
+        return dataclasses.replace(self, job=job, placed=placed)
 
     def __call__(self, z: Values, key: Key[Array, ""], label: str) -> Found:
         """Of the trials with the keys `fold_in(key, j)`.
@@ -241,22 +208,23 @@ class Gradients:
             terms=self.by_term([float(each.mean()) for each in measured]),
         )
 
-    def programs(self, z: Values, mark: Any) -> dict[str, Program]:
+    def programs(self, z: Values, mark: Any) -> dict[str, Traced]:
         """Those of the value and of the gradient of one trial, and of the loss, in words."""
-        keys, counted = np.zeros((1, 2), np.uint32), np.ones(1, bool)
         weights = [np.ones((), dtype) for dtype in self.dtypes]
+        one = np.zeros(2, np.uint32), np.zeros(1, int)
 
-        def run(job: Job, *numbers: Any) -> _Solved:
-            arrays, static = _split(job)
-            return _chunk(static, [], arrays, *numbers)
+        def run(job: Job, at: _At, key: Array, numbers: Array) -> Checked:
+            return _differentiate(job, at, key_of(key), numbers, [])
 
         def evaluate(loss: AbstractLoss, means: PyTree[Array]) -> Any:
             return jax.value_and_grad(loss.value)(means)
 
         means = jax.tree.unflatten(self.structure, weights)
         return {
-            "a trial": program_of(run, self.job, z, None, keys, counted, mark=mark),
-            "a trial's gradient": program_of(run, self.job, z, weights, keys, counted, mark=mark),
+            "a trial": program_of(run, self.job, _At(z, None, np.asarray(1)), *one, mark=mark),
+            "a trial's gradient": program_of(
+                run, self.job, _At(z, weights, np.asarray(1)), *one, mark=mark
+            ),
             "the loss": program_of(evaluate, self.job.loss, means, mark=mark),
         }
 
@@ -311,35 +279,14 @@ class Gradients:
         self, z: Values, key: Key[Array, ""], weights: list[Array] | None, label: str
     ) -> tuple[list[np.ndarray], np.ndarray, Any]:
         """What was measured in each trial, which trials are ok, and the sums of the slopes."""
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.trials))
-        data = np.asarray(jax.random.key_data(keys))
-        shared = [
-            (arrays, *jax.device_put((z, weights), device))
-            for arrays, device in zip(self.placed, self.devices, strict=True)
-        ]
-        calls = []
-        # One program for one device: what XLA makes of one for several rounds otherwise.
-        for number in range(-(-self.trials // self.chunk)):
-            place = number % len(self.devices)
-            # The last chunk is filled up with the first trials.
-            trials = np.arange(number * self.chunk, (number + 1) * self.chunk)
-            rows = data[trials % self.trials], trials < self.trials
-            calls.append((*shared[place], *jax.device_put(rows, self.devices[place])))
-        solve = under_this_mark(partial(_solve_chunk, self.static))
-        # A thread for each device: on CPUs a call returns when all is computed.
-        with ThreadPoolExecutor(len(self.devices)) as pool:
-            results = list(pool.map(solve, *zip(*calls, strict=True)))
+        at = _At(z, weights, np.asarray(self.trials, int))
+        starts = range(0, self.trials, self.chunk)
+        chunks = [Chunk(data_of(key), start, at, f" {label}") for start in starts]
+        results = self.placed.run(chunks, self.trials, lambda _, solved: solved)
         solved: _Solved = jax.tree.map(lambda *each: np.stack(each), *results)
-        measured, ok, bad = jax.tree.map(
-            lambda each: each.reshape(-1, *each.shape[2:])[: self.trials],
-            (solved.measured, solved.ok, solved.bad),
+        measured, ok = jax.tree.map(
+            lambda each: each.reshape(-1)[: self.trials], (solved.measured, solved.ok)
         )
-        for number, check in np.argwhere(bad)[:1]:
-            messages: list[str] = []
-            jax.eval_shape(partial(_chunk, self.static, messages), *calls[0])
-            raise OutOfRangeError(
-                f"{messages[check][:-1]}, which it is not in trial {number} {label}."
-            )
         slopes = jax.tree.map(lambda each: np.sum(each, axis=0, dtype=float), solved.slopes)
         return [np.asarray(each, float) for each in measured], ok, slopes
 

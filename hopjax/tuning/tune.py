@@ -29,15 +29,8 @@ from hopjax._checks import (
     check_number,
     shown,
 )
-from hopjax.ensemble import (
-    Device,
-    Ensemble,
-    Plan,
-    check_devices,
-    check_trials,
-    make_plan,
-    solve_ensemble,
-)
+from hopjax.engine import Device, check_devices, check_trials
+from hopjax.ensemble import Ensemble, Plan, make_plan, solve_ensemble
 from hopjax.program import Program, as_code_is, as_written, reached, running, sources_of
 from hopjax.solving import Trajectory
 from hopjax.statistics import Interval
