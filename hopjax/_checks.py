@@ -9,6 +9,8 @@ import inspect
 import math
 import operator
 import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -145,6 +147,14 @@ def check_index(value: Any, name: str, size: int, things: str) -> int:
             f"Argument `{name}` must be below the number of {things}, {size}, got {shown(index)}."
         )
     return index
+
+
+def warn(message: str) -> None:
+    """A warning at the line outside this package that led to it."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "hopjax":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level - 1)
 
 
 def check_flag(value: Any, name: str) -> bool:

@@ -80,4 +80,5 @@ if __name__ == "__main__":
     for others in results[1:]:
         for name, part in others.items():
             np.testing.assert_array_equal(part, results[0][name], err_msg=name)
-    np.savez_compressed(sys.argv[1], about=np.array(json.dumps(here())), **results[0])
+    kept: dict[str, Any] = {"about": np.array(json.dumps(here()))} | results[0]
+    np.savez_compressed(sys.argv[1], **kept)

@@ -25,9 +25,10 @@ MODULES = [name for name in FILES if name != "__init__"]
 
 # Rooms and single files of the package, in their order: each may import what stands before it.
 LAYERS = (
-    *("_checks", "_steps", "activations", "memories", "pictures", "statistics", "inputs"),
-    *("program", "noise", "models", "solving", "theory", "trials", "ensemble", "store"),
-    *("study", "tuning", "tasks", "plotting", "command"),
+    *("_checks", "_keys", "_steps"),
+    *("activations", "memories", "pictures", "statistics", "inputs"),
+    *("program", "noise", "models", "solving", "theory", "trials", "engine", "ensemble"),
+    *("store", "study", "tuning", "tasks", "plotting", "command"),
 )
 # Neighbours that do not know each other.
 APART = {"tuning": {"study"}, "plotting": set(LAYERS) - {"_checks"}}
@@ -39,7 +40,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "noise": {"diffrax"},
     "solving": {"diffrax", "lineax"},
     "theory": {"diffrax", "lineax", "optimistix", "scipy"},
-    "ensemble": {"diffrax", "tqdm"},
+    "engine": {"tqdm"},
+    "ensemble": {"diffrax"},
     "store": {"filelock", "xarray"},
     "study": {"diffrax", "xarray"},
     "tuning": {"diffrax", "optax", "scipy", "xarray"},

@@ -310,7 +310,7 @@ def test_fractional_fields_do_not_compile_anew():
     assert sum(traces) == 1
     # And each cell is the trial that it would be on its own.
     for place, cell in enumerate(cells):
-        key = jax.random.fold_in(study._cells[place].key, 1)
+        key = jax.random.fold_in(study._work.cells[place].key, 1)
         expected: Any = task(jax.random.split(key)[0], **cell)
         seen = found.isel(cell=place, trial=1)
         np.testing.assert_allclose(seen.see_inputs, expected.inputs.values, rtol=1e-6, atol=1e-6)

@@ -15,18 +15,19 @@ from hopjax.store.identity import (
     provenance as provenance,
     version_of as version_of,
 )
+from hopjax.store.kept import (
+    AbstractKept as AbstractKept,
+    Parts as Parts,
+    open_folder as open_folder,
+    origin as origin,
+)
 from hopjax.store.programs import (
     ACCEPT as ACCEPT,
     Code as Code,
     accepted as accepted,
-    begin as begin,
     check_accept as check_accept,
     check_version as check_version,
-    first_difference as first_difference,
-    go_on as go_on,
     make_code as make_code,
-    origin as origin,
-    refuse_changes as refuse_changes,
 )
 from hopjax.store.values import (
     label as label,

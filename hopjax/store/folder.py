@@ -22,15 +22,18 @@ import socket
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hopjax.store.identity import differences
 
-FORMAT = 2  # of the folder
+if TYPE_CHECKING:
+    import xarray as xr
+
+FORMAT = 3  # of the folder
 _MANIFEST = {
-    **{"definition": dict, "cells": list, "environment": dict, "elsewhere": list},
+    **{"kind": str, "definition": dict, "environment": dict, "elsewhere": list},
     **{"programs": dict, "sources": dict, "provenance": dict},
 }
 
@@ -181,17 +184,6 @@ class Store:
         text = json.dumps({"format": FORMAT} | manifest, indent=1, ensure_ascii=False) + "\n"
         self._write(self.manifest_path, lambda file: file.write(text.encode()))
 
-    def refuse_another(
-        self, manifest: dict[str, Any], definition: dict[str, Any], kind: str
-    ) -> None:
-        """Fail if the folder holds what is defined otherwise; `kind` is what it should hold."""
-        found = differences(manifest["definition"], definition)
-        if found:
-            raise StudyError(
-                f"The folder {self.folder} holds another {kind}, which differs in "
-                f"{'; '.join(found[:4])}: take another folder."
-            )
-
     def refuse_elsewhere(
         self, manifest: dict[str, Any], here: dict[str, Any], allowed: bool
     ) -> None:
@@ -293,8 +285,9 @@ class Store:
             path.rename(aside)
         return aside
 
-    def write_result(self, content: bytes) -> None:
+    def write_result(self, dataset: "xr.Dataset") -> None:
         """Put the merged dataset and its checksum into place."""
+        content = bytes(dataset.to_netcdf(engine="h5netcdf", format="NETCDF4"))
         self._write(self.result_path, lambda file: file.write(content))
         line = f"{hashlib.sha256(content).hexdigest()}  {self.result_path.name}\n"  # as sha256sum
         self._write(self.folder / "result.sha256", lambda file: file.write(line.encode()))

@@ -1,6 +1,5 @@
 """Cells are found by the very values that were swept: truth values, None and sequences too."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import xarray as xr
 from xarray.core.indexing import IndexSelResult
 from xarray.indexes import PandasIndex
 
+from hopjax._checks import warn
 from hopjax.store.values import label, plain
 
 
@@ -58,14 +58,13 @@ def with_labels(dataset: xr.Dataset) -> xr.Dataset:
     return dataset
 
 
-def warn_of_names(dataset: xr.Dataset, stacklevel: int) -> None:
+def warn_of_names(dataset: xr.Dataset) -> None:
     """One warning of all variables that an attribute of the dataset cannot give."""
     methods = {*dir(xr.Dataset), *dir(xr.DataArray)} - {"dt"}  # of single variables of dates only
     hidden = [str(name) for name in dataset.variables if name in methods]
     if hidden:
-        warnings.warn(
+        warn(
             f"Datasets have attributes of their own that are called {', '.join(hidden)}: write "
             + ", ".join(f'dataset["{name}"]' for name in hidden)
             + " for what is called so here.",
-            stacklevel=stacklevel,
         )

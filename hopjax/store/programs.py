@@ -5,22 +5,16 @@ it ran in. Those of one program all stand for the same numbers.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hopjax.program import Program, Reached, remember
-from hopjax.store.folder import StudyError
-from hopjax.store.identity import canonical, digest, provenance
+from hopjax.store.identity import digest
 
 ACCEPT = ("same", "redo")
 _SHOWN = 24  # lines of a difference between sources
-_REMEDY = (
-    'Take another folder; or go on by accept_changes="same" (--accept-changes same), if it was '
-    "only written in another way, which is tried on a chunk that is there; or by "
-    'accept_changes="redo" (--accept-changes redo), which computes anew what it had computed.'
-)
 
 
 class Code(NamedTuple):
@@ -112,70 +106,6 @@ def record(manifest: dict[str, Any], code: Code, anew: Iterable[str] = ()) -> di
         known = programs.setdefault(name, {})
         known[code.place] = [*dict.fromkeys([*known.get(code.place, []), each])]
     return manifest | {"programs": programs, "sources": code.sources}
-
-
-def begin(definition: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a folder in which there is nothing yet."""
-    return {
-        **{"definition": definition, "programs": {}, "sources": {}, "cells": []},
-        **{"environment": environment, "elsewhere": [], "provenance": provenance()},
-    }
-
-
-def go_on(
-    manifest: dict[str, Any],
-    code: Code,
-    accept: str | None,
-    *,
-    refuse: Callable[[list[str]], None],
-    try_again: Callable[[list[str]], None],
-    set_aside: Callable[[list[str]], None],
-    here: dict[str, Any],
-) -> dict[str, Any]:
-    """The manifest with this run, after what became of the programs that have changed.
-
-    Args:
-        manifest: as it is.
-        code: of this run.
-        accept: see `check_accept`.
-        refuse: fails where there are any; called with their names, as the next two.
-        try_again: fails where they give other numbers.
-        set_aside: puts away what they have computed.
-        here: the present environment.
-    """
-    names = changed(manifest, code)
-    {None: refuse, "same": try_again, "redo": set_aside}[accept](names)
-    grown = record(manifest, code, names if accept == "redo" else ())
-    if here not in (manifest["environment"], *manifest["elsewhere"]):
-        grown["elsewhere"] = [*manifest["elsewhere"], here]
-    return grown
-
-
-def origin(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Where what is in a folder comes from, as attributes."""
-    elsewhere = manifest["elsewhere"]
-    places = {"elsewhere": canonical(elsewhere)} if elsewhere else {}
-    return manifest["provenance"] | manifest["environment"] | places
-
-
-def refuse_changes(
-    folder: Any,
-    manifest: dict[str, Any],
-    code: Code,
-    label: Callable[[str], str],
-    kind: str,
-    names: list[str],
-) -> None:
-    """Fail where programs have changed, with the difference of the sources."""
-    if not names:
-        return
-    diff = source_difference(manifest["sources"], code.sources)
-    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-    raise StudyError(
-        f"The folder {folder} holds a {kind} whose code has changed, or was written in another "
-        f"order: what computes {label(names[0])}{more} is another program. {_REMEDY}"
-        + (f"\n{diff}" if diff else " The source that is known is the same: what it reads differs.")
-    )
 
 
 def source_difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:

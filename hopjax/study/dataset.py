@@ -56,7 +56,7 @@ def make_dataset(
         for name in points[0]:
             coordinates[name] = ("cell", labels([point[name] for point in points]))
     dataset = with_labels(xr.Dataset(variables, coordinates, attributes))
-    warn_of_names(dataset, stacklevel=6)
+    warn_of_names(dataset)
     return dataset
 
 

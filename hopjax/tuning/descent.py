@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 from scipy import stats
 
+from hopjax._checks import warn
 from hopjax.engine import OutOfRangeError, progress_bar
 from hopjax.program import Program, program_of
 from hopjax.statistics import Interval
@@ -182,7 +182,7 @@ class Descent:
                 finite = found.finite
                 silent = history.silent
                 if number == 0:
-                    silent = self.check_start(found, history.z, self._key(0), stacklevel=4)
+                    silent = self.check_start(found, history.z, self._key(0))
                 row = {
                     **{"loss": found.loss, "error": found.error, "gradient_norm": found.norm},
                     **{"diverged": found.diverged, "skipped": not finite},
@@ -229,9 +229,7 @@ class Descent:
         stored = {name: np.asarray(history.steps[name][-1]) for name in again}
         return stored, {name: np.asarray(part, stored[name].dtype) for name, part in again.items()}
 
-    def check_start(
-        self, found: Found, z: Values, key: Key[Array, ""], *, stacklevel: int
-    ) -> tuple[int, ...]:
+    def check_start(self, found: Found, z: Values, key: Key[Array, ""]) -> tuple[int, ...]:
         """Refuse to begin where there is no way down; the terms of the loss that do not say it.
 
         Of these it warns: where a term hardly changes even if a parameter is doubled, steps follow
@@ -274,11 +272,10 @@ class Descent:
                 f"{names[number]}, which is {found.terms[number]:.4g}" for number in silent
             )
             has = "has" if len(silent) == 1 else "have"
-            warnings.warn(
+            warn(
                 f"{where}, {has} all but no gradient at the start ({values}): {follow}. Begin "
                 "elsewhere, where the overlap is nearer to what is wanted, or raise the "
                 "temperature of the loss.",
-                stacklevel=stacklevel,
             )
         return silent
 

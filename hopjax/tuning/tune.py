@@ -327,7 +327,7 @@ def estimate_tuning(
     job = _prepare(trial, parameters, **options)
     descent = job.descent
     z, key = descent.begin().z, descent.keys[0]
-    descent.check_start(descent.differentiate(z, key, "step 0"), z, key, stacklevel=3)
+    descent.check_start(descent.differentiate(z, key, "step 0"), z, key)
     start = time.perf_counter()
     descent.differentiate(z, key, "step 0")
     each = time.perf_counter() - start
@@ -661,7 +661,7 @@ def _dataset(
         "term": np.array([aim.name for aim in told.aims], object),
     }
     dataset = xr.Dataset(variables, coordinates, attributes)
-    warn_of_names(dataset, stacklevel=5)
+    warn_of_names(dataset)
     return dataset
 
 

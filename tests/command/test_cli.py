@@ -170,7 +170,7 @@ def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
         }:
             lines[number] = line[2:]
     (tmp_path / "noise.toml").write_text("\n".join(lines))
-    assert read_study(tmp_path / "noise.toml").quantiles == (0.1, 0.5, 0.9)
+    assert read_study(tmp_path / "noise.toml")._work.quantiles == (0.1, 0.5, 0.9)
     # The other ways to sweep, too: a range, and what follows "Or, instead of".
     head, tail = re.split(r"(?m)^\[sweep\]", text)
     (line,) = re.findall("# (noise = {.*)", tail)

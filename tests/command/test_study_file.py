@@ -295,8 +295,8 @@ def test_a_file_is_the_study_that_it_says(tmp_path):
     assert found.cells == expected.cells
     assert len(found.cells) == 8
     assert found.trials == 4
-    assert found.quantiles == (0.5,)
-    left, right = found._definition(), expected._definition()
+    assert found._work.quantiles == (0.5,)
+    left, right = found._work.definition(), expected._work.definition()
     # The first cell fills what is swept.
     for definition in (left, right):
         for name in ("noise", "model", "dominant"):

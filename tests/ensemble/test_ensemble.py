@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from scipy import stats
 
 import hopjax as hj
-from hopjax.ensemble.ensemble import VARIABLES
+from hopjax.ensemble import VARIABLES
 
 KEY = jax.random.key(11)
 NUM_NEURONS, NUM_MEMORIES, DT, STEPS, CHUNK = 32, 3, 0.05, 40, 16

@@ -24,7 +24,7 @@ from conftest import ROOT
 from jax.experimental.sparse import BCOO
 
 import hopjax as hj
-from hopjax.ensemble.ensemble import make_plan, trial_program
+from hopjax.ensemble import make_plan, trial_program
 from hopjax.program.code import digest_of, is_installed, reached
 from hopjax.program.program import program_of
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from small_study import CRITERION, GRID, MEMORIES, REDUCTIONS, raw, study, trial
 
 import hopjax as hj
-from hopjax.ensemble.ensemble import VARIABLES
+from hopjax.ensemble import VARIABLES
 from hopjax.store import labels
 from hopjax.store.identity import canonical, describe
 from hopjax.store.labels import with_labels

@@ -93,7 +93,7 @@ def test_what_the_refused_trial_would_have_said(monkeypatch):
     assert 0.2 < right.low < right.high < 0.9
     with pytest.raises(ValueError, match="draw from the trial's key"):
         starts(of_numpy)
-    monkeypatch.setattr("hopjax.ensemble.ensemble.check_draws", lambda *args, **options: None)
+    monkeypatch.setattr("hopjax.ensemble.plan.check_draws", lambda *args, **options: None)
     each, wrong = starts(of_numpy)
     assert len(np.unique(each, axis=0)) == 1
     assert wrong.low > right.high or wrong.high < right.low
@@ -441,7 +441,7 @@ def test_the_look_compiles_and_solves_nothing(caplog):
     task = hj.Retrieval(num_neurons=1024, noise=2.0)
     key = jax.random.key(0)
     plan = hj.Study(task, {"noise": [2.0]}, trials=1, key=key, t1=1.0, dt=0.1)
-    problem, made = plan._cells[0].problem, task(key)
+    problem, made = plan._work.cells[0].problem, task(key)
     start = time.perf_counter()
     with jax.log_compiles():
         check_draws(made, problem, {}, hj.Criterion(), make=lambda: task(key), function=task)

@@ -1123,7 +1123,7 @@ def test_the_folder_of_a_study_is_refused_and_the_other_way_round(folder):
     assert files(folder) == before
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["definition"] = small_study.study()._definition()
+    manifest["definition"] = small_study.study()._work.definition()
     path.write_text(json.dumps(manifest))
     assert_refused(folder, "holds a study: take another folder")
 
