@@ -9,13 +9,15 @@ from hopjax.tuning.losses import (
     TimeLoss as TimeLoss,
     WeightedSum as WeightedSum,
 )
-from hopjax.tuning.tune import (
+from hopjax.tuning.result import (
     SHOWN as SHOWN,
     Tuning as Tuning,
-    check_tuning as check_tuning,
-    estimate_tuning as estimate_tuning,
     summary as summary,
-    tune as tune,
     tuned_text as tuned_text,
     variable_of as variable_of,
+)
+from hopjax.tuning.tune import (
+    check_tuning as check_tuning,
+    estimate_tuning as estimate_tuning,
+    tune as tune,
 )

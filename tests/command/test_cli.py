@@ -29,9 +29,9 @@ from hopjax.command.tune_file import read_tuning
 from hopjax.store import load_result
 from hopjax.store.folder import Store
 from hopjax.study.study import Estimate
-from hopjax.tuning import descent as _descent
+from hopjax.tuning import descent as _descent, summary
 from hopjax.tuning.descent import Descent
-from hopjax.tuning.tune import Cost, summary
+from hopjax.tuning.tune import Cost
 
 TEXT = """
 trials = 4
@@ -689,7 +689,7 @@ def test_a_result_edited_by_hand_is_one_line(call, request, name):
     dataset = load_result(folder, "study")
     edited = edit(dataset)
     dataset = edited if isinstance(edited, xr.Dataset) else dataset
-    Store(folder).write_result(bytes(dataset.to_netcdf(engine="h5netcdf", format="NETCDF4")))
+    Store(folder).write_result(dataset)
     code, _, errors = call("show", folder)
     assert (code, len(errors)) == (2, 1)
     assert re.match(r"hopjax: \S+result\.nc was changed after it was written \(", errors[0]), errors

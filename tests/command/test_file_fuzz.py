@@ -19,8 +19,8 @@ from file_cases import STUDY, TUNE, WITH, cases, written
 
 from hopjax import _checks
 from hopjax.command import cli, file as _file, study_file as _study_file, tune_file as _tune_file
-from hopjax.ensemble import ensemble
-from hopjax.tuning import tune as tuning
+from hopjax.ensemble import plan
+from hopjax.tuning import prepared
 
 
 class Command:
@@ -50,7 +50,7 @@ def command(monkeypatch):
     # The work; and whether trials draw from anything but their key, which those of files do not.
     for name in ("_print_estimate", "_print_cost"):
         monkeypatch.setattr(cli, name, lambda *_: None)
-    for module in (ensemble, tuning):
+    for module in (plan, prepared):
         monkeypatch.setattr(module, "check_draws", lambda *_args, **_options: None)
     # A laptop: what fits into a large machine would have to be tried.
     monkeypatch.setattr(_checks, "machine_memory", lambda: 2**34)

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import hopjax as hj
 from hopjax.tuning.gradient import Found
 from hopjax.tuning.parameters import make_ranges
-from hopjax.tuning.tune import _prepare
+from hopjax.tuning.prepared import prepare as _prepare
 
 KEY = jax.random.key(3)
 NUM_NEURONS, DT, STEPS = 8, 0.1, 6

@@ -32,8 +32,7 @@ import hopjax as hj
 import hopjax.tuning.descent
 import hopjax.tuning.losses
 from hopjax.statistics import Interval
-from hopjax.tuning import verdict as _verdict
-from hopjax.tuning.tune import summary
+from hopjax.tuning import summary, verdict as _verdict
 
 KEY = settings()["key"]
 

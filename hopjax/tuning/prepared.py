@@ -1,0 +1,173 @@
+"""The checked arguments of a tuning."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from hopjax._checks import (
+    cast_floats,
+    check_count,
+    check_flag,
+    check_instance,
+    check_key,
+    check_number,
+    shown,
+)
+from hopjax.engine import Device, check_devices, check_trials
+from hopjax.ensemble import Plan, make_plan
+from hopjax.solving import Trajectory
+from hopjax.store import describe
+from hopjax.trials import Trial, check_draws
+from hopjax.tuning.descent import Descent, promoting
+from hopjax.tuning.gradient import CHUNK, Gradients, Job
+from hopjax.tuning.losses import AbstractLoss
+from hopjax.tuning.parameters import Values, count, make_ranges, select
+from hopjax.tuning.result import check_names
+
+if TYPE_CHECKING:
+    import optax
+
+FORWARD_AT_MOST = 4  # numbers that forward mode is chosen for
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The checked arguments of `tune`."""
+
+    trial: Any
+    plan: Plan
+    key: Key[Array, ""]
+    descent: Descent
+    custom: bool  # whether the optimiser is the user's
+    verify: int
+    devices: list[Device]
+
+    def definition(self, version: str | None = None) -> dict[str, Any]:
+        """What decides the numbers beside the program, as plain data."""
+        descent, job = self.descent, self.descent.gradients.job
+        return {
+            "tuning": describe(self.trial),
+            "parameters": {
+                name: np.asarray(value).tolist() for name, value in descent.start.items()
+            },
+            "bounds": {name: describe([item.low, item.high]) for name, item in job.ranges.items()},
+            "loss": describe(job.loss),
+            "criterion": describe(self.plan.criterion),
+            "optimiser": "given" if self.custom else "default",
+            "key": describe(self.key),
+            **{name: getattr(self.plan, name) for name in ("t1", "dt", "save_every")},
+            "solver": describe(self.plan.solver),
+            "trials": descent.gradients.trials,
+            "chunk": descent.gradients.chunk,
+            **{name: getattr(descent, name) for name in ("steps", "window", "tolerance", "fresh")},
+            "mode": "forward" if job.forward else "reverse",
+            "version": version,
+            "float": str(jnp.result_type(float)),
+        }
+
+
+def prepare(
+    trial: Any,
+    parameters: Any,
+    *,
+    loss: Any,
+    key: Any,
+    t1: Any,
+    dt: Any,
+    trials: Any = 128,
+    steps: Any = 100,
+    bounds: Any = None,
+    optimiser: Any = None,
+    fresh: Any = True,
+    window: Any = 20,
+    tolerance: Any = 0.005,
+    mode: Any = None,
+    verify: Any = 2000,
+    criterion: Any = None,
+    save_every: Any = None,
+    solver: Any = None,
+    chunk: Any = None,
+    devices: Any = None,
+    progress: Any = True,
+) -> Prepared:
+    """The door of `tune`."""
+    key = check_key(key)
+    check_instance(loss, AbstractLoss, "loss", "a loss such as RetrievalLoss()")
+    trials = check_trials(trials)
+    steps, verify = check_trials(steps, "steps"), check_trials(verify, "verify")
+    window = check_count(window, "window")
+    tolerance = check_number(tolerance, "tolerance", positive=True)
+    fresh, progress = check_flag(fresh, "fresh"), check_flag(progress, "progress")
+    if mode not in (None, "forward", "reverse"):
+        right = '"forward", "reverse" or None'
+        raise ValueError(f"Argument `mode` must be {right}, got {shown(mode)}.")
+    devices = check_devices(devices)
+    plan = make_plan(
+        trials=trials,
+        t1=t1,
+        dt=dt,
+        save_every=save_every,
+        criterion=criterion,
+        chunk=chunk,
+        solver=solver,
+        stepsize_controller=None,
+    )
+    if chunk is None:
+        chunk = -(-trials // -(-trials // CHUNK))  # all of about one size
+    on_grid = trial.on_grid(plan.dt) if isinstance(trial, Trial) else trial
+    make, start, example = select(on_grid, parameters, key)
+    check_names(start)
+    ranges = make_ranges(start, bounds)
+    problem = plan.check(example)
+    loss = cast_floats(loss, example.model.memories.dtype)
+    again = partial(make, key, start)
+
+    def measure(trial: Trial, trajectory: Trajectory) -> Any:
+        return loss.measure(trial, trajectory, plan.criterion)
+
+    check_draws(example, problem, {"loss": measure}, plan.criterion, make=again, function=trial)
+    forward = count(start) <= FORWARD_AT_MOST if mode is None else mode == "forward"
+    job = Job(make, ranges, loss, plan, forward)
+    descent = Descent(
+        gradients=Gradients.over(job, example, problem, trials, min(chunk, trials), devices),
+        start=start,
+        keys=tuple(jax.random.split(key)),
+        steps=steps,
+        fresh=fresh,
+        window=window,
+        tolerance=tolerance,
+        optimiser=_optimiser(optimiser, steps, start),
+        progress=progress,
+    )
+    return Prepared(trial, plan, key, descent, optimiser is not None, verify, devices)
+
+
+def _optimiser(optimiser: Any, steps: int, start: Values) -> "optax.GradientTransformation":
+    """The user's, or the default."""
+    import optax  # not at the top: importing hopjax stays light
+
+    if optimiser is None:
+        # Gradients far from a minimum are many times as large as those near it: no momentum, and
+        # a short memory of their size.
+        rate = optax.cosine_decay_schedule(0.1, steps, alpha=0.05)
+        return optax.adam(rate, b1=0.0, b2=0.9, eps=1e-12)
+    right = "one of Optax that needs gradients and the loss, such as optax.adam(0.1)"
+    if not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
+        raise TypeError(f"Argument `optimiser` must be {right}, got {type(optimiser).__name__}.")
+
+    def try_out(z):
+        update = optax.with_extra_args_support(optimiser).update
+        return update(z, optimiser.init(z), z, value=jnp.zeros(()))
+
+    try:
+        with promoting():
+            jax.eval_shape(try_out, start)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TypeError(f"Argument `optimiser` must be {right}; this one fails: {reason}") from None
+    return optimiser
