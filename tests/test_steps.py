@@ -26,7 +26,7 @@ from odd_models import Integrator
 import hopjax as hj
 from hopjax._checks import cast_floats
 from hopjax._steps import Steps, first_step, last_step, latest_step, multiple_of, steps_of
-from hopjax.solving.solve import Grid, Trajectory, check_problem
+from hopjax.solving import Grid, Trajectory, check_problem
 
 ULP = float(np.nextafter(0.0, 1.0))
 GRIDS = [("0.1", 7), ("0.05", 200), ("0.3", 10), ("0.01", 1000), ("0.003", 12345)]

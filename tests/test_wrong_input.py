@@ -19,7 +19,7 @@ from odd_models import Runaway
 
 import hopjax as hj
 from hopjax import theory
-from hopjax.solving.solve import Grid
+from hopjax.solving import Grid
 
 MEMORIES = np.array([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]], float)
 RATES = (MEMORIES + 1) / 2

@@ -37,6 +37,7 @@ from hopjax.tuning.kept import KeptTuning, here
 from hopjax.tuning.losses import AbstractLoss
 from hopjax.tuning.parameters import Tuned, Values, count, values_of
 from hopjax.tuning.prepared import Prepared, prepare
+from hopjax.tuning.refine import best, gradients_at_the_end, refine
 from hopjax.tuning.result import Told, Tuning, make_dataset
 from hopjax.tuning.verdict import find_aims, find_notes, in_a_line
 
@@ -207,7 +208,7 @@ def estimate_tuning(
     descent.differentiate(z, key, "step 0")
     each = time.perf_counter() - start
     trials = descent.gradients.trials
-    gradients = descent.steps + descent.gradients_at_the_end
+    gradients = descent.steps + gradients_at_the_end(descent.start)
     mode = "forward" if descent.gradients.job.forward else "reverse"
     # A solve alone takes half of a gradient or less.
     seconds = each * (gradients + job.verify / (2 * trials))
@@ -235,7 +236,7 @@ class _AtValues(eqx.Module):
 def _finish(job: Prepared, history: History, origin: Mapping[str, Any]) -> Tuning:
     """The result, its interval, and its retrieval on fresh trials."""
     descent, plan = job.descent, job.plan
-    refined = descent.refine(descent.best(history))
+    refined = refine(descent, best(descent, history))
     ensemble = solve_ensemble(
         _AtValues(descent.gradients.job.make, values_of(refined.z, descent.gradients.job.ranges)),
         trials=job.verify,

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from hopjax.statistics import Interval
-from hopjax.tuning.descent import Descent, History, Refined
+from hopjax.tuning.descent import Descent, History
 from hopjax.tuning.losses import RetrievalLoss, Term
+from hopjax.tuning.refine import Refined
 
 _OFF = 0.005  # a measured mean is off its goal by more than this, or not worth a word
 _WITHOUT = "without an interval"  # which is nothing amiss, but wants a reason

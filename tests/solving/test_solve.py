@@ -17,7 +17,7 @@ from scipy import stats
 
 import hopjax as hj
 from hopjax import theory
-from hopjax.solving.solve import Grid
+from hopjax.solving import Grid
 
 KEY = jax.random.key(5)
 NUM_NEURONS, NUM_MEMORIES = 60, 4

@@ -12,7 +12,7 @@ from conftest import EXACT
 from numpy.testing import assert_allclose, assert_array_equal
 
 import hopjax as hj
-from hopjax.solving.solve import Grid
+from hopjax.solving import Grid
 from hopjax.statistics import mean_share
 from hopjax.trials.criterion import OUTCOMES, Margin
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from numpy.testing import assert_allclose, assert_array_equal
 
 import hopjax as hj
-from hopjax.solving.solve import Grid
+from hopjax.solving import Grid
 
 MEMORIES = np.array([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]], float)
 RANDOM = np.random.default_rng(5)

@@ -31,6 +31,7 @@ from small_tuning import CRITERION, MEMORIES, settings, trial, tune, variant
 import hopjax as hj
 import hopjax.tuning.descent
 import hopjax.tuning.losses
+import hopjax.tuning.refine
 from hopjax.statistics import Interval
 from hopjax.tuning import summary, verdict as _verdict
 
@@ -644,7 +645,7 @@ def verdict(loss: Any, measured: float, error: float, retrieved: Interval) -> st
     steps = {"loss": [1.0, 0.5], "error": [0.1, 0.1]}
     history = hopjax.tuning.descent.History(steps, {}, {}, [], "converged after 2 steps")
     terms = hopjax.tuning.losses.terms_of(loss)
-    endings = [hopjax.tuning.descent.Ending(measured, error)]
+    endings = [hopjax.tuning.refine.Ending(measured, error)]
     refined: Any = types.SimpleNamespace(endings=endings, loss=interval(0.1, 0.0, 0.2))
     descent: Any = types.SimpleNamespace(gradients=types.SimpleNamespace(terms=terms))
     aims = _verdict.find_aims(descent, history, refined)

@@ -1,0 +1,229 @@
+"""The door of `solve`: wrong arguments are refused before anything is solved."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Real
+
+from hopjax._checks import (
+    cast_floats,
+    check_array,
+    check_instance,
+    check_key,
+    check_number,
+    check_values,
+    is_traced,
+)
+from hopjax._steps import multiple_of
+from hopjax.inputs import Schedule
+from hopjax.models import AbstractHopfield
+from hopjax.noise import AbstractNoise
+from hopjax.solving.method import Method, choose_method
+from hopjax.solving.trajectory import Grid
+
+SaveFunction = Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]]
+PassageFunction = Callable[
+    [Float[Array, ""], Float[Array, " state"], Float[Array, " P"]], Float[Array, ""]
+]
+Input = Schedule | Real[ArrayLike, " N"] | Callable[[Float[Array, ""]], Float[Array, " N"]]
+
+_DEFAULT_SAVES = 100
+_DIVISORS_UP_TO = 10**6  # steps between saved times, beyond which none is looked for
+_STATES_KEPT = 4 * 2**20  # bytes per trajectory, for a reverse pass
+
+
+class Problem(NamedTuple):
+    """The checked arguments of one solve."""
+
+    model: AbstractHopfield
+    inputs: Any  # (onsets on the solver's clock, values), or a callable
+    x0: Float[Array, " N"]
+    noise: AbstractNoise | None
+    key: PRNGKeyArray | None
+    save_fn: Callable | None
+    passage_fn: Callable | None
+    passage_from: Float[Array, ""]  # on the solver's clock
+    grid: Grid
+    method: Method
+
+
+def check_problem(
+    model: Any,
+    inputs: Any,
+    x0: Any,
+    *,
+    t1: Any,
+    dt: Any,
+    noise: Any,
+    key: Any,
+    save_every: Any = None,
+    save_fn: Any = None,
+    passage_fn: Any = None,
+    passage_since: Any = 0.0,
+    solver: Any = None,
+    stepsize_controller: Any = None,
+    adjoint: Any = None,
+) -> "Problem":
+    """The door of `solve`: refuses wrong arguments without solving anything."""
+    check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
+    hint = "one trajectory; use jax.vmap for many"
+    memories = check_array(model.memories, "model.memories", ("P", "N"), hint=hint, finite=False)
+    num_neurons, dtype = memories.shape[1], memories.dtype
+    if getattr(model.memories, "dtype", None) != dtype:
+        raise TypeError(
+            "Argument `model.memories` must be an array of float32 or float64, which is the dtype "
+            f"of the solve, got {getattr(model.memories, 'dtype', type(model.memories).__name__)}."
+        )
+    grid = _grid(t1, dt, save_every)
+    most = 2 ** (jnp.finfo(dtype).nmant + 1)
+    if grid.num_steps >= most:
+        raise ValueError(
+            f"Argument `t1` must be below {most} steps of dt in {dtype}, got {grid.num_steps}: "
+            "use float64 memories under jax_enable_x64."
+        )
+    if noise is not None:
+        check_instance(noise, AbstractNoise, "noise", "noise such as AdditiveNoise(8.0), or None")
+        if key is None:
+            raise ValueError(
+                "Argument `key` must be a key such as jax.random.key(0) where there is noise, got "
+                "None."
+            )
+    if key is not None:
+        key = check_key(key)
+    if adjoint is None and stepsize_controller is None:
+        states = grid.num_steps * model.state_size * dtype.itemsize
+        adjoint = dfx.RecursiveCheckpointAdjoint(
+            checkpoints=grid.num_steps if states <= _STATES_KEPT else None
+        )
+    method = choose_method(solver, stepsize_controller, adjoint, noise)
+    fastest = model.fastest_time_constant
+    x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
+    if not isinstance(method.solver, dfx.AbstractImplicitSolver):
+        too_long = grid.dt > fastest
+        if is_traced(fastest):
+            right = f"at most the model's fastest time constant (got {grid.dt:g})"
+            x0 = check_values(x0, too_long, "dt", right)
+        elif too_long:
+            raise ValueError(
+                "Argument `dt` must not exceed the model's fastest time constant "
+                f"{float(fastest):g}, got {grid.dt:g}."
+            )
+    shown = _shown(inputs, num_neurons, grid, method)
+    for function, name, of in (
+        (save_fn, "save_fn", "(t, state)"),
+        (passage_fn, "passage_fn", "(t, state, overlaps)"),
+    ):
+        if function is not None and not callable(function):
+            raise TypeError(f"Argument `{name}` must be a function of {of}, got {function!r}.")
+    passage_since = check_number(passage_since, "passage_since")
+    if not grid.reaches(passage_since):
+        raise ValueError(
+            f"Argument `passage_since` must be from 0 to t1 = {grid.t1:g}, got {passage_since:g}."
+        )
+
+    model, shown, x0, noise = cast_floats((model, shown, x0, noise), dtype)
+    passage_from = passage_since if method.adaptive else grid.first_step(passage_since)
+    passage_from = jnp.asarray(passage_from, dtype)
+    return Problem(model, shown, x0, noise, key, save_fn, passage_fn, passage_from, grid, method)
+
+
+def _default_stride(num_steps: int) -> int:
+    """Steps between about a hundred saved times, with t1 among them where a divisor allows."""
+    wanted = num_steps / _DEFAULT_SAVES
+    if wanted > _DIVISORS_UP_TO:
+        return round(wanted)
+    near = range(max(1, math.ceil(wanted / 2)), math.floor(2 * wanted) + 1)
+    divisors = [stride for stride in near if num_steps % stride == 0]
+    return min(
+        divisors, key=lambda d: max(d, wanted) / min(d, wanted), default=max(1, round(wanted))
+    )
+
+
+def _grid(t1: Any, dt: Any, save_every: Any) -> Grid:
+    dt = check_number(dt, "dt", positive=True)
+    num_steps = multiple_of(t1, "t1", dt)
+    if save_every is None:
+        stride = _default_stride(num_steps)
+    else:
+        stride = multiple_of(save_every, "save_every", dt)
+        if stride > num_steps:
+            raise ValueError(
+                f"Argument `save_every` must not exceed t1 = {float(t1):g}, got {save_every:g}."
+            )
+    return Grid(dt, num_steps, stride)
+
+
+def check_inputs(inputs: Any, num_neurons: int, *, finite: bool = True) -> Any:
+    """A schedule of such a network, a constant input as an array, or a function."""
+    if isinstance(inputs, Schedule):
+        if inputs.onsets.ndim != 1 or inputs.values.shape[-1] != num_neurons:
+            raise ValueError(
+                f"Argument `inputs` must have values of shape (S, {num_neurons}), got "
+                f"{inputs.values.shape}: one row of {num_neurons} neurons per onset; use jax.vmap "
+                "for many trajectories."
+            )
+        return inputs
+    if callable(inputs):
+        return inputs
+    if inputs is None or isinstance(inputs, str):
+        raise TypeError(
+            f"Argument `inputs` must be a Schedule, an array of shape ({num_neurons},) or a "
+            f"function u(t), got {inputs!r}."
+        )
+    return check_array(
+        inputs,
+        "inputs",
+        (num_neurons,),
+        hint="one constant input; for several over time use Schedule, for many trials jax.vmap",
+        finite=finite,
+    )
+
+
+def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
+    """A schedule as its onsets on the solver's clock and its values; or the callable itself."""
+    inputs = check_inputs(inputs, num_neurons)
+    if isinstance(inputs, Schedule):
+        onsets = inputs.onsets if method.adaptive else inputs.onset_steps(grid.dt)
+        return jnp.asarray(onsets, inputs.values.dtype), inputs.values
+    if callable(inputs):
+        return inputs
+    return jnp.zeros(1, inputs.dtype), inputs[None]
+
+
+def output_of(function: Callable, name: str, right: str, *args: Any) -> Any:
+    """Shapes of what a user's function returns; costs a trace only."""
+    try:
+        return jax.eval_shape(lambda *args: function(*args), *args)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+        raise TypeError(f"Argument `{name}` must give {right}, but it failed: {reason}") from error
+
+
+def check_output(function: Callable, name: str, sizes: tuple[tuple[int, ...], ...], *args) -> None:
+    """Refuse a function that does not return one real array of one of the sizes."""
+    right = " or ".join(f"an array of shape {size}" if size else "a number" for size in sizes)
+    output = output_of(function, name, right, *args)
+    got = getattr(output, "shape", None)
+    if got not in sizes:
+        kind = type(output).__name__ if got is None else f"shape {got}"
+        raise ValueError(f"Argument `{name}` must give {right}, got {kind}.")
+    if not (
+        jnp.issubdtype(output.dtype, jnp.floating) or jnp.issubdtype(output.dtype, jnp.integer)
+    ):
+        raise TypeError(f"Argument `{name}` must give real numbers, got dtype {output.dtype}.")
+
+
+def check_methods(model: AbstractHopfield) -> None:
+    """Refuse a model of the user's own whose methods return what one cannot go on with."""
+    (num_memories, num_neurons), dtype = model.memories.shape, model.memories.dtype
+    size = (model.state_size,)
+    zero, x0, state = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((), (num_neurons,), size))
+    check_output(model.initial_state, "model.initial_state", (size,), x0)
+    drive = output_of(model.drive, "model.drive", "what the drift needs, given u", x0)
+    check_output(model.drift, "model.drift", (size,), zero, state, drive)
+    check_output(model.overlaps, "model.overlaps", ((num_memories,),), state)
+    check_output(model.energy, "model.energy", ((),), state, x0)

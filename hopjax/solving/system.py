@@ -1,0 +1,181 @@
+"""A network as Diffrax sees it: its terms on the clock of steps, and its solver."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, Float, PyTree
+
+from hopjax.models import AbstractHopfield
+from hopjax.noise import AbstractNoise
+from hopjax.solving.door import check_output, output_of
+
+
+class Drives(eqx.Module):
+    """What a schedule does to the network, segment by segment of the solver's clock."""
+
+    onsets: Float[Array, " S"]
+    drives: PyTree[Array]  # a leading axis of S
+
+    def hold(self, clock) -> "Drives":
+        """Only the segment that holds at `clock`."""
+        if self.onsets.shape[0] == 1:
+            return self
+        segment = jnp.sum(self.onsets <= clock) - 1
+        return jax.tree.map(lambda leaf: leaf[segment][None], self)
+
+    def at(self, clock) -> PyTree[Array]:
+        """The drive at `clock`."""
+        return jax.tree.map(lambda leaf: leaf[0], self.hold(clock).drives)
+
+
+class System(eqx.Module):
+    """The equation on the solver's clock, which runs `unit` of time per tick.
+
+    It travels as Diffrax's args, so that terms, solver and saving see the very same arrays: XLA
+    then computes what they have in common once.
+    """
+
+    model: AbstractHopfield
+    drives: Drives | None  # of a schedule
+    inputs: Callable | None  # of anything else
+    noise: AbstractNoise | None
+    save_fn: Callable | None
+    passage_fn: Callable | None
+    passage_from: Float[Array, ""]  # on that clock
+    unit: float = eqx.field(static=True)
+
+    def hold(self, clock) -> "System":
+        """With the input that holds at `clock`, if it comes in segments."""
+        if self.drives is None:
+            return self
+        return eqx.tree_at(lambda system: system.drives, self, self.drives.hold(clock))
+
+    def drift(self, clock, state):
+        """The drift on that clock, as Diffrax calls it."""
+        t = self.unit * clock
+        if self.drives is not None:
+            drive = self.drives.at(clock)
+        else:
+            assert self.inputs is not None
+            drive = self.model.drive(jnp.asarray(self.inputs(t), state.dtype))
+        return self.unit * jnp.asarray(self.model.drift(t, state, drive), state.dtype)
+
+    def diffusion(self, clock, state):
+        """The diffusion on that clock, a diagonal operator."""
+        assert self.noise is not None
+        sigma = jnp.asarray(self.noise.diffusion(self.unit * clock, state), state.dtype)
+        return lx.DiagonalLinearOperator(
+            jnp.broadcast_to(math.sqrt(self.unit) * sigma, state.shape)
+        )
+
+    def observe(self, clock, state):
+        """What is saved: the overlaps and whether the state is finite, and what `save_fn` gives."""
+        overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
+        # The mean is finite just if every entry is, and a product is faster than `all`.
+        finite = jnp.isfinite(state @ jnp.full_like(state, 1 / state.shape[0]))
+        saved = None if self.save_fn is None else self.save_fn(self.unit * clock, state)
+        # One array: Diffrax goes through every buffer in every step, saved or not.
+        return jnp.append(overlaps, finite.astype(state.dtype)), saved
+
+    def first_passage(self, clock, state, passage):
+        """The clock of the first passage up to now, given that before (infinite for none)."""
+        assert self.passage_fn is not None
+        overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
+        margin = self.passage_fn(self.unit * clock, state, overlaps)
+        passed = (margin > 0) & (clock >= self.passage_from)
+        return jnp.where(passed, jnp.minimum(passage, clock), passage)
+
+    def check(self, state) -> None:
+        """Refuse functions of the user's that return what the solve cannot go on with."""
+        zero, size = jnp.zeros((), state.dtype), (self.model.state_size,)
+        num_memories, num_neurons = self.model.memories.shape
+        if self.inputs is not None:
+            check_output(self.inputs, "inputs", ((num_neurons,),), zero)
+        if self.noise is not None:
+            check_output(self.noise.diffusion, "noise.diffusion", ((), size), zero, state)
+        if self.save_fn is not None:
+            output_of(self.save_fn, "save_fn", "arrays, given (t, state)", zero, state)
+        if self.passage_fn is not None:
+            overlaps = jnp.zeros(num_memories, state.dtype)
+            check_output(self.passage_fn, "passage_fn", ((),), zero, state, overlaps)
+
+
+def drift(clock, state, system: System):
+    """See `System`; a function, so that nothing is compiled anew per call."""
+    return system.drift(clock, state)
+
+
+def diffusion(clock, state, system: System):
+    """See `System`; a function, so that nothing is compiled anew per call."""
+    return system.diffusion(clock, state)
+
+
+def observe(clock, state, system: System):
+    """See `System`; a function, so that nothing is compiled anew per call."""
+    return system.observe(clock, state)
+
+
+class StepSolver(dfx.AbstractWrappedSolver):
+    """Gives every stage of a step the drive that holds at its beginning; notes first passages.
+
+    The function is looked at before the step, where an Euler step computes the same activities.
+    """
+
+    solver: Any
+
+    @property
+    def term_structure(self):
+        return self.solver.term_structure
+
+    @property
+    def interpolation_cls(self):
+        return self.solver.interpolation_cls
+
+    @property
+    def term_compatible_contr_kwargs(self):
+        return self.solver.term_compatible_contr_kwargs
+
+    @property
+    def root_finder(self):
+        return self.solver.root_finder
+
+    @property
+    def root_find_max_steps(self):
+        return self.solver.root_find_max_steps
+
+    @property
+    def scan_kind(self):
+        return self.solver.scan_kind
+
+    def order(self, terms):
+        return self.solver.order(terms)
+
+    def strong_order(self, terms):
+        return self.solver.strong_order(terms)
+
+    def error_order(self, terms):
+        return self.solver.error_order(terms)
+
+    def init(self, terms, t0, t1, y0, args: System):
+        inner = self.solver.init(terms, t0, t1, y0, args.hold(t0))
+        return inner, jnp.full_like(t0, jnp.inf)
+
+    def step(self, terms, t0, t1, y0, args: System, solver_state, made_jump):
+        inner, passage = solver_state
+        if args.passage_fn is not None:
+            passage = args.first_passage(t0, y0, passage)
+        if args.drives is not None and args.drives.onsets.shape[0] > 1:
+            made_jump = made_jump | jnp.any(args.drives.onsets == t0)
+        y1, error, dense, inner, result = self.solver.step(
+            terms, t0, t1, y0, args.hold(t0), inner, made_jump
+        )
+        return y1, error, dense, (inner, passage), result
+
+    def func(self, terms, t0, y0, args: System):
+        return self.solver.func(terms, t0, y0, args.hold(t0))
