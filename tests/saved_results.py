@@ -75,5 +75,6 @@ def compute(devices: list[Any]) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    about: dict[str, Any] = {"about": np.array(json.dumps(here()))}
-    np.savez_compressed(sys.argv[1], **about | compute(jax.local_devices()))
+    saved: dict[str, Any] = {"about": np.array(json.dumps(here()))}
+    saved |= compute(jax.local_devices())
+    np.savez_compressed(sys.argv[1], **saved)

@@ -10,7 +10,6 @@ import pytest
 import saved_results
 from conftest import ROOT
 
-
 PER_TRIAL = ("outcome", "passage_time", "final_overlap", "final_energy")
 
 

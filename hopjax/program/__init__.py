@@ -2,10 +2,10 @@
 
 from hopjax.program.code import (
     Reached as Reached,
-    is_installed as is_installed,
     reached as reached,
     sources_of as sources_of,
 )
+from hopjax.program.names import is_installed as is_installed
 from hopjax.program.program import (
     Program as Program,
     as_code_is as as_code_is,

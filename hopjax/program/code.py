@@ -6,15 +6,10 @@ variables; and by the values that it finds outside: defaults, what it encloses, 
 """
 
 import dataclasses
-import dis
 import functools
 import hashlib
-import importlib
-import importlib.util
 import inspect
 import random
-import sys
-import sysconfig
 import textwrap
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,12 +20,8 @@ import numpy as np
 from jax.core import Tracer
 
 from hopjax._checks import on_host
+from hopjax.program.names import all_names, imported, is_installed, names_in
 
-_INSTALLED = tuple(
-    dict.fromkeys(
-        sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    )
-)
 _BUILTIN = (
     types.BuiltinFunctionType,
     types.MethodDescriptorType,
@@ -58,26 +49,6 @@ _STANDS_FOR = ("__wrapped__", "func", "fget", "fset", "fdel", "method", "dispatc
 _MOVING = (np.random.Generator, np.random.RandomState, random.Random)
 _SHOWN = 200  # characters of a constant
 _Parts = Iterator[Any]  # texts, bytes and further parts
-
-
-@functools.cache
-def is_installed(module: Any) -> bool:
-    """Whether a module belongs to Python or to a package that was installed, hopjax included."""
-    if not isinstance(module, str):  # of a compiled class
-        return True
-    top = module.partition(".")[0]
-    if top in ("hopjax", "__main__"):
-        return top == "hopjax"
-    while "." in module and module not in sys.modules:  # part of one that was compiled
-        module = module.rpartition(".")[0]
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        return top in sys.stdlib_module_names
-    return _is_installed_file(file)
-
-
-def _is_installed_file(file: str) -> bool:
-    return "site-packages" in file or "dist-packages" in file or file.startswith(_INSTALLED)
 
 
 class Reached(NamedTuple):
@@ -282,7 +253,7 @@ class _Walk:
             yield self.value(value, function.__qualname__)
         for name, value in [*encloses, *sorted(vars(function).items())]:
             if isinstance(value, types.ModuleType):
-                yield self._of_module(value, _all_names(function.__code__))
+                yield self._of_module(value, all_names(function.__code__))
             else:
                 yield self.value(value, name)
 
@@ -301,7 +272,7 @@ class _Walk:
                 yield repr(
                     sorted(constant, key=repr) if isinstance(constant, frozenset) else constant
                 )
-        named, imports = _names(code)
+        named, imports = names_in(code)
         found = {name: known[name] for name in named if name in known}
         for name in code.co_names:
             follows = name in found and _is_own(found[name])
@@ -314,10 +285,10 @@ class _Walk:
                 self._note_constant(value, name)
                 yield self.value(value, name)
         for level, name, parts in imports:
-            module = _imported("." * level + name, known, self.texts)
+            module = imported("." * level + name, known, self.texts)
             if module is not None:
                 for part in parts:
-                    _imported(f"{module.__name__}.{part}", known, self.texts)
+                    imported(f"{module.__name__}.{part}", known, self.texts)
                 yield self._of_module(module, code.co_names)
         for each in inner:
             yield self._code(each, known)
@@ -456,40 +427,6 @@ def _reduced(value: Any) -> tuple[Any, ...] | None:
     except Exception:
         return None
     return (made, given, *(list(part) if isinstance(part, Iterator) else part for part in state))
-
-
-@functools.lru_cache(maxsize=2**14)
-def _names(code: types.CodeType) -> tuple[tuple[str, ...], tuple[tuple[int, str, Any], ...]]:
-    """The names that code looks up in its module; and what it imports: level, name and parts."""
-    named, imports, before = {}, [], [None, None]
-    for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-            named[step.argval] = None
-        elif step.opname == "IMPORT_NAME":
-            level, parts = before
-            imports.append((level, step.argval, parts or ()))
-        before = [before[1], step.argval]
-    return tuple(named), tuple(imports)
-
-
-def _all_names(code: types.CodeType) -> tuple[str, ...]:
-    """The names in code, also in that of functions inside it."""
-    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
-    return code.co_names + tuple(name for each in inner for name in _all_names(each))
-
-
-def _imported(name: str, known: Mapping[str, Any], load: bool) -> types.ModuleType | None:
-    """A module of the user's that code imports itself; `load` if that is still to come."""
-    try:
-        name = importlib.util.resolve_name(name, known.get("__package__") or "")
-        if name not in sys.modules and load:
-            top = importlib.util.find_spec(name.partition(".")[0])
-            if top is not None and not _is_installed_file(top.origin or ""):
-                importlib.import_module(name)
-    except Exception:  # whatever it does where it is imported
-        return None
-    module = sys.modules.get(name)
-    return None if module is None or is_installed(name) else module
 
 
 def _is_own(value: Any) -> bool:
