@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, proportion, run_trials, show
-from hopjax import plotting
+from experiments import drawing
+from experiments.claims import Claim, above, below, claim, show, within
+from experiments.common import Experiment, Sized, constants, proportion, run_trials
 
 NUM_NEURONS, NUM_MEMORIES = 64, 32
 TARGET = NUM_MEMORIES - 1  # the pattern that is asked for
@@ -33,7 +33,7 @@ SMALL = 0.01
 BETAS = (0.05, 0.1, 0.2, 0.4)
 BETA, LOW_BETA = 0.2, 0.05  # of the protocol, and one that tells patterns less sharply apart
 SEED = 2025
-QUICK_TRIALS, FULL_TRIALS = 200, 2000
+TRIALS = Sized(200, 2000)
 STARTS = {
     "small": "from a small\nrandom state",
     "input": "from\nthe input",
@@ -100,7 +100,7 @@ def answers(key: Key[Array, ""]) -> dict[str, Bool[Array, "..."]]:
 
 
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
+    trials = TRIALS[full]
     outcome = run_trials(answers, jax.random.key(SEED), trials, "attention")
 
     def by_beta(right: np.ndarray) -> list[dict[str, Any]]:
@@ -108,19 +108,10 @@ def compute(full: bool) -> dict[str, Any]:
 
     previous, distracted = outcome["dynamic"][:, -1], outcome["distracted"]
     return {
-        "settings": {
-            "seed": SEED,
-            "trials": trials,
-            "num_neurons": NUM_NEURONS,
-            "num_memories": NUM_MEMORIES,
-            "dominant": DOMINANT,
-            "distractors": NUM_DISTRACTORS,
-            "distractor": DISTRACTOR,
-            "input_noise": INPUT_NOISE,
-            "small": SMALL,
-            "t1": T1,
-            "dt": DT,
-        },
+        "settings": {"trials": trials, "distractors": NUM_DISTRACTORS}
+        | constants(
+            globals(), "SEED NUM_NEURONS NUM_MEMORIES DOMINANT DISTRACTOR INPUT_NOISE SMALL T1 DT"
+        ),
         "betas": BETAS,
         "right": {
             network: {
@@ -140,28 +131,18 @@ def compute(full: bool) -> dict[str, Any]:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """A panel for each start: how often the answer is right, against β."""
-    figure, axes = plt.subplots(
-        1, 3, figsize=(plotting.COLUMN_WIDTH, 2.0), sharey=True, sharex=True, layout="constrained"
-    )
+    figure, axes = drawing.panels(1, 3, 2.0, sharey=True, sharex=True)
     betas, chance = numbers["betas"], 1 / numbers["settings"]["num_memories"]
     for ax, (start, title) in zip(axes, STARTS.items(), strict=True):
         ax.axhline(chance, color="black", linewidth=0.5, linestyle=":", label="chance")
         for place, (network, label) in enumerate(NETWORKS.items()):
-            found = numbers["right"][network][start]
-            p, low, high = (np.array([cell[end] for cell in found]) for end in ("p", "low", "high"))
-            plotting.plot_proportions(betas, p, low, high, place=place, label=label, ax=ax)
+            drawing.curve(ax, betas, numbers["right"][network][start], place, label)
         ax.set(title=title, xscale="log", xlim=(betas[0] / 1.25, betas[-1] * 1.25))
         ax.set_xticks(betas, [f"{beta:g}" for beta in betas])
         ax.xaxis.set_minor_locator(NullLocator())
     axes[0].set_ylabel("P(right answer)")
     axes[1].set_xlabel(r"inverse temperature $\beta$")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        [*handles[1:], handles[0]],
-        [*labels[1:], labels[0]],
-        loc="outside lower center",
-        ncols=3,
-    )
+    drawing.legend_below(figure, axes[0], last=0)
     return figure
 
 
@@ -174,46 +155,34 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     )
     smooth = at("dynamic", "previous", LOW_BETA)
     found = [
-        Claim(
-            f"β = {BETA:g}, from a small random state: dynamic P ≥ .94, plain ≤ .08; from u both ≥ "
-            ".97",
-            "P = " + ", ".join(show(each) for each in (*small, *shown)),
-            small[0]["p"] >= 0.94
-            and small[1]["p"] <= 0.08
-            and min(each["p"] for each in shown) >= 0.97,
+        claim(
+            f"β = {BETA:g}, from a small random state: dynamic {{}}, plain {{}}; from u both {{}}",
+            above(small[0], 0.94),
+            below(small[1], 0.08),
+            above(shown, 0.97, f"from u {show(*shown)}"),
         ),
-        Claim(
-            f"dynamic, from another pattern: β = {LOW_BETA:g} far better (P ≥ .9) than {BETA:g} "
-            "(.46 to .66)",
-            f"P = {show(smooth)}, {show(previous[0])}",
-            smooth["p"] >= 0.9 and 0.46 <= previous[0]["p"] <= 0.66,
+        claim(
+            f"dynamic, from another pattern: β = {LOW_BETA:g} far better ({{}}) than {BETA:g} "
+            "({})",
+            above(smooth, 0.9),
+            within(previous[0], 0.46, 0.66, "{}"),
         ),
-        Claim(
-            f"plain, from another pattern, β = {BETA:g}: never (P < .02)",
-            f"P = {show(previous[1])}",
-            previous[1]["high"] < 0.02,
-        ),
+        claim(f"plain, from another pattern, β = {BETA:g}: never ({{}})", below(previous[1], 0.02)),
     ]
     if not numbers["previous"]:
         return found
     place = numbers["betas"].index(BETA)
     held, free = (numbers["previous"][name][place] for name in ("shown", "not_shown"))
     found.append(
-        Claim(
+        claim(
             f"that pattern holds dynamic attention (β = {BETA:g}) if the input shows it as well",
-            f"P = {show(held)}, else {show(free)}",
-            held["high"] < free["low"],
+            below(held, free, "P = {}, else {}"),
         )
     )
     return found
 
 
-EXPERIMENT = Experiment(
-    name="attention",
-    compute=compute,
-    draw={"attention": draw},
-    claims=claims,
-)
+EXPERIMENT = Experiment("attention", compute, draw, claims)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +24,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import hopjax as hj
+from experiments.claims import Claim, print_claims
 from hopjax import plotting
 from hopjax.statistics import wilson_interval
 
@@ -36,13 +36,17 @@ SCREEN_DPI = 100  # of animations
 CHUNK = 32  # trials at a time on each device: their memories fit into its cache
 
 
-class Claim(NamedTuple):
-    """A statement beside what was measured."""
+Size = TypeVar("Size")
 
-    statement: str
-    measured: str
-    holds: bool
-    source: str = "paper"  # or the noise theory, or studies, here
+
+class Sized(NamedTuple, Generic[Size]):
+    """A quick size and the committed one, by `sized[full]`."""
+
+    quick: Size
+    full: Size
+
+
+Draw = Callable[[dict[str, Any]], Figure]
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,21 @@ class Experiment:
 
     name: str
     compute: Callable[[bool], dict[str, Any]]
-    draw: dict[str, Callable[[dict[str, Any]], Figure]]  # by file name
+    # By file name, where it is not that of the experiment, or where there are several.
+    draw: Draw | dict[str, Draw]
     claims: Callable[[dict[str, Any]], list[Claim]]
     source: str | None = None  # of all its claims, where they do not say
     animate: dict[str, Callable[[dict[str, Any]], FuncAnimation]] = field(default_factory=dict)
 
     @property
+    def pictures(self) -> dict[str, Draw]:
+        """What draws each picture, by file name."""
+        return self.draw if isinstance(self.draw, dict) else {self.name: self.draw}
+
+    @property
     def files(self) -> list[str]:
         """The pictures, without their folder."""
-        return [f"{name}.png" for name in self.draw] + [f"{name}.gif" for name in self.animate]
+        return [f"{name}.png" for name in self.pictures] + [f"{name}.gif" for name in self.animate]
 
     def run(self, *, full: bool, redraw: bool = False) -> list[Claim]:
         """Compute (or read) the numbers, write them beside the pictures, return the claims."""
@@ -77,7 +87,7 @@ class Experiment:
             numbers["versions"] = versions()
             write_json(path, numbers)
         with plotting.style():
-            for name, draw in self.draw.items():
+            for name, draw in self.pictures.items():
                 figure = draw(numbers)
                 figure.savefig(folder / f"{name}.png", metadata={"Software": None})
                 plt.close(figure)
@@ -175,9 +185,26 @@ def proportion(condition: np.ndarray) -> dict[str, float | int]:
     return {"count": successes, "trials": trials, "p": estimate, "low": low, "high": high}
 
 
-def show(interval: dict[str, float | int]) -> str:
-    """A proportion for a table: estimate [low, high]."""
-    return f"{interval['p']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+def constants(module: dict[str, Any], names: str) -> dict[str, Any]:
+    """Constants of a module, given as its `globals()`, by their names in small letters."""
+    return {name.lower(): module[name] for name in names.split()}
+
+
+def bands(values: np.ndarray, digits: int = 3) -> dict[str, Any]:
+    """Median and 10%-90% band over trials, the first axis."""
+    ends = zip(
+        ("low", "median", "high"), np.nanquantile(values, [0.1, 0.5, 0.9], axis=0), strict=True
+    )
+    return {name: rounded(end, digits) for name, end in ends}
+
+
+def mean(values: np.ndarray, digits: int = 4) -> dict[str, Any]:
+    """A mean over the finite values with the half width of its 95% interval."""
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return {"mean": None, "half_width": None}
+    half_width = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+    return {"mean": rounded(values.mean(), digits), "half_width": rounded(half_width, digits)}
 
 
 def rounded(values: Any, digits: int = 4) -> Any:
@@ -191,31 +218,6 @@ def write_json(path: Path, numbers: dict[str, Any]) -> None:
     aside = path.with_suffix(".json.tmp")
     aside.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     aside.replace(path)
-
-
-def print_claims(claims: list[Claim]) -> None:
-    """The table *claim | measured here | holds?*, with a heading for each source of claims."""
-    rows, rules = [], []
-    for source in dict.fromkeys(claim.source for claim in claims):
-        rules.append(len(rows))
-        rows.append((f"claim of the {source}", "measured here, with 95% interval", "holds?"))
-        rows += [
-            (claim.statement, claim.measured, "yes" if claim.holds else "NO")
-            for claim in claims
-            if claim.source == source
-        ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for place, row in enumerate(rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(" | ".join(cells).rstrip())
-        if place in rules:
-            print(" | ".join("-" * width for width in widths))
-    sys.stdout.flush()
-
-
-def number(value: float | None) -> float:
-    """A number as it was before it became JSON: null stands for what is not finite."""
-    return np.nan if value is None else value
 
 
 def versions() -> dict[str, str]:

@@ -18,42 +18,44 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
+from experiments import drawing
 from experiments.capacity import CORRUPTION
+from experiments.claims import Claim, above, agrees, below, claim, near, show
 from experiments.common import (
-    Claim,
     Experiment,
+    Sized,
+    constants,
     proportion,
     rounded,
     run_trials,
-    show,
     side_by_side,
 )
 from experiments.protocols import RETRIEVED, SEED
-from experiments.studies import curve, only, select
+from experiments.studies import only, select
 from hopjax import plotting
 
 NUM_NEURONS = 256
 NOISE = 0.3
 T1, DT = 20.0, 0.05
 BACKGROUND = 0.5
-QUICK_FIRST, FULL_FIRST = 40, 2  # memories at the beginning
+FIRST = Sized(40, 2)  # memories at the beginning
 ASKED = 8  # memories of a network that are asked for, from the oldest to the newest
-QUICK_TRIALS, FULL_TRIALS = 24, 160
+TRIALS = Sized(24, 160)
 NETWORKS = {
     "idp": ("IDP", hj.IDPHopfield),
     "classic": ("classic", hj.ClassicHopfield),
     "decorrelated": ("decorrelated", hj.DecorrelatedHopfield),
 }
-QUICK_NETWORKS = ("idp", "classic")
+SOLVED = Sized(("idp", "classic"), tuple(NETWORKS))
 # Numbers of memories at which networks are asked, while they learn and then while they forget.
-QUICK_LEARNING, QUICK_FORGETTING = (48,), ()
-FULL_LEARNING, FULL_FORGETTING = (FULL_FIRST, 8, 16, 24, 32, 48, 64, 96, 128), (64, 32, 16)
+MANY = 48
+LEARNING = Sized((MANY,), (FIRST.full, 8, 16, 24, 32, MANY, 64, 96, 128))
+FORGETTING: Sized[tuple[int, ...]] = Sized((), (64, 32, 16))
 
 
 def ask(
@@ -87,37 +89,19 @@ def ask(
 def mean(values: np.ndarray) -> dict[str, Any]:
     """A mean over trials with the ends of its 95% interval."""
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    middle = values.mean()
-    return {"mean": rounded(middle), "low": rounded(middle - half), "high": rounded(middle + half)}
+    ends = {"mean": values.mean(), "low": values.mean() - half, "high": values.mean() + half}
+    return {name: rounded(end) for name, end in ends.items()}
 
 
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
-    first = FULL_FIRST if full else QUICK_FIRST
-    learning = FULL_LEARNING if full else QUICK_LEARNING
-    forgetting = FULL_FORGETTING if full else QUICK_FORGETTING
-    networks = tuple(NETWORKS) if full else QUICK_NETWORKS
+    sizes = FIRST[full], LEARNING[full], FORGETTING[full], TRIALS[full]
+    cells = side_by_side(*(partial(simulate, network, *sizes) for network in SOLVED[full]))
     return {
-        "settings": {
-            "seed": SEED,
-            "trials": trials,
-            "num_neurons": NUM_NEURONS,
-            "noise": NOISE,
-            "corruption": CORRUPTION,
-            "background": BACKGROUND,
-            "asked": ASKED,
-            "t1": T1,
-            "dt": DT,
-            "retrieved": RETRIEVED,
-            "law": "gaussian",
-        },
-        "results": [
-            cell
-            for cells in side_by_side(
-                *(partial(simulate, name, first, learning, forgetting, trials) for name in networks)
-            )
-            for cell in cells
-        ],
+        "settings": {"trials": TRIALS[full], "law": "gaussian"}
+        | constants(
+            globals(), "SEED NUM_NEURONS NOISE CORRUPTION BACKGROUND ASKED T1 DT RETRIEVED"
+        ),
+        "results": [cell for each in cells for cell in each],
     }
 
 
@@ -186,59 +170,33 @@ def predicted_crosstalk(network: str, num_memories: Any) -> Any:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """Oldest and newest, all before and after forgetting, and the two measures of interference."""
-    figure, axes = plt.subplots(
-        2, 2, figsize=(plotting.COLUMN_WIDTH, 3.4), sharex=True, layout="constrained"
-    )
+    figure, axes = drawing.panels(2, 2, 3.4, sharex=True)
     (ages, everything), (lost, crosstalk) = axes
     for place, network, label in networks(numbers):
         cells = select(numbers["results"], network=network, learns=True)
         after = select(numbers["results"], network=network, learns=False)
-        colour, counts = plotting.COLOURS[place], [cell["num_memories"] for cell in cells]
-        curve(ages, counts, [cell["oldest"] for cell in cells], place, label)
-        ages.plot(
-            counts,
-            [cell["newest"]["p"] for cell in cells],
-            color=colour,
-            linestyle="",
-            marker="x",
-            markersize=4,
-        )
-        curve(everything, counts, [cell["all"] for cell in cells], place, label)
+        counts = [cell["num_memories"] for cell in cells]
+        look = drawing.look(place, linestyle="")
+        crosses = look | {"marker": "x", "markersize": 4}
+        drawing.curve(ages, counts, [cell["oldest"] for cell in cells], place, label)
+        ages.plot(counts, [cell["newest"]["p"] for cell in cells], **crosses)
+        drawing.curve(everything, counts, [cell["all"] for cell in cells], place, label)
         everything.plot(
             [cell["num_memories"] for cell in after],
             [cell["all"]["p"] for cell in after],
-            color=colour,
-            linestyle="",
-            marker="x",
-            markersize=4,
+            **crosses,
         )
-        means, lows, highs = (
-            np.array([cell["lost"][end] for cell in cells]) for end in ("mean", "low", "high")
-        )
-        plotting.plot_band(np.asarray(counts, float), means, lows, highs, place=place, ax=lost)
-        fine = np.linspace(FULL_FIRST, counts[-1])
-        crosstalk.plot(
-            fine,
-            predicted_crosstalk(network, fine),
-            color=colour,
-            linestyle=plotting.LINE_STYLES[place],
-            linewidth=0.6,
-        )
-        crosstalk.plot(
-            counts,
-            [cell["crosstalk"] for cell in cells],
-            color=colour,
-            linestyle="",
-            marker=plotting.MARKERS[place],
-            markersize=3,
-            markerfacecolor=None if place == 0 else "none",
-        )
+        means = drawing.with_ends(cell["lost"] for cell in cells)
+        plotting.plot_band(np.array(counts, float), *means, place=place, ax=lost)
+        fine = np.linspace(FIRST.full, counts[-1])
+        line = {"color": look["color"], "linestyle": plotting.LINE_STYLES[place], "linewidth": 0.6}
+        crosstalk.plot(fine, predicted_crosstalk(network, fine), **line)
+        crosstalk.plot(counts, [cell["crosstalk"] for cell in cells], **look)
     ages.set(ylabel="P(retrieved)", title="oldest; × newest")
     everything.set(title="all; × after forgetting")
     lost.set(ylabel="overlap lost by the oldest", xlabel="memories $P$")
     crosstalk.set(ylabel="crosstalk", xlabel="memories $P$")
-    handles, labels = ages.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    drawing.legend_below(figure, ages)
     return figure
 
 
@@ -253,68 +211,70 @@ def networks(numbers: dict[str, Any]) -> list[tuple[int, str, str]]:
 
 
 def claims(numbers: dict[str, Any]) -> list[Claim]:
-    learning = FULL_LEARNING if numbers["full"] else QUICK_LEARNING
-
     def at(network: str, count: int, *, learns: bool = True) -> dict[str, Any]:
         cells = select(numbers["results"], learns=learns, num_memories=count)
         return only(cells, network=network)
 
-    many = QUICK_LEARNING[-1]
-    idp, classic = at("idp", many), at("classic", many)
+    idp, classic = at("idp", MANY), at("classic", MANY)
     found = [
-        Claim(
-            f"with {many} memories IDP retrieves the oldest and the newest (P > .8)",
-            f"P = {show(idp['oldest'])} and {show(idp['newest'])}",
-            min(idp["oldest"]["p"], idp["newest"]["p"]) > 0.8,
+        claim(
+            f"with {MANY} memories IDP retrieves the oldest and the newest ({{}})",
+            above(
+                [idp["oldest"], idp["newest"]],
+                0.8,
+                f"P = {show(idp['oldest'], idp['newest'], joined=' and ')}",
+            ),
         ),
-        Claim(
-            f"with {many} memories the classic network has lost both (P < .2)",
-            f"P = {show(classic['oldest'])} and {show(classic['newest'])}",
-            max(classic["oldest"]["p"], classic["newest"]["p"]) < 0.2,
+        claim(
+            f"with {MANY} memories the classic network has lost both ({{}})",
+            below(
+                [classic["oldest"], classic["newest"]],
+                0.2,
+                f"P = {show(classic['oldest'], classic['newest'], joined=' and ')}",
+            ),
         ),
-        Claim(
+        claim(
             "crosstalk is √(P − 1)/√N in the classic network, and less by the factor predicted in "
             "IDP (within 10%)",
-            "; ".join(
-                f"{name}, {many} memories: {at(name, many)['crosstalk']:.3f}, predicted "
-                f"{predicted_crosstalk(name, many):.3f}"
-                for name in ("classic", "idp")
-            ),
-            all(
-                abs(at(name, many)["crosstalk"] / predicted_crosstalk(name, many) - 1) < 0.1
+            *(
+                near(
+                    at(name, MANY)["crosstalk"] / predicted_crosstalk(name, MANY),
+                    1,
+                    0.1,
+                    f"{name}, {MANY} memories: {at(name, MANY)['crosstalk']:.3f}, predicted "
+                    f"{predicted_crosstalk(name, MANY):.3f}",
+                )
                 for name in ("classic", "idp")
             ),
         ),
     ]
     if numbers["full"]:
-        kept = [at("decorrelated", count) for count in learning]
-        few = FULL_FORGETTING[-1]
+        kept = [at("decorrelated", count) for count in LEARNING.full]
+        few, most = FORGETTING.full[-1], LEARNING.full[-1]
         back, before = at("classic", few, learns=False), at("classic", few)
+        crosstalk = max(cell["crosstalk"] for cell in kept)
         found += [
-            Claim(
+            claim(
                 "what a network forgets no longer disturbs the rest",
-                f"classic, {few} memories: P = {show(back['all'])} after {learning[-1]}, "
-                f"{show(before['all'])} before",
-                back["all"]["high"] > before["all"]["low"]
-                and before["all"]["high"] > back["all"]["low"],
+                agrees(
+                    back["all"],
+                    before["all"],
+                    f"classic, {few} memories: P = {{}} after {most}, {{}} before",
+                ),
             ),
-            Claim(
-                f"decorrelated memories do not disturb each other, up to {learning[-1]} (P > .95)",
-                f"least P = {show(min((cell['all'] for cell in kept), key=lambda one: one['p']))}, "
-                f"most crosstalk {max(cell['crosstalk'] for cell in kept):.3f}",
-                all(cell["all"]["p"] > 0.95 for cell in kept),
+            claim(
+                f"decorrelated memories do not disturb each other, up to {most} ({{}})",
+                above(
+                    [cell["all"] for cell in kept],
+                    0.95,
+                    f"least P = {{}}, most crosstalk {crosstalk:.3f}",
+                ),
             ),
         ]
     return found
 
 
-EXPERIMENT = Experiment(
-    name="continual",
-    compute=compute,
-    draw={"continual": draw},
-    claims=claims,
-    source="studies here",
-)
+EXPERIMENT = Experiment("continual", compute, draw, claims, source="studies here")
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -11,13 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, number, proportion, rounded, run_trials
+from experiments import drawing
+from experiments.claims import Claim, Measured, claim, measured, number, within
+from experiments.common import Experiment, Sized, constants, proportion, rounded, run_trials
 from hopjax import plotting, theory
 
 NUM_MEMORIES = 10
@@ -34,10 +35,10 @@ SAVE_EVERY = 0.5
 T1 = 20.0  # by when a small network may have escaped
 
 # Noises in units of the predicted one. Escapes are simulated at full size only.
-QUICK_FACTORS, FULL_FACTORS = (0.96, 1.0, 1.04), tuple(np.linspace(0.92, 1.08, 9))
+FACTORS = Sized((0.96, 1.0, 1.04), tuple(np.linspace(0.92, 1.08, 9)))
 ESCAPE_FACTORS = tuple(np.linspace(0.94, 1.12, 10))
-QUICK_TRIALS, FULL_TRIALS, ESCAPE_TRIALS = 3, 24, 200
-QUICK_PAIRS = 3  # the first of them
+TRIALS, ESCAPE_TRIALS = Sized(3, 24), 200
+SOLVED = Sized(PAIRS[:3], PAIRS)
 
 
 def saliencies(alpha: float, alpha_max: float) -> np.ndarray:
@@ -169,9 +170,7 @@ def count_escapes() -> dict[str, Any]:
 
 
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
-    pairs = PAIRS if full else PAIRS[:QUICK_PAIRS]
-    factors = np.array(FULL_FACTORS if full else QUICK_FACTORS)
+    trials, pairs, factors = TRIALS[full], SOLVED[full], np.array(FACTORS[full])
     responses, predicted = measure(response, pairs, factors, trials, LARGE, "escape, growth rates")
     escaped = count_escapes() if full else {}
     generator = np.random.default_rng(SEED)
@@ -203,20 +202,13 @@ def compute(full: bool) -> dict[str, Any]:
         )
     return {
         "settings": {
-            "seed": SEED,
             "trials": trials,
             "trials_of_escape": ESCAPE_TRIALS if full else 0,
             "num_neurons": LARGE,
             "num_neurons_of_escape": SMALL,
-            "num_memories": NUM_MEMORIES,
-            "background": BACKGROUND,
-            "slope": SLOPE,
-            "dt": DT,
-            "t1": T1,
-            "perturbation": PERTURBATION,
-            "fit": FIT,
             "law": "gaussian",
-        },
+        }
+        | constants(globals(), "SEED NUM_MEMORIES BACKGROUND SLOPE DT T1 PERTURBATION FIT"),
         "results": results,
         "escapes": escaped,
     }
@@ -226,23 +218,15 @@ MARKERS = "osD^v"
 
 
 def draw(numbers: dict[str, Any]) -> Figure:
-    figure, (top, bottom) = plt.subplots(
-        2,
-        1,
-        figsize=(plotting.COLUMN_WIDTH, 4.3),
-        height_ratios=[1.2, 1],
-        layout="constrained",
-    )
+    figure, (top, bottom) = drawing.panels(2, 1, 4.3, height_ratios=[1.2, 1])
     settings, escaped = numbers["settings"], numbers["escapes"]
     for place, result in enumerate(numbers["results"]):
         look = {"color": plotting.COLOURS[place], "marker": MARKERS[place], "markersize": 3.5}
         alpha, alpha_max = result["pair"]
-        rate = np.array(result["rate"])
-        low, high = np.array(result["rate_interval"])
-        top.errorbar(
+        drawing.error_bars(
+            top,
             result["factors"],
-            rate,
-            np.maximum([rate - low, high - rate], 0),
+            zip(result["rate"], *result["rate_interval"], strict=True),
             elinewidth=0.7,
             linestyle="none",
             label=rf"$\alpha_1$ = {alpha:g}, $\alpha_{{\max}}$ = {alpha_max:g}",
@@ -254,10 +238,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
             color=look["color"],
             linewidth=0.8,
         )
-        measured, low, high = (result["predicted"] * number(each) for each in result["onset"])
-        bottom.errorbar(
-            result["predicted"], measured, [[measured - low], [high - measured]], **look
-        )
+        onset = measured(result["onset"]).times(result["predicted"])
+        drawing.error_bars(bottom, result["predicted"], [onset], **look)
         if escaped:
             half = escaped["predicted"][place] * number(escaped["half"][place])
             bottom.plot(
@@ -289,39 +271,61 @@ def draw(numbers: dict[str, Any]) -> Figure:
     return figure
 
 
+def half_escaped(numbers: dict[str, Any]) -> list[Measured]:
+    """For each pair the noise at which half of the networks have left, relative to the predicted.
+
+    Its ends are the noises at which the ends of the interval of what has left pass ½.
+    """
+    escapes = numbers["escapes"]
+    return [
+        Measured(
+            number(half),
+            *(
+                np.interp(
+                    0.5, np.maximum.accumulate([cell[end] for cell in row]), escapes["factors"]
+                )
+                for end in ("high", "low")
+            ),
+        )
+        for half, row in zip(escapes["half"], escapes["escaped"], strict=True)
+    ]
+
+
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     results = numbers["results"]
-    off = [abs(number(result["onset"][0]) - 1) for result in results]
-    worst = results[int(np.argmax(off))]  # NaN counts as the largest
-    difference, low, high = (100 * (number(each) - 1) for each in worst["onset"])
+    off = [measured(result["onset"]).times(1, -1) for result in results]
+    worst = int(np.argmax([abs(each.value) for each in off]))  # NaN counts as the largest
+    alpha, alpha_max = results[worst]["pair"]
     found = [
-        Claim(
+        claim(
             f"memories lose the state at the predicted σ_esc, {len(results)} pairs (within 1%)",
-            f"largest difference {difference:+.2f}% [{low:+.2f}, {high:+.2f}], at α1 = "
-            f"{worst['pair'][0]:g}, αmax = {worst['pair'][1]:g}",
-            abs(difference) < 1,
+            within(
+                off,
+                -0.01,
+                0.01,
+                f"largest difference {off[worst]:+.2%}, at α1 = {alpha:g}, αmax = {alpha_max:g}",
+            ),
         )
     ]
     if numbers["escapes"]:
-        late = [100 * number(half) - 100 for half in numbers["escapes"]["half"]]
-        time = numbers["settings"]["t1"]
+        late = [each.times(1, -1) for each in half_escaped(numbers)]
+        values = [each.value for each in late]
         found.append(
-            Claim(
-                f"half of the small networks leave within {time:g} near it (±6%)",
-                f"{min(late):+.1f}% to {max(late):+.1f}% of the predicted",
-                max(np.abs(late)) < 6,
+            claim(
+                f"half of the small networks leave within {numbers['settings']['t1']:g} near it "
+                "(±6%)",
+                within(
+                    late,
+                    -0.06,
+                    0.06,
+                    f"{min(values):+.1%} to {max(values):+.1%} of it, farthest {{:+.1%}}",
+                ),
             )
         )
     return found
 
 
-EXPERIMENT = Experiment(
-    name="escape",
-    compute=compute,
-    draw={"escape": draw},
-    claims=claims,
-    source="noise theory here",
-)
+EXPERIMENT = Experiment("escape", compute, draw, claims, source="noise theory here")
 
 if __name__ == "__main__":
     EXPERIMENT.main()

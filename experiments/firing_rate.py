@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
@@ -20,13 +19,16 @@ from matplotlib.patches import Patch
 from scipy import stats
 
 import hopjax as hj
+from experiments import drawing
+from experiments.claims import Claim, above, below, claim, show
 from experiments.common import (
-    Claim,
     Experiment,
+    Sized,
+    bands,
+    constants,
     proportion,
     rounded,
     run_trials,
-    show,
 )
 from hopjax import plotting
 
@@ -40,7 +42,7 @@ KEPT = 0.5  # of memory 1's active entries, in the starting state
 NUM_INPUTS = 3  # input j is dominated by memory j
 RETRIEVED, SILENT = 0.5, 0.05  # centred overlap above, mean activity below
 SEED = 2025
-QUICK_TRIALS, FULL_TRIALS = 16, 300
+TRIALS = Sized(16, 300)
 
 REFERENCE = (294, 232, 226)  # trials with the right memory largest, by an independent program
 REFERENCE_TRIALS = 294
@@ -109,28 +111,12 @@ def run_trial(key: Key[Array, ""]) -> dict[str, dict[str, Array]]:
 
 
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
+    trials = TRIALS[full]
     outcomes = run_trials(run_trial, jax.random.key(SEED), trials, "firing rate")
     return {
-        "settings": {
-            "seed": SEED,
-            "trials": trials,
-            "num_neurons": NUM_NEURONS,
-            "num_memories": NUM_MEMORIES,
-            "density": DENSITY,
-            "slope": SLOPE,
-            "noise": NOISE,
-            "window": WINDOW,
-            "pulse": PULSE,
-            "background": BACKGROUND,
-            "dominant": DOMINANT,
-            "kept": KEPT,
-            "retrieved": RETRIEVED,
-            "silent": SILENT,
-            "dt": DT,
-            "save_every": SAVE_EVERY,
-            "law": "gaussian",
-        },
+        "settings": {"trials": trials, "law": "gaussian"}
+        | constants(globals(), "SEED NUM_NEURONS NUM_MEMORIES DENSITY SLOPE NOISE WINDOW PULSE")
+        | constants(globals(), "BACKGROUND DOMINANT KEPT RETRIEVED SILENT DT SAVE_EVERY"),
         "reference": {"counts": REFERENCE, "trials": REFERENCE_TRIALS},
         "results": {network: summarise(outcomes[network]) for network in NETWORKS},
     }
@@ -139,16 +125,6 @@ def compute(full: bool) -> dict[str, Any]:
 def at(time: float) -> int:
     """The index of a saved time."""
     return round(time / SAVE_EVERY)
-
-
-def bands(values: np.ndarray, digits: int = 3) -> dict[str, Any]:
-    """Median and 10%-90% band over trials, the first axis."""
-    low, median, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
-    return {
-        "low": rounded(low, digits),
-        "median": rounded(median, digits),
-        "high": rounded(high, digits),
-    }
 
 
 def summarise(outcome: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -187,13 +163,8 @@ def summarise(outcome: dict[str, np.ndarray]) -> dict[str, Any]:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """A row for each network: centred overlaps, and plain ones beside the mean activity."""
-    figure, axes = plt.subplots(
-        len(NETWORKS) + 1,
-        2,
-        figsize=(plotting.COLUMN_WIDTH, 4.3),
-        height_ratios=[*[1.0] * len(NETWORKS), 0.16],
-        sharex=True,
-        layout="constrained",
+    figure, axes = drawing.panels(
+        len(NETWORKS) + 1, 2, 4.3, height_ratios=[*[1.0] * len(NETWORKS), 0.16], sharex=True
     )
     settings = numbers["settings"]
     onsets = [settings["window"] * window for window in range(NUM_INPUTS)]
@@ -207,12 +178,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
                 band = median[:, memory], low[:, memory], high[:, memory]
                 name = f"memory {memory + 1}"
                 plotting.plot_band(ts, *band, place=memory, label=name, ax=ax)
-            for onset in onsets:
-                if network == "classic":
-                    end = onset + settings["pulse"]
-                    ax.axvspan(onset, end, color="black", alpha=0.12, linewidth=0, zorder=0)
-                if onset > 0:
-                    ax.axvline(onset, color="black", linewidth=0.4, alpha=0.4, zorder=0)
+            pulse = settings["pulse"] if network == "classic" else None
+            drawing.mark_windows(ax, onsets, pulse, shade=0.12)
             ax.set(xlabel="", ylim=(-0.1, 1.22), yticks=[0, 0.5, 1])
             ax.tick_params(labelbottom=False, labelleft=kind == "centred")
         left, right = axes[row]
@@ -228,23 +195,20 @@ def draw(numbers: dict[str, Any]) -> Figure:
             )
     axes[0, 0].set_title(r"centred overlap $c_\mu$")
     axes[0, 1].set_title(r"plain overlap")
-    for ax in axes[-1]:
-        plotting.plot_shown(onsets, range(NUM_INPUTS), t1, ax=ax)
-    axes[-1, 0].set_ylabel("input", rotation=0, ha="right", va="center")
-    handles, labels = axes[0, 1].get_legend_handles_labels()
-    handles += [Line2D([], [], color="black", linestyle=":"), Patch(color="black", alpha=0.12)]
-    labels += ["mean activity", "pulse (last row)"]
+    drawing.strip_of_inputs(axes[-1], onsets, range(NUM_INPUTS), t1)
     note = (
         f"median, 10%-90% of {settings['trials']} trials; "
         rf"% right memory largest (above {settings['retrieved']:g})"
     )
-    figure.legend(
-        handles,
-        labels,
+    drawing.legend_below(
+        figure,
+        axes[0, 1],
+        more={
+            "mean activity": Line2D([], [], color="black", linestyle=":"),
+            "pulse (last row)": Patch(color="black", alpha=0.12),
+        },
         title=note,
         title_fontsize=6.5,
-        loc="outside lower center",
-        ncols=3,
         columnspacing=1.2,
         handlelength=1.8,
     )
@@ -260,57 +224,58 @@ def p_value(count: int, trials: int, expected: int) -> float:
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     noisy, quiet, classic = (numbers["results"][network] for network in NETWORKS)
     level = FALSE_ALARM / NUM_INPUTS
-    found = []
-    for number, (window, expected) in enumerate(zip(noisy["windows"], REFERENCE, strict=True), 1):
-        largest = window["largest"]
-        p = p_value(largest["count"], largest["trials"], expected)
-        found.append(
-            Claim(
-                f"IDP, input {number}: the right memory is largest, as in {expected} of "
-                f"{REFERENCE_TRIALS} (exact test, p > {level:.1g})",
-                f"P = {show(largest)}, p = {p:.2g}",
-                p > level,
-            )
-        )
-    later = quiet["windows"][1:]
-    pulse = classic["pulse"]
+    later, pulse = quiet["windows"][1:], classic["pulse"]
+    largest, retrieved, silent = (
+        [window[name] for window in later] for name in ("largest", "retrieved", "silent")
+    )
+    means = " and ".join(f"{window['mean_activity']:.3f}" for window in later)
     return [
-        *found,
-        Claim(
-            f"without noise most are silent when inputs 2 and 3 end (mean activity < {SILENT:g})",
-            "P = "
-            + " and ".join(show(window["silent"]) for window in later)
-            + ", mean "
-            + " and ".join(f"{window['mean_activity']:.3f}" for window in later),
-            min(window["silent"]["low"] for window in later) > 0.5
-            # Of few trials a single one that goes on takes the mean above.
-            and (not numbers["full"] or max(w["mean_activity"] for w in later) < SILENT),
+        *(
+            claim(
+                f"IDP, input {place}: the right memory is largest, as in {expected} of "
+                f"{REFERENCE_TRIALS} (exact test, {{}})",
+                above(
+                    p_value(found["count"], found["trials"], expected),
+                    level,
+                    f"P = {show(found)}, p = {{:.2g}}",
+                    symbol="p",
+                ),
+            )
+            for place, (found, expected) in enumerate(
+                zip([window["largest"] for window in noisy["windows"]], REFERENCE, strict=True), 1
+            )
         ),
-        Claim(
+        claim(
+            f"without noise most are silent when inputs 2 and 3 end (mean activity < {SILENT:g})",
+            above(silent, 0.5, f"P = {show(*silent, joined=' and ')}, mean {means}"),
+        ),
+        claim(
             "there the largest overlap means nothing: it is right more often than "
             f"c > {RETRIEVED:g}",
-            "P = "
-            + " and ".join(show(window["largest"]) for window in later)
-            + f", c > {RETRIEVED:g} "
-            + " and ".join(show(window["retrieved"]) for window in later),
-            all(window["largest"]["p"] > window["retrieved"]["p"] for window in later),
+            *(
+                above(first, second, f"P = {{}}, c > {RETRIEVED:g} {{}}")
+                for first, second in zip(largest, retrieved, strict=True)
+            ),
         ),
-        Claim(
+        claim(
             "classic, on everywhere in a pulse: plain overlaps of all memories > .7, centred < .3",
-            f"mean activity {pulse['mean_activity']:.2f}, least plain "
-            f"{pulse['least_plain']['median']:.2f}, largest centred "
-            f"{pulse['most_centred']['median']:.2f} (medians)",
-            pulse["least_plain"]["low"] > 0.7 and pulse["most_centred"]["high"] < 0.3,
+            # Of all trials the 10% and the 90%, not of their median.
+            above(
+                pulse["least_plain"]["low"],
+                0.7,
+                f"mean activity {pulse['mean_activity']:.2f}, least plain "
+                f"{pulse['least_plain']['median']:.2f}",
+            ),
+            below(
+                pulse["most_centred"]["high"],
+                0.3,
+                f"largest centred {pulse['most_centred']['median']:.2f} (medians)",
+            ),
         ),
     ]
 
 
-EXPERIMENT = Experiment(
-    name="firing_rate",
-    compute=compute,
-    draw={"firing_rate": draw},
-    claims=claims,
-)
+EXPERIMENT = Experiment("firing_rate", compute, draw, claims)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

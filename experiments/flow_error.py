@@ -12,13 +12,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, rounded, run_trials
+from experiments import drawing
+from experiments.claims import Claim, above, agrees, claim, measured, near, show
+from experiments.common import Experiment, Sized, constants, rounded, run_trials
 from hopjax import plotting, theory
 
 ALPHA = (1.5, 3.0, *[0.5] * 8)  # saliencies, the same for all sets of memories
@@ -30,10 +31,10 @@ FLIPPED = 0.3  # share of wrong signs of the cue that leads there
 # Noise at which about half of the sets let the state go from memory 1 to memory 2 within T1.
 EDGE = {256: 1.05, 1024: 1.15, 4096: 1.22}
 SUCCESS = 0.8  # overlap with memory 2, averaged over the last unit of time
-QUICK_SETS, FULL_SETS = {256: 8, 1024: 4}, {256: 400, 1024: 200, 4096: 100}
+SETS = Sized({256: 8, 1024: 4}, {256: 400, 1024: 200, 4096: 100})
 DRAWS = 8  # trials of each set at the edge, and at a time
 # Times as many in the well, where a small mean is measured.
-QUICK_TIMES, FULL_TIMES = {256: 1, 1024: 1}, {256: 2, 1024: 4, 4096: 4}
+TIMES = Sized({256: 1, 1024: 1}, {256: 2, 1024: 4, 4096: 4})
 RESAMPLINGS = 2000
 SEED = 2025
 
@@ -83,7 +84,7 @@ def run_set(key: Key[Array, ""], *, num_neurons: int, times: int) -> dict[str, A
 
 
 def compute(full: bool) -> dict[str, Any]:
-    sets, times = (FULL_SETS, FULL_TIMES) if full else (QUICK_SETS, QUICK_TIMES)
+    sets, times = SETS[full], TIMES[full]
     held, edge = {}, {}
     for size, number in sets.items():
         outcome = run_trials(
@@ -97,19 +98,11 @@ def compute(full: bool) -> dict[str, Any]:
         edge[size] = agreement(**outcome["edge"]) | {"noise": EDGE[size]}
     return {
         "settings": {
-            "seed": SEED,
             "sets": list(sets.values()),
             "draws": {"held": [DRAWS * times[size] for size in sets], "edge": DRAWS},
-            "alpha": ALPHA,
-            "slope": SLOPE,
-            "dt": DT,
-            "t1": T1,
-            "settled": SETTLED,
-            "held": HELD,
-            "flipped": FLIPPED,
-            "success": SUCCESS,
             "law": "gaussian",
-        },
+        }
+        | constants(globals(), "SEED ALPHA SLOPE DT T1 SETTLED HELD FLIPPED SUCCESS"),
         "sizes": list(sets),
         "held": summarise(held),
         "edge": [edge[size] for size in sets],
@@ -207,23 +200,18 @@ def over_sets(values: Float[np.ndarray, " sets"]) -> dict[str, Any]:
 
 
 def draw(numbers: dict[str, Any]) -> Figure:
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(plotting.COLUMN_WIDTH, 2.3), layout="constrained"
-    )
+    figure, (left, right) = drawing.panels(1, 2, 2.3)
     sizes, held = np.array(numbers["sizes"]), numbers["held"]
     for name, label, exponent, place in (
         ("error", "of one trial (rms)", -0.5, 0),
         ("shift", "of the mean", -1.0, 1),
     ):
-        middle, low, high = (
-            np.array([cell[end] for cell in held[name]]) for end in ("mean", "low", "high")
-        )
-        middle, ends = np.abs(middle), np.sort(np.abs([low, high]), axis=0)
+        middle, *ends = np.abs(drawing.with_ends(held[name]))
         colour = plotting.COLOURS[place]
         left.errorbar(
             sizes,
             middle,
-            np.maximum([middle - ends[0], ends[1] - middle], 0),
+            drawing.sides(middle, *np.sort(ends, axis=0)),
             color=colour,
             marker="os"[place],
             markersize=3.5,
@@ -238,14 +226,10 @@ def draw(numbers: dict[str, Any]) -> Figure:
         ("flow", "flow and trial", 0),
         ("trials", "two trials", 2),
     ):
-        cells = [edge["same"][name] for edge in numbers["edge"]]
-        middle, low, high = (
-            np.array([cell[end] for cell in cells]) for end in ("mean", "low", "high")
-        )
-        right.errorbar(
+        drawing.error_bars(
+            right,
             sizes,
-            middle,
-            [middle - low, high - middle],
+            [edge["same"][name] for edge in numbers["edge"]],
             color=plotting.COLOURS[place],
             marker="o^^"[place],
             markersize=3.5,
@@ -265,51 +249,32 @@ def draw(numbers: dict[str, Any]) -> Figure:
     return figure
 
 
-def show(cell: dict[str, float], digits: int = 3) -> str:
-    """Estimate [low, high]."""
-    middle, low, high = (f"{cell[name]:.{digits}f}" for name in ("mean", "low", "high"))
-    return f"{middle} [{low}, {high}]"
-
-
 def claims(numbers: dict[str, Any]) -> list[Claim]:
-    held, edges, full = numbers["held"], numbers["edge"], numbers["full"]
-    shift, error = held["powers"]["shift"], held["powers"]["error"]
+    held, same = numbers["held"]["powers"], [edge["same"] for edge in numbers["edge"]]
     found = [
-        Claim(
-            "flow against one trial in a well: the overlap's rms error falls as N^−½ (±.1)",
-            f"as N^{show(error)}",
-            error["low"] <= -0.4 and error["high"] >= -0.6,
+        claim(
+            "flow against one trial in a well: the overlap's rms error falls as N^−½ ({})",
+            near(held["error"], -0.5, 0.1, "as N^{}"),
         ),
-        Claim(
+        claim(
             "near the edge of a memory, flow and trial end alike as often as two trials (−.1)",
-            "; ".join(
-                f"{size}: {show(edge['same']['flow'])} and {show(edge['same']['trials'])}"
-                for size, edge in zip(numbers["sizes"], edges, strict=True)
-            ),
-            all(
-                edge["same"]["flow"]["high"] > edge["same"]["trials"]["low"] - 0.1 for edge in edges
+            *(
+                above(
+                    each["flow"],
+                    measured(each["trials"]).times(1, -0.1),
+                    f"{size}: {show(each['flow'], each['trials'], joined=' and ')}",
+                )
+                for size, each in zip(numbers["sizes"], same, strict=True)
             ),
         ),
     ]
-    if full:
-        found.insert(
-            1,
-            Claim(
-                "flow against the mean of trials there: as 1/N",
-                f"as N^{show(shift)}",
-                shift["low"] <= -1 <= shift["high"],
-            ),
-        )
+    if numbers["full"]:
+        mean = agrees(held["shift"], -1, "as N^{}")
+        found.insert(1, claim("flow against the mean of trials there: as 1/N", mean))
     return found
 
 
-EXPERIMENT = Experiment(
-    name="flow_error",
-    compute=compute,
-    draw={"flow_error": draw},
-    claims=claims,
-    source="noise theory here",
-)
+EXPERIMENT = Experiment("flow_error", compute, draw, claims, source="noise theory here")
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import Claim, Experiment, proportion, rounded, show
+from experiments.claims import Claim, above, below, claim, show
+from experiments.common import Experiment, Sized, mean, proportion
 from experiments.protocols import (
     GLITCH,
     KINDS,
@@ -22,7 +23,7 @@ from experiments.protocols import (
     summarise,
 )
 
-QUICK_TRIALS, FULL_TRIALS = 200, 2000
+TRIALS = Sized(200, 2000)
 
 
 def events(overlaps: np.ndarray) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def events(overlaps: np.ndarray) -> dict[str, Any]:
 
 
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
+    trials = TRIALS[full]
     results: dict[str, Any] = {}
     for kind, name in KINDS.items():
         overlaps = run_protocol(
@@ -50,10 +51,7 @@ def compute(full: bool) -> dict[str, Any]:
         results[kind] = {
             **summarise(GLITCH, overlaps),
             "events": {event: proportion(hit) for event, hit in events(overlaps).items()},
-            "overlap_1_at_end_of_glitch": {
-                "mean": rounded(np.nanmean(eroded)),
-                "half_width": rounded(1.96 * np.nanstd(eroded, ddof=1) / np.sqrt(trials)),
-            },
+            "overlap_1_at_end_of_glitch": mean(eroded),
         }
     return {
         "settings": settings(GLITCH, trials),
@@ -71,41 +69,30 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         for kind in ("classic_constant", "classic_pulsed")
         for event in results[kind]["events"].values()
     ]
-    worst = max(classic, key=lambda event: event["high"])
     return [
-        Claim(
-            "IDP ignores a glitch of 2: memory 1 again 5 after it (P > .9)",
-            f"P = {show(after)}, before {show(before)}",
-            after["low"] > 0.9,
+        claim(
+            "IDP ignores a glitch of 2: memory 1 again 5 after it ({})",
+            above(after, 0.9, f"P = {{}}, before {show(before)}"),
         ),
-        Claim(
-            "the glitch's own memory is never retrieved meanwhile (P < .05)",
-            f"P = {show(during)}; |m1| falls to {eroded['mean']:.3f} ± {eroded['half_width']:.3f}",
-            during["high"] < 0.05,
+        claim(
+            "the glitch's own memory is never retrieved meanwhile ({})",
+            below(
+                during,
+                0.05,
+                f"P = {{}}; |m1| falls to {eroded['mean']:.3f} ± {eroded['half_width']:.3f}",
+            ),
         ),
-        Claim(
-            "IDP follows a change that lasts 4 (P > .5)",
-            f"P = {show(lasting)}",
-            lasting["low"] > 0.5,
-        ),
-        Claim(
-            "IDP follows a change that lasts 6 (P > .8)",
-            f"P = {show(last)}",
-            last["low"] > 0.8,
-        ),
-        Claim(
-            "classic, constant or pulsed: none of these under noise (P < .05)",
-            f"P ≤ {show(worst)}",
-            worst["high"] < 0.05,
-        ),
+        claim("IDP follows a change that lasts 4 ({})", above(lasting, 0.5)),
+        claim("IDP follows a change that lasts 6 ({})", above(last, 0.8)),
+        claim("classic, constant or pulsed: none of these under noise ({})", below(classic, 0.05)),
     ]
 
 
 EXPERIMENT = Experiment(
-    name="glitch",
-    compute=compute,
-    draw={"glitch_one_trial": draw_one_trial, "glitch_ensemble": draw_ensemble},
-    claims=claims,
+    "glitch",
+    compute,
+    {"glitch_one_trial": draw_one_trial, "glitch_ensemble": draw_ensemble},
+    claims,
 )
 
 if __name__ == "__main__":

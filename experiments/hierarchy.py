@@ -15,7 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, proportion, rounded, show, side_by_side
+from experiments import drawing
+from experiments.claims import Claim, above, below, claim, every
+from experiments.common import Experiment, Sized, constants, proportion, rounded, side_by_side
 from hopjax import plotting, theory
 
 SLOPE = 1.0  # the paper's; at d = 10 all curves are steps
@@ -26,8 +28,8 @@ SALIENCIES = (1.2, 3.5)  # range of those of random memories
 SEED = 2025
 
 CURVE = np.linspace(0.25, 4, 161)  # saliencies of memory 1
-QUICK_STRIDE, FULL_STRIDE = 16, 4  # between those that are searched for numerically
-QUICK_NETWORKS, FULL_NETWORKS = 8, 100
+STRIDE = Sized(16, 4)  # between those that are searched for numerically
+NETWORKS = Sized(8, 100)
 
 
 def orthogonal(saliencies: np.ndarray) -> dict[str, Any]:
@@ -119,23 +121,15 @@ def predict() -> dict[str, Any]:
 def search(full: bool) -> dict[str, Any]:
     """Where the flow and Newton's method lead."""
     return {
-        "orthogonal": orthogonal(CURVE[:: FULL_STRIDE if full else QUICK_STRIDE]),
-        "random": random(FULL_NETWORKS if full else QUICK_NETWORKS),
+        "orthogonal": orthogonal(CURVE[:: STRIDE[full]]),
+        "random": random(NETWORKS[full]),
     }
 
 
 def compute(full: bool) -> dict[str, Any]:
     predicted, found = side_by_side(predict, lambda: search(full))
-    settings = {
-        "seed": SEED,
-        "trials": FULL_NETWORKS if full else QUICK_NETWORKS,
-        "slope": SLOPE,
-        "competitor": COMPETITOR,
-        "background": BACKGROUND,
-        "num_neurons": NUM_NEURONS,
-        "num_memories": NUM_MEMORIES,
-        "random_saliencies": SALIENCIES,
-    }
+    settings = {"trials": NETWORKS[full], "random_saliencies": SALIENCIES}
+    settings |= constants(globals(), "SEED SLOPE COMPETITOR BACKGROUND NUM_NEURONS NUM_MEMORIES")
     return {"settings": settings, **predicted, **found}
 
 
@@ -152,9 +146,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
     draw_construction(axes["construction"], numbers["construction"])
     draw_amplitude(axes["amplitude"], numbers)
     draw_depth(axes["depth"], numbers)
-    figure.legend(
-        *axes["amplitude"].get_legend_handles_labels(), loc="outside lower center", ncols=3
-    )
+    drawing.legend_below(figure, axes["amplitude"])
     return figure
 
 
@@ -250,32 +242,32 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         for quantity in ("amplitude", "energy")
     }
     depth = np.array(found["energy"])[exists]
-    deepest = numbers["random"]["deepest_is_most_salient"]
     return [
-        Claim(
+        claim(
             "a memory exists above 1/d and is stable above α_stab",
-            f"{agree.sum()} of {agree.size} equilibria are of the predicted kind",
-            bool(agree.all()),
+            every(int(agree.sum()), agree.size, "{} of {} equilibria are of the predicted kind"),
         ),
-        Claim(
+        claim(
             "amplitude and depth are as predicted (orthogonal memories, ±2e-5)",
-            f"within {differences['amplitude']:.1e} and {differences['energy']:.1e}",
-            max(differences.values()) < 2e-5,
+            below(differences["amplitude"], 2e-5, "within {:.1e}", symbol=""),
+            below(differences["energy"], 2e-5, "{:.1e}", symbol=""),
         ),
-        Claim(
+        claim(
             "the more salient a memory, the deeper its well",
-            f"depth grows over all {depth.size} saliencies",
-            bool(np.all(np.diff(depth) < 0)),
+            every(
+                int(np.sum(np.diff(depth) < 0)),
+                depth.size - 1,
+                f"depth grows in {{}} of {{}} steps between {depth.size} saliencies",
+            ),
         ),
-        Claim(
-            "random memories: the most salient one is the deepest (P > .6)",
-            f"P = {show(deepest)}",
-            deepest["low"] > 0.6,
+        claim(
+            "random memories: the most salient one is the deepest ({})",
+            above(numbers["random"]["deepest_is_most_salient"], 0.6),
         ),
     ]
 
 
-EXPERIMENT = Experiment(name="hierarchy", compute=compute, draw={"hierarchy": draw}, claims=claims)
+EXPERIMENT = Experiment("hierarchy", compute, draw, claims)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

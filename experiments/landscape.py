@@ -31,14 +31,15 @@ from matplotlib.ticker import FuncFormatter
 from scipy.ndimage import zoom
 
 import hopjax as hj
+from experiments import drawing
+from experiments.claims import Claim, above, below, claim, every, measured, near, number, show
 from experiments.common import (
-    Claim,
     Experiment,
-    number,
+    Sized,
+    constants,
     proportion,
     rounded,
     run_trials,
-    show,
     side_by_side,
 )
 from hopjax import plotting, theory
@@ -63,7 +64,7 @@ TURNING = {
     "save_every": 0.5,
     "drawn": 18,
 }
-QUICK_TRIALS, FULL_TRIALS = 200, 2000
+TRIALS = Sized(200, 2000)
 SEED = 2025
 
 KINDS = ("stable", "saddle", "maximum")  # by the number of growing directions
@@ -267,7 +268,7 @@ def compute_turning(full: bool) -> dict[str, Any]:
         )
         return trajectory.saved[:, :2]
 
-    trials = FULL_TRIALS if full else QUICK_TRIALS
+    trials = TRIALS[full]
     places = run_trials(trial, jax.random.key(SEED), trials, "turning input")
     ts = np.arange(places.shape[1]) * TURNING["save_every"]
     saliency = np.asarray(jax.jit(jax.vmap(inputs.weights))(jnp.asarray(ts, jnp.float32)))
@@ -306,15 +307,8 @@ def compute_turning(full: bool) -> dict[str, Any]:
 def compute(full: bool) -> dict[str, Any]:
     (maps, equilibria), turning = side_by_side(survey, lambda: compute_turning(full))
     return {
-        "settings": {
-            "num_neurons": NUM_NEURONS,
-            "slope": SLOPE,
-            "self_coupling": True,
-            "extent": EXTENT,
-            "dt": DT,
-            "t1": T1,
-            "seed": SEED,
-        },
+        "settings": {"self_coupling": True}
+        | constants(globals(), "NUM_NEURONS SLOPE EXTENT DT T1 SEED"),
         "panels": compute_panels(full, maps, equilibria),
         "turning": turning,
     }
@@ -351,40 +345,51 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     agree = int(np.sum(np.array(found) == np.array(expected)))
     rise = max(panel["largest_rise"] for panel in panels)
     trajectories = sum(panel["trajectories"] for panel in panels)
-    count, well = turning["in_memory_2"], turning["amplitude"]
     first, _, median, _ = map(number, turning["left"])
+    amplitude = {"mean": turning["mean_amplitude"], "half_width": turning["mean_half_width"]}
     return [
-        Claim(
+        claim(
             "the most salient memory has the deepest well, for every input",
-            f"{sum(deepest)} of {len(deepest)}; E/N of the wells {', '.join(depths)}",
-            all(deepest),
+            every(
+                sum(deepest), len(deepest), f"{{}} of {{}}; E/N of the wells {', '.join(depths)}"
+            ),
         ),
-        Claim(
+        claim(
             "a memory is absent below 1/d, then a saddle, then a well, as predicted",
-            f"{agree} of {2 * len(panels)}; memory 2: {', '.join(kinds[1] for kinds in found)}",
-            agree == 2 * len(panels),
+            every(
+                agree,
+                2 * len(panels),
+                f"{{}} of {{}}; memory 2: {', '.join(kinds[1] for kinds in found)}",
+            ),
         ),
-        Claim(
+        claim(
             "without noise the energy never rises (E/N, up to rounding)",
-            f"largest rise in a step {rise:.0e}, {trajectories} trajectories",
-            rise < 2e-6,
+            below(rise, 2e-6, f"largest rise in a step {{:.0e}}, {trajectories} trajectories"),
         ),
-        Claim(
-            "noisy states have followed the turned input to ± memory 2 (P > .95)",
-            f"P = {show(count)}, with sign + {show(turning['in_plus'])}",
-            count["low"] > 0.95,
+        claim(
+            "noisy states have followed the turned input to ± memory 2 ({})",
+            above(
+                turning["in_memory_2"], 0.95, f"P = {{}}, with sign + {show(turning['in_plus'])}"
+            ),
         ),
-        Claim(
+        claim(
             "none leaves memory 1 before memory 2 lies deeper",
-            f"deeper from t = {turning['memory_2_deeper_from']:g}, first leaves at {first:g}; "
-            f"well 1 lost from {turning['memory_1_lost_from']:g}, median {median:g}",
-            first >= turning["memory_2_deeper_from"],
+            above(
+                first,
+                turning["memory_2_deeper_from"],
+                f"deeper from t = {{1:g}}, first leaves at {{0:g}}; "
+                f"well 1 lost from {turning['memory_1_lost_from']:g}, median {median:g}",
+            ),
         ),
-        Claim(
-            "they lie in the well of the landscape that the noise smooths (mean |b|)",
-            f"{turning['mean_amplitude']:.3f} ± {turning['mean_half_width']:.3f}, "
-            f"well at {well:.3f}",
-            abs(turning["mean_amplitude"] - well) < 0.01 * well,
+        claim(
+            "they lie in the well of the landscape that the noise smooths (mean |b|, within 1%)",
+            near(
+                measured(amplitude).over(turning["amplitude"]),
+                1,
+                0.01,
+                f"{amplitude['mean']:.3f} ± {amplitude['half_width']:.3f}, "
+                f"well at {turning['amplitude']:.3f}",
+            ),
         ),
     ]
 
@@ -395,14 +400,7 @@ LEVELS = np.arange(-0.34, 0.2801, 0.02)
 
 def draw_panels(numbers: dict[str, Any]) -> Figure:
     """The landscape under four inputs, with its equilibria and noiseless trajectories."""
-    figure, axes = plt.subplots(
-        2,
-        2,
-        figsize=(plotting.COLUMN_WIDTH, 4.6),
-        sharex=True,
-        sharey=True,
-        layout="constrained",
-    )
+    figure, axes = drawing.panels(2, 2, 4.6, sharex=True, sharey=True)
     norm = BoundaryNorm(LEVELS, GROUND.N)
     for place, (ax, panel) in enumerate(zip(axes.flat, numbers["panels"], strict=True)):
         energy = np.array(panel["energy"])
@@ -602,11 +600,7 @@ def animate(numbers: dict[str, Any]) -> FuncAnimation:
 
 
 EXPERIMENT = Experiment(
-    name="landscape",
-    compute=compute,
-    draw={"landscape": draw_panels},
-    claims=claims,
-    animate={"landscape_turning": animate},
+    "landscape", compute, draw_panels, claims, animate={"landscape_turning": animate}
 )
 
 if __name__ == "__main__":

@@ -6,19 +6,20 @@ Run alone: `python -m experiments.mixture_weights [--full] [--redraw]`.
 from typing import Any
 
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common import Claim, Experiment, proportion, rounded, run_trials, show
+from experiments import drawing
+from experiments.claims import Claim, claim, every
+from experiments.common import Experiment, Sized, proportion, rounded, run_trials
 from experiments.protocols import NUM_INPUTS, NUM_MEMORIES, SEED, draw_weights, split_key
 from hopjax import plotting
 
-QUICK_TRIALS, FULL_TRIALS = 200, 2000
+TRIALS = Sized(200, 2000)
 
 
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
+    trials = TRIALS[full]
     weights = run_trials(
         lambda key: draw_weights(split_key(key)[1]), jax.random.key(SEED), trials, "weights"
     )
@@ -34,14 +35,7 @@ def compute(full: bool) -> dict[str, Any]:
 
 
 def draw(numbers: dict[str, Any]) -> Figure:
-    figure, axes = plt.subplots(
-        NUM_INPUTS,
-        1,
-        figsize=(plotting.COLUMN_WIDTH, 3.4),
-        sharex=True,
-        sharey=True,
-        layout="constrained",
-    )
+    figure, axes = drawing.panels(NUM_INPUTS, 1, 3.4, sharex=True, sharey=True)
     one, low, mean, high = (
         np.array(numbers[name]) for name in ("one_trial", "low", "mean", "high")
     )
@@ -52,7 +46,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
         ax.errorbar(
             np.arange(1, NUM_MEMORIES + 1),
             mean[row],
-            np.stack([mean[row] - low[row], high[row] - mean[row]]),
+            drawing.sides(mean[row], low[row], high[row]),
             fmt="_",
             color="black",
             markersize=5,
@@ -60,25 +54,21 @@ def draw(numbers: dict[str, Any]) -> Figure:
             label="all trials: mean, 10%-90%",
         )
         ax.set(xlabel="" if row < NUM_INPUTS - 1 else r"memory $\mu$", title=f"input {row + 1}")
-    handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    drawing.legend_below(figure, axes[1], ncols=2)
     return figure
 
 
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     dominates = numbers["dominates"]
     return [
-        Claim(
+        claim(
             "each mixed input has the memory it is named after as its largest part",
-            f"P = {show(dominates)}",
-            dominates["p"] == 1.0,
+            every(dominates["count"], dominates["trials"]),
         )
     ]
 
 
-EXPERIMENT = Experiment(
-    name="mixture_weights", compute=compute, draw={"mixture_weights": draw}, claims=claims
-)
+EXPERIMENT = Experiment("mixture_weights", compute, draw, claims)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -11,23 +11,35 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import (
+from experiments import drawing
+from experiments.claims import (
     Claim,
+    Measured,
+    above,
+    agrees,
+    below,
+    claim,
+    measured,
+    show,
+    within,
+)
+from experiments.common import (
     Experiment,
-    number,
+    Sized,
+    constants,
+    mean,
     proportion,
     rounded,
     run_trials,
-    show,
     side_by_side,
 )
 from hopjax import plotting, theory
+from hopjax.statistics import wilson_interval
 
 NUM_NEURONS = 1024
 ALPHA = (1.5, 3.0, *[0.5] * 8)
@@ -37,7 +49,7 @@ T1 = 20.0
 SUCCESS = 0.8  # overlap with memory 2, averaged over the last unit of time
 SEED = 2025
 
-QUICK_TRIALS, FULL_TRIALS = 40, 400
+TRIALS = Sized(40, 400)
 RISE = (1.25, 1.3, 1.35)
 WINDOW = (1.6, 1.8, 2.0)
 BELOW, ABOVE = 1.0, 3.0  # no transitions up to, and from, these noises
@@ -47,20 +59,25 @@ NETWORKS = {
     "classic": "classic, constant input",
 }
 EDGE = (1.0, 1.1, 1.2, 1.3, 1.4)  # of random memories, where their flow is followed
-QUICK_SETS, FULL_SETS = 6, 200  # of random memories
+SETS = Sized(6, 200)  # of random memories
 SOFTEST, HARDEST = 0.5, 1.8  # no set loses memory 1 below, and none keeps it above
 HALVINGS = 4  # of the noises between which a set loses it
-QUICK_NOISES = {"orthogonal": (1.0, *RISE, *WINDOW, 3.0), "random": (1.1, 1.3)}
-FULL_NOISES = {
-    "orthogonal": tuple(
-        sorted(
-            {0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.15, 1.2, *RISE, 1.4, 1.5, *WINDOW}
-            | {2.25, 2.4, 2.5, 2.6, 2.75, 3.0, 3.25, 3.5, 4.0}
-        )
-    ),
-    "random": (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, *RISE, 1.4, *WINDOW, 2.25, 2.5, 2.75, 3.0, 3.5),
-    "classic": (0.4, 0.8, 1.2, *WINDOW, 2.5, 3.0, 3.5),
-}
+NOISES: Sized[dict[str, tuple[float, ...]]] = Sized(
+    {"orthogonal": (1.0, *RISE, *WINDOW, 3.0), "random": (1.1, 1.3)},
+    {
+        "orthogonal": tuple(
+            sorted(
+                {0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.15, 1.2, *RISE, 1.4, 1.5, *WINDOW}
+                | {2.25, 2.4, 2.5, 2.6, 2.75, 3.0, 3.25, 3.5, 4.0}
+            )
+        ),
+        "random": (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, *RISE, 1.4, *WINDOW, 2.25, 2.5, 2.75, 3.0, 3.5),
+        "classic": (0.4, 0.8, 1.2, *WINDOW, 2.5, 3.0, 3.5),
+    },
+)
+# Where the flow of random memories is followed.
+FOLLOWED = Sized(NOISES.quick["random"], EDGE)
+STARTS = Sized(1, 2)
 
 
 def draw_random(key: Key[Array, ""]) -> tuple[hj.IDPHopfield, Float[Array, " N"]]:
@@ -148,22 +165,11 @@ def flow_of_set(key: Key[Array, ""], *, noises: tuple[float, ...]) -> dict[str, 
     return {"moved": moved[: len(noises)], "lost": sum(bounds) / 2}
 
 
-def mean(values: np.ndarray) -> dict[str, Any]:
-    """A mean over trials with the half width of its 95% interval."""
-    values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return {"mean": None, "half_width": None}
-    half_width = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    return {"mean": rounded(values.mean(), 5), "half_width": rounded(half_width, 5)}
-
-
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
-    noises = FULL_NOISES if full else QUICK_NOISES
-    starts, edge = (2, EDGE) if full else (1, QUICK_NOISES["random"])
-    sets = min(FULL_SETS if full else QUICK_SETS, trials)
+    trials, noises, edge = TRIALS[full], NOISES[full], FOLLOWED[full]
+    sets = min(SETS[full], trials)
     outcomes, flow, predicted = side_by_side(
-        lambda: simulate(noises, trials, trials if full else sets, starts),
+        lambda: simulate(noises, trials, trials if full else sets, STARTS[full]),
         lambda: run_trials(
             partial(flow_of_set, noises=edge),
             jax.random.key(SEED),
@@ -174,17 +180,8 @@ def compute(full: bool) -> dict[str, Any]:
         lambda: predict(tuple(noises)),
     )
     return {
-        "settings": {
-            "seed": SEED,
-            "trials": trials,
-            "num_neurons": NUM_NEURONS,
-            "alpha": ALPHA,
-            "slope": SLOPE,
-            "dt": DT,
-            "t1": T1,
-            "success": SUCCESS,
-            "law": "gaussian",
-        },
+        "settings": {"trials": trials, "law": "gaussian"}
+        | constants(globals(), "SEED NUM_NEURONS ALPHA SLOPE DT T1 SUCCESS"),
         "theory": predicted,
         "results": {
             network: summarise(noises[network], outcome) for network, outcome in outcomes.items()
@@ -227,8 +224,8 @@ def summarise(noises: tuple[float, ...], outcome: dict[str, Any]) -> dict[str, A
             {"count": int(np.sum(mirrored & cell)), "trials": int(np.sum(cell))}
             for mirrored, cell in zip(outcome["mirrored"], moved, strict=True)
         ],
-        "overlap": [mean(cell) for cell in overlap],
-        "stationary": [mean(cell) for cell in stationary],
+        "overlap": [mean(cell, 5) for cell in overlap],
+        "stationary": [mean(cell, 5) for cell in stationary],
         "diverged": int(np.sum(~np.isfinite(overlap))),
     }
 
@@ -250,7 +247,7 @@ def compare(
         "moved": [proportion(cell) for cell in predicted],
         "simulated": [proportion(cell) for cell in simulated],
         "difference": [
-            mean(first.astype(float) - second)
+            mean(first.astype(float) - second, 5)
             for first, second in zip(predicted, simulated, strict=True)
         ],
         "same": [proportion(cell) for cell in predicted == simulated],
@@ -305,9 +302,7 @@ MARKERS = {"orthogonal": "o", "random": "s", "classic": "^"}
 
 
 def draw(numbers: dict[str, Any]) -> Figure:
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(plotting.COLUMN_WIDTH, 3.9), sharex=True, layout="constrained"
-    )
+    figure, (top, bottom) = drawing.panels(2, 1, 3.9, sharex=True)
     edges, curve = numbers["theory"]["edges"], numbers["theory"]["curve"]
     for ax in (top, bottom):
         ax.axvspan(edges["esc"], edges["80"], color="black", alpha=0.06, linewidth=0)
@@ -329,13 +324,10 @@ def draw(numbers: dict[str, Any]) -> Figure:
             "markerfacecolor": "none" if network == "random" else None,
             "elinewidth": 0.7,
         }
-        p, low, high = (
-            np.array([cell[end] for cell in result["moved"]]) for end in ("p", "low", "high")
-        )
-        top.errorbar(
+        drawing.error_bars(
+            top,
             result["noises"],
-            p,
-            np.maximum([p - low, high - p], 0),
+            result["moved"],
             linestyle="none" if network == "random" else plotting.LINE_STYLES[place],
             linewidth=0.6,
             label=NETWORKS[network],
@@ -358,13 +350,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
                 color=plotting.COLOURS[place],
                 linestyle=plotting.LINE_STYLES[place],
             )
-        bottom.errorbar(
-            result["noises"],
-            [number(cell["mean"]) for cell in result["stationary"]],
-            [number(cell["half_width"]) for cell in result["stationary"]],
-            linestyle="none",
-            **look,
-        )
+        drawing.error_bars(bottom, result["noises"], result["stationary"], linestyle="none", **look)
     bottom.plot([], [], color="black", label="lines: theory, no free parameter")
     top.set(ylabel="P(memory 1 → memory 2)", ylim=(-0.03, 1.05))
     bottom.set(
@@ -373,9 +359,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
         xlim=(0, 4.1),
         ylim=(0, 1.05),
     )
-    handles, labels = top.get_legend_handles_labels()
-    more, texts = bottom.get_legend_handles_labels()
-    figure.legend(handles + more, labels + texts, loc="outside lower center", ncols=2)
+    drawing.legend_below(figure, top, bottom, ncols=2)
     return figure
 
 
@@ -385,90 +369,93 @@ def together(cells: list[dict[str, Any]]) -> dict[str, float | int]:
     return proportion(np.arange(trials) < count)
 
 
-def pooled(result: dict[str, Any], low: float, high: float) -> tuple[dict, list[float]]:
-    """All trials at noises from `low` to `high` together, and the proportion at each noise."""
-    cells = [
+def between(result: dict[str, Any], low: float, high: float) -> list[dict[str, Any]]:
+    """The proportions at noises from `low` to `high`."""
+    return [
         cell
         for noise, cell in zip(result["noises"], result["moved"], strict=True)
         if low <= noise <= high
     ]
-    return together(cells), [cell["p"] for cell in cells]
 
 
-def midpoint(result: dict[str, Any]) -> float:
-    """The noise at which half of the trials move, between the noises that enclose it."""
-    noises = np.array(result["noises"])
-    p = np.array([cell["p"] for cell in result["moved"]])
-    rise = noises <= WINDOW[0]
-    return float(np.interp(0.5, np.maximum.accumulate(p[rise]), noises[rise]))
+def midpoint(result: dict[str, Any]) -> Measured:
+    """The noise at which half of the trials move, between the noises that enclose it.
+
+    Its ends are the noises at which the ends of the interval pass ½.
+    """
+    rise = np.array(result["noises"]) <= WINDOW[0]
+    noises = np.array(result["noises"])[rise]
+    curves = np.array([[cell[end] for cell in result["moved"]] for end in ("p", "high", "low")])
+    curves = np.maximum.accumulate(curves[:, rise], axis=1)
+    return Measured(*(float(np.interp(0.5, curve, noises)) for curve in curves))
 
 
 def claims_of_flow(numbers: dict[str, Any]) -> list[Claim]:
     flow = numbers["flow"]
-    worst = max(flow["difference"], key=lambda cell: abs(cell["mean"]))
     least = min(flow["same"], key=lambda cell: cell["p"])
     low, median, high = flow["lost"]["quantiles"]
-    noises, all_alike = flow["noises"], together(flow["same"])
+    noises = flow["noises"]
     return [
-        Claim(
+        claim(
             "random memories: the flow of each set, without a free parameter, predicts what share "
             f"moves (σ {noises[0]:g} to {noises[-1]:g}, ±.06)",
-            f"largest difference {worst['mean']:+.3f} ± {worst['half_width']:.3f}",
-            abs(worst["mean"]) - worst["half_width"] <= 0.06,
+            within(flow["difference"], -0.06, 0.06, "largest difference {:+.3f}"),
         ),
-        Claim(
-            "and which sets do (P > .9 over these noises)",
-            f"P(same) = {show(all_alike)}, {show(least)} at the least of them",
-            all_alike["low" if numbers["full"] else "high"] > 0.9,
+        claim(
+            "and which sets do ({} over these noises)",
+            above(
+                together(flow["same"]), 0.9, f"P(same) = {{}}, {show(least)} at the least of them"
+            ),
         ),
-        Claim(
+        claim(
             "each set loses memory 1 at a noise of its own, by its flow mostly below σ_esc",
-            f"10%, 50% and 90% of the sets at σ = {low:.3f}, {median:.3f} and {high:.3f}",
-            median < numbers["theory"]["edges"]["esc"],
+            above(
+                proportion(np.array(flow["lost"]["noises"]) < numbers["theory"]["edges"]["esc"]),
+                0.5,
+                f"P = {{}}; 10%, 50% and 90% of the sets at σ = {low:.3f}, {median:.3f} and "
+                f"{high:.3f}",
+            ),
         ),
     ]
 
 
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     results, predicted = numbers["results"], numbers["theory"]
-    idp, edges = results["orthogonal"], numbers["theory"]["edges"]
-    quiet, quiet_each = pooled(idp, 0, BELOW)
-    inside, inside_each = pooled(idp, WINDOW[0], WINDOW[-1])
-    loud, loud_each = pooled(idp, ABOVE, np.inf)
+    idp, edges = results["orthogonal"], predicted["edges"]
+    quiet, inside, loud = (
+        between(idp, *ends) for ends in ((0, BELOW), (WINDOW[0], WINDOW[-1]), (ABOVE, np.inf))
+    )
     found = [
-        Claim(
-            f"weak noise (σ ≤ {BELOW:g}) leaves IDP trapped in memory 1 (P ≤ .05)",
-            f"P = {show(quiet)}",
-            quiet["high"] <= 0.1 and max(quiet_each) <= 0.05,
+        claim(
+            f"weak noise (σ ≤ {BELOW:g}) leaves IDP trapped in memory 1 ({{}} at each)",
+            below(quiet, 0.05, f"P = {show(together(quiet))}"),
         ),
-        Claim(
-            f"noise in the window (σ {WINDOW[0]:g} to {WINDOW[-1]:g}) frees it (P ≥ .95)",
-            f"P = {show(inside)}",
-            inside["low"] >= 0.9 and min(inside_each) >= 0.95,
+        claim(
+            f"noise in the window (σ {WINDOW[0]:g} to {WINDOW[-1]:g}) frees it ({{}} at each)",
+            above(inside, 0.95, f"P = {show(together(inside))}"),
         ),
-        Claim(
-            f"strong noise (σ ≥ {ABOVE:g}) holds it nowhere (P ≤ .05)",
-            f"P = {show(loud)}",
-            loud["high"] <= 0.1 and max(loud_each) <= 0.05,
+        claim(
+            f"strong noise (σ ≥ {ABOVE:g}) holds it nowhere ({{}} at each)",
+            below(loud, 0.05, f"P = {show(together(loud))}"),
         ),
-        Claim(
+        claim(
             f"half are freed within {numbers['settings']['t1']:g} just above σ_esc = "
-            f"{edges['esc']:.3f} (1.26 to 1.32)",
-            f"at σ = {midpoint(idp):.3f}",
-            1.26 <= midpoint(idp) <= 1.32,
+            f"{edges['esc']:.3f} ({{}})",
+            within(midpoint(idp), 1.26, 1.32, "at σ = {}"),
         ),
     ]
     for network in [name for name in NETWORKS if name in predicted["window"]]:
         result = results[network]
         if not set(WINDOW) <= set(result["noises"]):
             continue
-        measured = [result["overlap"][result["noises"].index(noise)]["mean"] for noise in WINDOW]
-        worst = float(np.max(np.abs(np.subtract(measured, predicted["window"][network]))))
+        off = [
+            measured(result["overlap"][result["noises"].index(noise)]).times(1, -expected)
+            for noise, expected in zip(WINDOW, predicted["window"][network], strict=True)
+        ]
         found.append(
-            Claim(
+            claim(
                 f"{network} memories: overlap in the window as predicted (±.005)",
-                f"largest difference {worst:.4f}",
-                worst <= 0.005,
+                within(off, -0.005, 0.005, "largest difference {:.4f}"),
             )
         )
     mirrored = [
@@ -477,46 +464,44 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         if WINDOW[0] <= noise <= WINDOW[-1]
     ]
     sign = together(mirrored)
+    wider = wilson_interval(sign["count"], sign["trials"], confidence=0.999)
     found.append(
-        Claim(
+        claim(
             "IDP is odd: it ends in the mirror image −ξ² as often as in ξ² (99.9% test)",
-            f"P(−ξ²) = {show(sign)}",
-            bool(abs(sign["p"] - 0.5) < 3.29 * 0.5 / np.sqrt(sign["trials"])),
+            agrees(wider, 0.5, f"P(−ξ²) = {show(sign)}"),
         )
     )
     found += claims_of_flow(numbers)
     if not numbers["full"]:
         return found
-    smeared = midpoint(results["random"])
     found.append(
-        Claim(
+        claim(
             "random memories: crosstalk smears the edge towards weaker noise",
-            f"half moved at σ = {smeared:.3f}, orthogonal {midpoint(idp):.3f}",
-            smeared < midpoint(idp) - 0.05,
+            below(
+                midpoint(results["random"]),
+                midpoint(idp).times(1, -0.05),
+                f"half moved at σ = {{}}, orthogonal {midpoint(idp)}",
+            ),
         )
     )
-    at_two = [results[name]["noises"].index(2.0) for name in ("orthogonal", "classic")]
-    both = [
-        (results[name]["moved"][index], results[name]["overlap"][index]["mean"])
-        for name, index in zip(("orthogonal", "classic"), at_two, strict=True)
-    ]
+    classic, orthogonal = (
+        {
+            name: results[network][name][results[network]["noises"].index(2.0)]
+            for name in ("moved", "overlap")
+        }
+        for network in ("classic", "orthogonal")
+    )
     found.append(
-        Claim(
+        claim(
             "classic with a constant input moves too, to a lower overlap (σ = 2)",
-            f"P = {show(both[1][0])}, |m2| = {both[1][1]:.3f} against {both[0][1]:.3f}",
-            both[1][0]["low"] > 0.9 and both[1][1] < both[0][1],
+            above(classic["moved"], 0.9),
+            below(classic["overlap"], orthogonal["overlap"], "|m2| = {} against {}"),
         )
     )
     return found
 
 
-EXPERIMENT = Experiment(
-    name="noise_window",
-    compute=compute,
-    draw={"noise_window": draw},
-    claims=claims,
-    source="noise theory here",
-)
+EXPERIMENT = Experiment("noise_window", compute, draw, claims, source="noise theory here")
 
 if __name__ == "__main__":
     EXPERIMENT.main()

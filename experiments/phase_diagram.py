@@ -12,7 +12,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
@@ -20,16 +19,18 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, rounded
+from experiments import drawing
+from experiments.claims import Claim, claim, every
+from experiments.common import Experiment, Sized, constants, rounded
 from experiments.landscape import INPUTS
-from hopjax import plotting, theory
+from hopjax import theory
 
 SLOPE = 1.0
 # With four neurons every sum is exact in floating point, whatever its order: a network let go
 # exactly in a memory stays on its ray, and rounding does not decide what exists.
 NUM_NEURONS = 4
 ALPHA_MAX = 4.0
-QUICK_CELLS, FULL_CELLS = 25, 121
+CELLS = Sized(25, 121)
 DT, T1 = 0.1, 300.0
 NUDGE = 1e-3  # of the state along every memory, in units of 1/d
 PRESENT = 0.1  # overlap above which a state counts as there
@@ -122,7 +123,7 @@ def resolution() -> float:
 
 
 def compute(full: bool) -> dict[str, Any]:
-    cells = FULL_CELLS if full else QUICK_CELLS
+    cells = CELLS[full]
     centres = (np.arange(cells) + 0.5) * ALPHA_MAX / cells
     weights = np.stack([part.ravel() for part in np.meshgrid(centres, centres)], axis=1)
     found, expected = (category(kinds) for kinds in (simulate(weights), predict(weights)))
@@ -130,17 +131,8 @@ def compute(full: bool) -> dict[str, Any]:
     resolved = slowest > resolution()
     agree = found == expected
     return {
-        "settings": {
-            "num_neurons": NUM_NEURONS,
-            "slope": SLOPE,
-            "self_coupling": True,
-            "alpha_max": ALPHA_MAX,
-            "cells": cells,
-            "dt": DT,
-            "t1": T1,
-            "nudge": NUDGE,
-            "present": PRESENT,
-        },
+        "settings": {"self_coupling": True, "cells": cells}
+        | constants(globals(), "NUM_NEURONS SLOPE ALPHA_MAX DT T1 NUDGE PRESENT"),
         "theory": lines(),
         "resolution": round(resolution(), 4),
         # A row for each α₂ from below, a digit for each α₁: the place in CATEGORIES, 9 for none.
@@ -174,20 +166,22 @@ def category(kinds: np.ndarray) -> np.ndarray:
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     counts = numbers["counts"]
     found = "".join(numbers["found"])
-    areas = [name for place, (_, name) in enumerate(CATEGORIES) if str(place) not in found]
+    kinds = {str(place) for place in range(len(CATEGORIES))}
     return [
-        Claim(
+        claim(
             "memories exist and are stable as predicted, wherever it shows in time "
             f"(|rate| > {numbers['resolution']:.3f})",
-            f"{counts['resolved_agree']} of {counts['resolved']} cells; slower "
-            f"{counts['close_agree']} of {counts['close']}, missed |rate| ≤ "
-            f"{numbers['largest_rate_missed']:.3f}",
-            counts["resolved_agree"] == counts["resolved"],
+            every(
+                counts["resolved_agree"],
+                counts["resolved"],
+                f"{{}} of {{}} cells; slower {counts['close_agree']} of {counts['close']}, missed "
+                f"|rate| ≤ {numbers['largest_rate_missed']:.3f}",
+            ),
         ),
-        Claim(
+        claim(
             "all six answers occur, and no other",
-            "missing: " + ", ".join(areas) if areas else f"{len(set(found))} kinds of cell",
-            not areas and "9" not in found,
+            every(len(kinds & set(found)), len(kinds), "{} of {} answers"),
+            every(len(kinds & set(found)), len(set(found)), "of {1} that occur"),
         ),
     ]
 
@@ -204,7 +198,7 @@ PLACES = (  # of the names in the picture: centre and angle
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """What the simulation found as ground, what theory says as lines."""
-    figure, ax = plt.subplots(figsize=(plotting.COLUMN_WIDTH, 3.75), layout="constrained")
+    figure, ax = drawing.panels(1, 1, 3.75)
     found = np.array([list(map(int, row)) for row in numbers["found"]])
     found = np.where(found < len(GROUND), found, len(GROUND))
     ax.imshow(
@@ -240,10 +234,10 @@ def draw(numbers: dict[str, Any]) -> Figure:
     )
     ax.spines[["top", "right"]].set_visible(True)
     cells = numbers["settings"]["cells"]
-    figure.legend(
+    drawing.legend_below(
+        figure,
+        ax,
         title=f"colour: simulation of {cells} × {cells} pairs; lines: theory",
-        loc="outside lower center",
-        ncols=3,
         columnspacing=1.2,
         handlelength=1.8,
         title_fontsize=6.5,
@@ -260,9 +254,7 @@ def draw_theory(ax: Axes, lines: dict[str, Any]) -> None:
     ax.plot([], [], "o", color="black", markersize=3, label="landscapes (a) to (d)")
 
 
-EXPERIMENT = Experiment(
-    name="phase_diagram", compute=compute, draw={"phase_diagram": draw}, claims=claims
-)
+EXPERIMENT = Experiment("phase_diagram", compute, draw, claims)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

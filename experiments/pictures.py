@@ -12,6 +12,7 @@ too much for the usual 0.9 alone. Run alone: `python -m experiments.pictures [--
 
 import base64
 import zlib
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,8 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, proportion, run_trials, show, side_by_side
+from experiments.claims import Check, Claim, above, below, claim, every, show
+from experiments.common import Experiment, Sized, constants, proportion, run_trials, side_by_side
 from hopjax import plotting, theory
 
 TEXT = "AEFHKMOQRX"
@@ -37,7 +39,7 @@ NOISE = 1.6
 BETA = 4.0  # of attention, times N
 RETRIEVED = 0.8
 SEED = 2026
-QUICK_TRIALS, FULL_TRIALS = 16, 400
+TRIALS = Sized(16, 400)
 GREYS = 15  # levels kept of a state, above 0
 NETWORKS = {
     "decorrelated": "IDP, decorrelated",
@@ -46,7 +48,8 @@ NETWORKS = {
     "attention": "dynamic attention",
 }
 ALL = (*NETWORKS, "projecting")  # the last one, attention by projection, is not drawn
-QUICK_KINDS = ("decorrelated", "attention")  # compiling another takes longer than solving it
+# Compiling another takes longer than solving it.
+SOLVED = Sized(("decorrelated", "attention"), ALL)
 FILM = (0.0, 0.5, 1.0, 2.0, 5.0, 9.5)  # of each window, after its beginning
 
 
@@ -128,7 +131,7 @@ def states(kind: str, memories: Float[Array, "P N"]) -> list[dict[str, Any]]:
 
 def compute(full: bool) -> dict[str, Any]:
     memories = hj.glyph_memories(TEXT, dtype=jnp.float32)
-    key, trials = jax.random.key(SEED), FULL_TRIALS if full else QUICK_TRIALS
+    key, trials = jax.random.key(SEED), TRIALS[full]
 
     def run(kind: str) -> dict[str, Any]:
         found = run_trials(partial(run_trial, kind=kind, memories=memories), key, trials, kind)
@@ -142,15 +145,15 @@ def compute(full: bool) -> dict[str, Any]:
             result["inputs"] = packed(np.round((values + 1) / 2 * GREYS).astype(np.uint8))
         return result
 
-    kinds = ALL if full else QUICK_KINDS
+    kinds = SOLVED[full]
     results = dict(zip(kinds, side_by_side(*(partial(run, kind) for kind in kinds)), strict=True))
     for kind in ("decorrelated", "idp") if full else ():
         results[kind]["states"] = states(kind, memories)
     patterns = np.asarray(memories)
     mutual = patterns @ patterns.T / patterns.shape[1]
     apart = mutual[~np.eye(len(TEXT), dtype=bool)]
-    settings = {"text": TEXT, "shown": SHOWN, "trials": trials, "noise": NOISE, "beta_n": BETA}
-    settings |= {"pixel_noise": PIXEL_NOISE, "dominant": DOMINANT, "background": BACKGROUND}
+    settings = {"trials": trials, "beta_n": BETA}
+    settings |= constants(globals(), "TEXT SHOWN NOISE PIXEL_NOISE DOMINANT BACKGROUND")
     return {
         "settings": settings,
         "overlap_of_letters": {
@@ -256,63 +259,48 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     results = numbers["results"]
     mutual = numbers["overlap_of_letters"]
 
-    def rates(kind: str) -> list[dict[str, Any]]:
-        return results[kind]["retrieved"]
-
-    def shown(kind: str) -> str:
-        return ", ".join(show(each) for each in rates(kind))
+    def rates(kind: str, check: Callable[..., Check], bound: float) -> Check:
+        each = results[kind]["retrieved"]
+        return check(each, bound, show(*each))
 
     found = [
-        Claim(
+        claim(
             "decorrelated IDP retrieves each of three letters, which overlap by "
             f"{mutual['mean']:g} ({mutual['least']:g} to {mutual['most']:g}), in a row at "
-            f"σ = {NOISE:g} (P > .9)",
-            shown("decorrelated"),
-            all(each["p"] > 0.9 for each in rates("decorrelated")),
+            f"σ = {NOISE:g} ({{}})",
+            rates("decorrelated", above, 0.9),
         ),
-        Claim(
+        claim(
             "so does dynamic attention if its saliencies are by least squares",
-            shown("attention"),
-            all(each["p"] > 0.9 for each in rates("attention")),
+            rates("attention", above, 0.9),
         ),
     ]
     if numbers["full"]:
         kept, shared = (results[kind]["states"] for kind in ("decorrelated", "idp"))
-        own = [state for state in kept if state["letters"] == state["strongest"]]
+        own = {state["letters"] for state in kept if state["letters"] == state["strongest"]}
+        letters = " and ".join(state["letters"] for state in shared)
         found += [
-            Claim(
+            claim(
                 "decorrelated, every letter is a stable state of its own; as they are, letters "
                 "share states",
-                f"{len(own)} states of {len(TEXT)} letters; as they are {len(shared)}, of "
-                + " and ".join(state["letters"] for state in shared),
-                len(own) == len(kept) == len(TEXT) > len(shared),
+                every(len(own), len(TEXT), "{} states of {} letters"),
+                below(len(shared), len(TEXT), f"as they are {{:.0f}}, of {letters}"),
             ),
-            Claim(
-                "IDP with the letters as they are does not (P < .1)",
-                shown("idp"),
-                all(each["p"] < 0.1 for each in rates("idp")),
+            claim("IDP with the letters as they are does not ({})", rates("idp", below, 0.1)),
+            claim(
+                "nor does the classic network, pulsed input, decorrelated ({})",
+                rates("classic", below, 0.1),
             ),
-            Claim(
-                "nor does the classic network, pulsed input, decorrelated (P < .1)",
-                shown("classic"),
-                all(each["p"] < 0.1 for each in rates("classic")),
-            ),
-            Claim(
-                "nor does attention with saliencies by projection (P < .7)",
-                shown("projecting"),
-                all(each["p"] < 0.7 for each in rates("projecting")),
+            claim(
+                "nor does attention with saliencies by projection ({})",
+                rates("projecting", below, 0.7),
             ),
         ]
     return found
 
 
 EXPERIMENT = Experiment(
-    name="pictures",
-    compute=compute,
-    draw={"pictures": draw},
-    claims=claims,
-    source="studies here",
-    animate={"pictures_film": animate},
+    "pictures", compute, draw, claims, "studies here", animate={"pictures_film": animate}
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float, Key
 from matplotlib.axes import Axes
@@ -21,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import hopjax as hj
-from experiments.common import proportion, rounded, run_trials
+from experiments import drawing
+from experiments.common import constants, proportion, rounded, run_trials
 from hopjax import plotting, theory
 from hopjax.statistics import first_passage_time
 
@@ -254,17 +254,10 @@ def summarise(protocol: Protocol, overlaps: np.ndarray) -> dict[str, Any]:
 def settings(protocol: Protocol, trials: int) -> dict[str, Any]:
     return {
         "protocol": asdict(protocol),
-        "seed": SEED,
         "trials": trials,
-        "num_neurons": NUM_NEURONS,
-        "num_memories": NUM_MEMORIES,
         "slope": 10.0,
-        "dt": DT,
-        "save_every": SAVE_EVERY,
         "law": "gaussian",
-        "retrieved": RETRIEVED,
-        "pulse": PULSE,
-    }
+    } | constants(globals(), "SEED NUM_NEURONS NUM_MEMORIES DT SAVE_EVERY RETRIEVED PULSE")
 
 
 def panels(
@@ -276,39 +269,30 @@ def panels(
 ) -> Figure:
     """A panel for each kind of model (rows) and noise (columns), over what is shown."""
     rows, columns = len(KINDS), len(noises)
-    figure, axes = plt.subplots(
+    figure, axes = drawing.panels(
         rows + 1,
         columns,
-        figsize=(plotting.COLUMN_WIDTH, 0.95 * rows + 0.95),
+        0.95 * rows + 0.95,
         height_ratios=[*[1.0] * rows, 0.16],
         sharex=True,
         squeeze=False,
-        layout="constrained",
     )
     for row, (kind, name) in enumerate(KINDS.items()):
         for column, noise in enumerate(noises):
             ax = axes[row, column]
             draw(ax, kind, noise)
-            for onset in protocol["onsets"] if kind == "classic_pulsed" else ():
-                ax.axvspan(onset, onset + PULSE, color="black", alpha=0.07, linewidth=0, zorder=0)
-            for onset in protocol["onsets"][1:]:
-                ax.axvline(onset, color="black", linewidth=0.4, alpha=0.4, zorder=0)
+            pulse = PULSE if kind == "classic_pulsed" else None
+            drawing.mark_windows(ax, protocol["onsets"], pulse)
             ax.set(xlabel="", ylabel=f"{name}\n{ylabel}" if column == 0 else "")
             ax.tick_params(labelbottom=False, labelleft=column == 0)
             if row == 0:
-                ax.set_title(rf"noise $\sigma$ = {noise:g}" if noise else r"no noise, $\sigma$ = 0")
-    for ax in axes[-1]:
-        plotting.plot_shown(protocol["onsets"], protocol["shown"], protocol["t1"], ax=ax)
-    axes[-1, 0].set_ylabel("input", rotation=0, ha="right", va="center")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    handles.append(Patch(color="black", alpha=0.07))
-    labels.append("input pulse (last row)")
-    figure.legend(
-        handles,
-        labels,
+                ax.set_title(drawing.title_of_noise(noise))
+    drawing.strip_of_inputs(axes[-1], protocol["onsets"], protocol["shown"], protocol["t1"])
+    drawing.legend_below(
+        figure,
+        axes[0, 0],
+        more={"input pulse (last row)": Patch(color="black", alpha=0.07)},
         title=note,
-        loc="outside lower center",
-        ncols=3,
         columnspacing=1.2,
         handlelength=1.8,
         title_fontsize=6.5,

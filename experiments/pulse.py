@@ -21,8 +21,9 @@ from jaxtyping import Array, ArrayLike, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, proportion, rounded, run_trials, show
-from hopjax import plotting
+from experiments import drawing
+from experiments.claims import Claim, above, below, claim, within
+from experiments.common import Experiment, Sized, constants, proportion, rounded, run_trials
 
 NUM_NEURONS, NUM_MEMORIES = 256, 4
 WINDOWS, WINDOW = 8, 0.5  # the pulse: how many, and how long
@@ -39,16 +40,14 @@ START = {"classic": 1.3, "idp": 25.0}
 MODELS = {"classic": "classic: pulse of current", "idp": "IDP: pulse of plasticity"}
 SEED = 2025
 
-NOISES = {
-    "quick": {"classic": (0.0, 0.7)},
-    "full": {"classic": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7), "idp": (1.1, 1.2, 1.3, 1.4, 1.5)},
-}
-STEPS = {"quick": 20, "full": 200}
-BATCH = {"quick": 32, "full": 64}
+NOISES: Sized[dict[str, tuple[float, ...]]] = Sized(
+    {"classic": (0.0, 0.7)},
+    {"classic": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7), "idp": (1.1, 1.2, 1.3, 1.4, 1.5)},
+)
+STEPS, BATCH, VERIFY = Sized(20, 200), Sized(32, 64), Sized(200, 2000)
 HEIGHTS = np.geomspace(0.7, 1.6, 20)  # relative to the tuned one; at the quick size no search ...
 QUICK_HEIGHT = 1.15  # ... but this
 HEIGHT_TRIALS = 500
-VERIFY = {"quick": 200, "full": 2000}
 QUIET = (0.0, 0.4)  # noises at which IDP is shown the strongest pulse of all
 
 
@@ -117,9 +116,9 @@ def switched(
     return run_trials(run, jax.random.key(seed), trials, f"{model}, pulses", cells)
 
 
-def tune(size: str, model: str, noise: float) -> hj.Tuning:
+def tune(full: bool, model: str, noise: float) -> hj.Tuning:
     """The shape of a pulse."""
-    steps, flat = STEPS[size], np.full(WINDOWS, START[model])
+    steps, flat = STEPS[full], np.full(WINDOWS, START[model])
     retrieval = hj.RetrievalLoss(temperature=0.1, straight_through=True, at_least=TUNED_TO)
     return hj.tune(
         eqx.Partial(trial, noise=jnp.asarray(noise), model=model),
@@ -134,25 +133,25 @@ def tune(size: str, model: str, noise: float) -> hj.Tuning:
             optax.clip_by_global_norm(0.1),
             optax.adam(optax.cosine_decay_schedule(0.3, steps, alpha=0.05), b1=0.8, b2=0.99),
         ),
-        trials=BATCH[size],
+        trials=BATCH[full],
         steps=steps,
         verify=1,  # that comes below, for longer
         criterion=criterion(model, TUNED_THRESHOLD, settle=WINDOW, judge="instants"),
     )
 
 
-def of_model(size: str, model: str) -> list[dict[str, Any]]:
+def of_model(full: bool, model: str) -> list[dict[str, Any]]:
     """The cheapest pulses of tuned and of constant shapes at every noise."""
-    noises = NOISES[size][model]
+    noises = NOISES[full][model]
     results: list[dict[str, Any]] = []
     shapes = []
     for noise in noises:
-        tuning = tune(size, model, noise)
+        tuning = tune(full, model, noise)
         shapes.append(tuning.parameters["pulse"])
         results.append({"model": model, "noise": noise, "reason": tuning.reason})
     shapes = np.array(shapes)
     found = {"tuned": QUICK_HEIGHT * shapes}
-    if size == "full":
+    if full:
         # Rectangles of every duration, at first with the energy of the tuned shape.
         on = np.arange(WINDOWS) < np.arange(1, WINDOWS + 1)[:, None]
         levels = np.sqrt(np.sum(shapes**2, axis=1, keepdims=True) / np.sum(on, axis=1))
@@ -161,7 +160,11 @@ def of_model(size: str, model: str) -> list[dict[str, Any]]:
             "constant": cheapest(model, levels[..., None] * on, noises),
         }
     fresh = switched(
-        model, np.concatenate(list(found.values())), noises * len(found), VERIFY[size], SEED + 2
+        model,
+        np.concatenate(list(found.values())),
+        np.tile(noises, len(found)),
+        VERIFY[full],
+        SEED + 2,
     )
     fresh = dict(zip(found, np.split(fresh, len(found)), strict=True))
     for kind, pulses in found.items():
@@ -190,28 +193,14 @@ def cheapest(
 
 
 def compute(full: bool) -> dict[str, Any]:
-    size = "full" if full else "quick"
     numbers: dict[str, Any] = {
-        "settings": {
-            "num_neurons": NUM_NEURONS,
-            "num_memories": NUM_MEMORIES,
-            "window": WINDOW,
-            "windows": WINDOWS,
-            "held": HELD,
-            "dt": DT,
-            "t1": T1,
-            "threshold": THRESHOLD,
-            "wanted": WANTED,
-            "margin": MARGIN,
-            "tuned_to": TUNED_TO,
-            "strongest": STRONGEST,
-            "seed": SEED,
-        },
-        "results": [result for model in NOISES[size] for result in of_model(size, model)],
+        "settings": constants(globals(), "NUM_NEURONS NUM_MEMORIES WINDOW WINDOWS HELD DT T1")
+        | constants(globals(), "THRESHOLD WANTED MARGIN TUNED_TO STRONGEST SEED"),
+        "results": [result for model in NOISES[full] for result in of_model(full, model)],
     }
     if full:
         strongest = np.full((len(QUIET), WINDOWS), STRONGEST["idp"])
-        found = switched("idp", strongest, np.array(QUIET), VERIFY[size], SEED + 2)
+        found = switched("idp", strongest, np.array(QUIET), VERIFY[full], SEED + 2)
         numbers["quiet"] = [
             {"noise": noise, "switched": proportion(each)}
             for noise, each in zip(QUIET, found, strict=True)
@@ -225,18 +214,12 @@ def of(numbers: dict[str, Any], model: str) -> list[dict[str, Any]]:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     models = [model for model in MODELS if of(numbers, model)]
-    figure, axes = plt.subplots(
-        2,
-        len(models),
-        figsize=(plotting.COLUMN_WIDTH, 3.6),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = drawing.panels(2, len(models), 3.6, squeeze=False)
     edges = WINDOW * np.arange(WINDOWS + 1)
-    for (above, below), model in zip(axes.T, models, strict=True):
+    for (upper, lower), model in zip(axes.T, models, strict=True):
         results = of(numbers, model)
         for place, each in enumerate(results):
-            above.stairs(
+            upper.stairs(
                 each["tuned"]["pulse"],
                 edges,
                 baseline=None,
@@ -245,30 +228,27 @@ def draw(numbers: dict[str, Any]) -> Figure:
                 linewidth=1,
             )
         top = 1.35 * max(max(each["tuned"]["pulse"]) for each in results)  # room for the legend
-        above.set(xlabel="time $t$", title=MODELS[model], ylim=(0, top), xlim=(0, edges[-1]))
-        above.legend(fontsize=5, ncols=2, handlelength=1, columnspacing=0.8)
+        upper.set(xlabel="time $t$", title=MODELS[model], ylim=(0, top), xlim=(0, edges[-1]))
+        upper.legend(fontsize=5, ncols=2, handlelength=1, columnspacing=0.8)
         noises = [each["noise"] for each in results]
         kinds = {"tuned": "tuned", "constant": "constant strength"}
         for place, (kind, label) in enumerate(kinds.items()):
             if kind in results[0]:
-                below.plot(
+                lower.plot(
                     noises,
                     [each[kind]["energy"] for each in results],
-                    color=plotting.COLOURS[place],
-                    linestyle=plotting.LINE_STYLES[place],
-                    marker=plotting.MARKERS[place],
-                    markersize=3.5,
-                    markerfacecolor=None if place == 0 else "none",
                     label=label,
+                    **drawing.look(place, markersize=3.5),
                 )
-        below.set(xlabel=r"noise $\sigma$", ylim=(0, None))
-        below.legend(loc="lower left")
+        lower.set(xlabel=r"noise $\sigma$", ylim=(0, None))
+        lower.legend(loc="lower left")
     axes[0, 0].set_ylabel("strength of the pulse")
     axes[1, 0].set_ylabel("energy of the pulse")
     return figure
 
 
 def claims(numbers: dict[str, Any]) -> list[Claim]:
+    """The energy of a pulse is exact: it follows from its strengths."""
     made = []
     for model, title in MODELS.items():
         results = of(numbers, model)
@@ -276,55 +256,45 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
             continue
         name = title.partition(":")[0]
         tuned = [each["tuned"] for each in results]
-        least = min((each["switched"] for each in tuned), key=lambda each: each["p"])
         energies = [each["energy"] for each in tuned]
         cheap = int(np.argmin(energies))
         made += [
-            Claim(
-                f"{name}: tuned pulses switch to memory 2 at every noise (P ≥ .95)",
-                f"P ≥ {show(least)}",
-                least["p"] >= WANTED,
+            claim(
+                f"{name}: tuned pulses switch to memory 2 at every noise ({{}})",
+                above([each["switched"] for each in tuned], 0.94),
             ),
-            Claim(
+            claim(
                 f"{name}: noise makes the switch cheaper, by half at least",
-                f"energy {energies[0]:.3g} at σ = {results[0]['noise']:g}, "
-                f"{energies[cheap]:.3g} at {results[cheap]['noise']:g}",
-                energies[cheap] < 0.5 * energies[0],
+                below(
+                    energies[cheap],
+                    0.5 * energies[0],
+                    f"energy {energies[0]:.3g} at σ = {results[0]['noise']:g}, "
+                    f"{{:.3g}} at {results[cheap]['noise']:g}",
+                ),
             ),
         ]
-        ratios = [
-            each["tuned"]["energy"] / each["constant"]["energy"]
-            for each in results
-            if "constant" in each
-        ]
-        if ratios:
+        constant = [each["constant"]["energy"] for each in results if "constant" in each]
+        if constant:
+            ratios = [own / other for own, other in zip(energies, constant, strict=True)]
             made.append(
-                Claim(
+                claim(
                     f"{name}: the tuned pulse costs what the cheapest of constant strength does, "
                     "within a fifth",
-                    f"{min(ratios):.2f} to {max(ratios):.2f} of its energy",
-                    0.8 < min(ratios) and max(ratios) < 1.2,
+                    within(ratios, 0.8, 1.2, f"{min(ratios):.2f} to {max(ratios):.2f} of it"),
                 )
             )
     if "quiet" in numbers:
-        most = max((each["switched"] for each in numbers["quiet"]), key=lambda each: each["high"])
         made.append(
-            Claim(
-                f"IDP: up to σ = {max(QUIET):g} a pulse of {STRONGEST['idp']:g} is not enough",
-                f"P ≤ {show(most)}",
-                most["high"] < WANTED,
+            claim(
+                f"IDP: up to σ = {max(QUIET):g} a pulse of {STRONGEST['idp']:g} is not enough "
+                "({})",
+                below([each["switched"] for each in numbers["quiet"]], WANTED),
             )
         )
     return made
 
 
-EXPERIMENT = Experiment(
-    name="pulse",
-    compute=compute,
-    draw={"pulse": draw},
-    claims=claims,
-    source="studies here",
-)
+EXPERIMENT = Experiment("pulse", compute, draw, claims, source="studies here")
 
 if __name__ == "__main__":
     EXPERIMENT.main()

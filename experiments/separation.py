@@ -12,13 +12,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, number, rounded, show
+from experiments import drawing
+from experiments.claims import Claim, above, below, claim, measured, number, show
+from experiments.common import Experiment, Sized, constants, rounded
 from hopjax import plotting
 
 NUM_NEURONS = 512
@@ -31,14 +32,12 @@ TEMPERATURE = 0.01
 SEED = 2025
 ALONE, PROJECTED = 0.0, -(1 - 2 * DIFFERENT)  # weights of memory 2
 
-NUM_MEMORIES = {"quick": 2, "full": 4}
-STEPS = {"quick": 30, "full": 100}
-BATCH = {"quick": 32, "full": 128}
-TRIALS = {"quick": 150, "full": 2000}
-WEIGHTS = {
-    "quick": (PROJECTED, -0.4, ALONE),
-    "full": (PROJECTED, -0.7, -0.6, -0.55, -0.5, -0.45, -0.4, -0.35, -0.3, -0.2, -0.1, ALONE, 0.2),
-}
+NUM_MEMORIES, STEPS, BATCH = Sized(2, 4), Sized(30, 100), Sized(32, 128)
+TRIALS = Sized(150, 2000)
+WEIGHTS = Sized(
+    (PROJECTED, -0.4, ALONE),
+    (PROJECTED, -0.7, -0.6, -0.55, -0.5, -0.45, -0.4, -0.35, -0.3, -0.2, -0.1, ALONE, 0.2),
+)
 
 
 def trial(key: Key[Array, ""], weights: Float[ArrayLike, " others"]) -> hj.Trial:
@@ -66,8 +65,7 @@ CRITERION = hj.Criterion(THRESHOLD, settle=SETTLE)
 
 
 def compute(full: bool) -> dict[str, Any]:
-    size = "full" if full else "quick"
-    others = NUM_MEMORIES[size] - 1
+    others = NUM_MEMORIES[full] - 1
     tuning = hj.tune(
         trial,
         {"weights": np.zeros(others)},
@@ -75,16 +73,16 @@ def compute(full: bool) -> dict[str, Any]:
         key=jax.random.key(SEED),
         t1=T1,
         dt=DT,
-        trials=BATCH[size],
-        steps=STEPS[size],
-        verify=TRIALS[size],
+        trials=BATCH[full],
+        steps=STEPS[full],
+        verify=TRIALS[full],
         criterion=CRITERION,
     )
     tuned, low, high = tuning.intervals["weights"]
     study = hj.Study(
         trial,
-        {"weights": [(weight, *[0.0] * (others - 1)) for weight in WEIGHTS[size]]},
-        trials=TRIALS[size],
+        {"weights": [(weight, *[0.0] * (others - 1)) for weight in WEIGHTS[full]]},
+        trials=TRIALS[full],
         key=jax.random.key(SEED + 1),
         t1=T1,
         dt=DT,
@@ -93,20 +91,12 @@ def compute(full: bool) -> dict[str, Any]:
         paired=["weights"],
     )
     data = study.run()
-    cells = [data.isel(weights=place) for place in range(len(WEIGHTS[size]))]
+    cells = [data.isel(weights=place) for place in range(len(WEIGHTS[full]))]
     return {
-        "settings": {
-            "num_neurons": NUM_NEURONS,
-            "num_memories": NUM_MEMORIES[size],
-            "different": DIFFERENT,
-            "strength": STRENGTH,
-            "noise": NOISE,
-            "threshold": THRESHOLD,
-            "temperature": TEMPERATURE,
-            "dt": DT,
-            "t1": T1,
-            "seed": SEED,
-        },
+        "settings": {"num_memories": NUM_MEMORIES[full]}
+        | constants(
+            globals(), "NUM_NEURONS DIFFERENT STRENGTH NOISE THRESHOLD TEMPERATURE DT T1 SEED"
+        ),
         "path": rounded(tuning.history.weights),
         "reason": tuning.reason,
         "tuned": {
@@ -121,7 +111,7 @@ def compute(full: bool) -> dict[str, Any]:
                 "retrieved": interval((cell.retrieved, cell.retrieved_low, cell.retrieved_high)),
                 "overlaps": rounded(cell.late_overlap.mean("trial")),
             }
-            for weight, cell in zip(WEIGHTS[size], cells, strict=True)
+            for weight, cell in zip(WEIGHTS[full], cells, strict=True)
         ],
     }
 
@@ -133,25 +123,15 @@ def interval(ends: Iterable[Any]) -> dict[str, float]:
 
 
 def draw(numbers: dict[str, Any]) -> Figure:
-    figure, axes = plt.subplots(
-        3,
-        1,
-        figsize=(plotting.COLUMN_WIDTH, 4.4),
-        height_ratios=[1.2, 1.2, 1],
-        layout="constrained",
-    )
+    figure, axes = drawing.panels(3, 1, 4.4, height_ratios=[1.2, 1.2, 1])
     brute, tuned = numbers["brute_force"], numbers["tuned"]
     xs = [cell["weight"] for cell in brute]
-    p, low, high = (
-        np.array([cell["retrieved"][end] for cell in brute]) for end in ("p", "low", "high")
-    )
-    plotting.plot_proportions(np.array(xs), p, low, high, place=0, label="brute force", ax=axes[0])
-    point = tuned["retrieved"]
+    drawing.curve(axes[0], xs, [cell["retrieved"] for cell in brute], 0, "brute force")
     sides = [abs(number(tuned[end][0]) - tuned["weights"][0]) for end in ("low", "high")]
-    axes[0].errorbar(
+    drawing.error_bars(
+        axes[0],
         tuned["weights"][0],
-        point["p"],
-        yerr=np.array([[point["p"] - point["low"]], [point["high"] - point["p"]]]),
+        [tuned["retrieved"]],
         xerr=np.nan_to_num(sides)[:, None],
         color=plotting.COLOURS[1],
         marker="s",
@@ -190,28 +170,22 @@ def draw(numbers: dict[str, Any]) -> Figure:
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     cells = {cell["weight"]: cell["retrieved"] for cell in numbers["brute_force"]}
     tuned, best = numbers["tuned"]["retrieved"], max(cells.values(), key=lambda each: each["p"])
+    compared = f"P = {{}}, alone {show(cells[ALONE])}, without {show(cells[PROJECTED])}"
     return [
-        Claim(
+        claim(
             "tuned weights retrieve memory 1 more often than an input of memory 1 alone, and than "
             "one without memory 2's saliency",
-            f"P = {show(tuned)}, alone {show(cells[ALONE])}, without {show(cells[PROJECTED])}",
-            tuned["low"] > max(cells[ALONE]["high"], cells[PROJECTED]["high"]),
+            above(tuned, cells[ALONE], compared),
+            above(tuned, cells[PROJECTED], ""),
         ),
-        Claim(
-            "no weight of memory 2 does better by brute force",
-            f"P ≤ {show(best)}",
-            best["low"] <= tuned["high"],
+        claim(
+            "no weight of memory 2 does better by brute force (by .03)",
+            below(best, measured(tuned).times(1, 0.03), "P ≤ {}"),
         ),
     ]
 
 
-EXPERIMENT = Experiment(
-    name="separation",
-    compute=compute,
-    draw={"separation": draw},
-    claims=claims,
-    source="studies here",
-)
+EXPERIMENT = Experiment("separation", compute, draw, claims, source="studies here")
 
 if __name__ == "__main__":
     EXPERIMENT.main()

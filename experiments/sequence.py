@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import Claim, Experiment, show, side_by_side
+from experiments.claims import Claim, above, below, claim, measured, near
+from experiments.common import Experiment, Sized, side_by_side
 from experiments.protocols import (
     KINDS,
     NOISE,
@@ -24,14 +25,14 @@ from experiments.protocols import (
     summarise,
 )
 
-QUICK_TRIALS, FULL_TRIALS = 200, 2000
-QUICK_FLOWS, FULL_FLOWS = 6, 200  # of the first trials
+TRIALS = Sized(200, 2000)
+FLOWS = Sized(6, 200)  # of the first trials
 SINCE = 1.0  # from when on flows and trials are compared
 
 
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
-    flows = min(FULL_FLOWS if full else QUICK_FLOWS, trials)
+    trials = TRIALS[full]
+    flows = min(FLOWS[full], trials)
     noises = [0.0, NOISE]
     results: dict[str, Any] = {}
     for noise in noises:
@@ -64,75 +65,76 @@ def run(kind: Kind, noise: float, trials: int, flows: int) -> dict[str, Any]:
 
 
 def claims(numbers: dict[str, Any]) -> list[Claim]:
-    noisy, quiet = numbers["results"][f"{NOISE:g}"], numbers["results"]["0"]
-    found = []
-    for number, window in enumerate(noisy["idp"]["windows"], start=1):
-        found.append(
-            Claim(
-                f"IDP retrieves input {number} of the sequence under noise (P > .9)",
-                f"P = {show(window['right'])}",
-                window["right"]["low"] > 0.9,
-            )
-        )
-    for number in (2, 3):
-        with_noise = noisy["idp"]["windows"][number - 1]["right"]
-        without = quiet["idp"]["windows"][number - 1]["right"]
-        found.append(
-            Claim(
-                f"noise helps IDP to move to input {number}",
-                f"P = {show(with_noise)}, without noise {show(without)}",
-                with_noise["low"] > without["high"],
-            )
-        )
-    pulsed = [quiet["classic_pulsed"]["windows"][0], noisy["classic_pulsed"]["windows"][0]]
-    found.append(
-        Claim(
-            "noise undoes what the classic network retrieves from a pulse (input 1)",
-            f"P = {show(pulsed[1]['right'])}, without noise {show(pulsed[0]['right'])}",
-            pulsed[1]["right"]["high"] < pulsed[0]["right"]["low"],
-        )
+    noisy, quiet = (
+        {
+            kind: [window["right"] for window in result["windows"]]
+            for kind, result in numbers["results"][noise].items()
+        }
+        for noise in (f"{NOISE:g}", "0")
     )
-    constant = noisy["classic_constant"]["windows"]
-    least = min((window["largest"] for window in constant), key=lambda largest: largest["low"])
+    compared = "P = {}, without noise {}"
+    constant = numbers["results"][f"{NOISE:g}"]["classic_constant"]["windows"]
     mean = max(window["mean_overlap"] for window in constant)
-    found.append(
-        Claim(
-            "classic, constant: the right memory is the largest, but below .9 (P > .9)",
-            f"P ≥ {show(least)}, mean |m| at most {mean:.2f}",
-            least["low"] > 0.9 and mean < RETRIEVED,
-        )
-    )
-    for kind in ("classic_constant", "classic_pulsed"):
-        worst = max((w["right"] for w in noisy[kind]["windows"]), key=lambda right: right["high"])
-        found.append(
-            Claim(
-                f"{KINDS[kind]}: no input of the sequence is retrieved under noise (P < .05)",
-                f"P ≤ {show(worst)}",
-                worst["high"] < 0.05,
+    return [
+        *(
+            claim(
+                f"IDP retrieves input {place} of the sequence under noise ({{}})", above(right, 0.9)
             )
-        )
-    found += [claim_of_flow(name, noisy[kind]["flow"]) for kind, name in KINDS.items()]
-    return found
+            for place, right in enumerate(noisy["idp"], start=1)
+        ),
+        *(
+            claim(
+                f"noise helps IDP to move to input {place}",
+                above(noisy["idp"][place - 1], quiet["idp"][place - 1], compared),
+            )
+            for place in (2, 3)
+        ),
+        claim(
+            "noise undoes what the classic network retrieves from a pulse (input 1)",
+            below(noisy["classic_pulsed"][0], quiet["classic_pulsed"][0], compared),
+        ),
+        claim(
+            "classic, constant: the right memory is the largest ({}), but not above "
+            f"{RETRIEVED:g} ({{}})",
+            above([window["largest"] for window in constant], 0.9),
+            below(noisy["classic_constant"], 0.05, f"above P ≤ {{}}, mean |m| at most {mean:.2f}"),
+        ),
+        *(
+            claim(
+                f"{KINDS[kind]}: no input of the sequence is retrieved under noise ({{}})",
+                below(noisy[kind], 0.05),
+            )
+            for kind in ("classic_constant", "classic_pulsed")
+        ),
+        *(
+            claim_of_flow(name, numbers["results"][f"{NOISE:g}"][kind]["flow"])
+            for kind, name in KINDS.items()
+        ),
+    ]
 
 
 def claim_of_flow(name: str, flow: dict[str, Any]) -> Claim:
     largest = flow["largest"]
-    low, high = largest["interval"]
-    return Claim(
+    difference = measured([largest["difference"], *largest["interval"]])
+    return claim(
         f"{name}: the median of the flows, without a free parameter, is that of the trials "
-        f"(from t = {flow['since']:g} on, ±.02 on average)",
-        f"{flow['mean_difference']:.4f} on average; at most {largest['difference']:+.3f} "
-        f"[{low:+.3f}, {high:+.3f}] at t = {largest['time']:g}",
-        flow["mean_difference"] <= 0.02,
-        "noise theory here",
+        f"(from t = {flow['since']:g} on, {{}} on average)",
+        # The mean of absolute differences: chance makes it larger, so its bare value will do.
+        near(
+            flow["mean_difference"],
+            0,
+            0.02,
+            f"{{:.4f}} on average; at most {difference:+.3f} at t = {largest['time']:g}",
+        ),
+        source="noise theory here",
     )
 
 
 EXPERIMENT = Experiment(
-    name="sequence",
-    compute=compute,
-    draw={"sequence_one_trial": draw_one_trial, "sequence_ensemble": draw_ensemble},
-    claims=claims,
+    "sequence",
+    compute,
+    {"sequence_one_trial": draw_one_trial, "sequence_ensemble": draw_ensemble},
+    claims,
 )
 
 if __name__ == "__main__":

@@ -22,11 +22,10 @@ Run alone: `python -m experiments.storage [--full] [--redraw]`.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
@@ -34,24 +33,26 @@ from matplotlib.lines import Line2D
 from scipy.special import erf
 
 import hopjax as hj
+from experiments import drawing, studies
 from experiments.capacity import CLASSIC_LIMIT, CORRUPTION, by_crosstalk
+from experiments.claims import Claim, Measured, above, below, claim, near
 from experiments.common import (
-    Claim,
     Experiment,
+    Sized,
+    constants,
     proportion,
     rounded,
     run_trials,
-    show,
     side_by_side,
 )
 from experiments.protocols import RETRIEVED, SEED
-from experiments.studies import crossing, curve, only, select
+from experiments.studies import only, select
 from hopjax import plotting
 
 NUM_NEURONS = 128
 T1, DT = 20.0, 0.05
 SETTLED = 5  # the last states, one time constant apart, whose mean is judged
-QUICK_TRIALS, FULL_TRIALS = 40, 160
+TRIALS = Sized(40, 160)
 # Memories of a network that are tried, each alone. Where many share it, these hardly depend on each
 # other, and solving them together is cheaper.
 TRIES = {"classic": 1, "idp": 1, "dense": 8, "attention": 8}
@@ -81,13 +82,15 @@ LABELS = {
     "attention": rf"attention, $\beta N$ = {SHARPNESS:g}",
 }
 MANY, MORE = 0.25, 2.0  # loads beyond the classic network, and beyond IDP
-QUICK_LOADS = {"dense": (MORE,)}
-FULL_LOADS = {
-    "classic": (0.05, 0.1, 0.14, 0.18, MANY),
-    "idp": (0.05, 0.1, MANY, 0.4, 0.6, 1.0),
-    "dense": (MANY, MORE, 4.0, 6.0, 8.0, 10.0, 14.0, 20.0),
-    "attention": (MANY, MORE, 8.0, 16.0, 32.0, 48.0, 72.0),
-}
+LOADS: Sized[dict[str, tuple[float, ...]]] = Sized(
+    {"dense": (MORE,)},
+    {
+        "classic": (0.05, 0.1, 0.14, 0.18, MANY),
+        "idp": (0.05, 0.1, MANY, 0.4, 0.6, 1.0),
+        "dense": (MANY, MORE, 4.0, 6.0, 8.0, 10.0, 14.0, 20.0),
+        "attention": (MANY, MORE, 8.0, 16.0, 32.0, 48.0, 72.0),
+    },
+)
 
 
 def run_trial(
@@ -145,26 +148,12 @@ def measure(network: str, loads: tuple[float, ...], trials: int) -> list[dict[st
 
 
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
-    loads = FULL_LOADS if full else QUICK_LOADS
+    trials, loads = TRIALS[full], LOADS[full]
     tasks = [partial(measure, name, loads[name], trials) for name in loads]
     return {
-        "settings": {
-            "seed": SEED,
-            "trials": trials,
-            "tries": TRIES,
-            "num_neurons": NUM_NEURONS,
-            "corruption": CORRUPTION,
-            "background": BACKGROUND,
-            "power": POWER,
-            "slope": SLOPE,
-            "sharpness": SHARPNESS,
-            "t1": T1,
-            "dt": DT,
-            "settled": SETTLED,
-            "retrieved": RETRIEVED,
-            "law": "gaussian",
-        },
+        "settings": {"trials": trials, "law": "gaussian"}
+        | constants(globals(), "SEED TRIES NUM_NEURONS CORRUPTION BACKGROUND POWER SLOPE")
+        | constants(globals(), "SHARPNESS T1 DT SETTLED RETRIEVED"),
         "results": [cell for cells in side_by_side(*tasks) for cell in cells],
     }
 
@@ -217,23 +206,10 @@ def along(numbers: dict[str, Any], network: str, noise: float) -> tuple[list[flo
     return [cell["load"] for cell in cells], [cell["retrieved"] for cell in cells]
 
 
-class Limit(NamedTuple):
-    """The load at which half are retrieved, and those at which the interval's ends pass ½."""
-
-    load: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.load:.3g} [{self.low:.3g}, {self.high:.3g}]"
-
-
-def limit(numbers: dict[str, Any], network: str, noise: float) -> Limit:
+def limit(numbers: dict[str, Any], network: str, noise: float) -> Measured:
+    """The load at which half are retrieved, between points on a logarithmic scale."""
     loads, found = along(numbers, network, noise)
-    logs = [float(np.log(load)) for load in loads]
-    return Limit(
-        *(np.exp(crossing(logs, [cell[end] for cell in found])) for end in ("p", "low", "high"))
-    )
+    return Measured(*map(float, np.exp(studies.limit(np.log(loads).tolist(), found))))
 
 
 def predicted(network: str, noise: float) -> float:
@@ -249,25 +225,21 @@ def predicted(network: str, noise: float) -> float:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """A panel for each noise."""
-    figure, panels = plt.subplots(
-        len(NOISES), 1, figsize=(plotting.COLUMN_WIDTH, 3.5), sharex=True, layout="constrained"
-    )
-    axes = list(np.ravel(panels))
+    figure, axes = drawing.panels(len(NOISES), 1, 3.5, sharex=True)
     for ax, noise in zip(axes, NOISES, strict=True):
         for place, (network, label) in enumerate(LABELS.items()):
             if not any(cell["network"] == network for cell in numbers["results"]):
                 continue
-            curve(ax, *along(numbers, network, noise), place, label)
+            drawing.curve(ax, *along(numbers, network, noise), place, label)
             line = {"color": plotting.COLOURS[place], "linewidth": 0.6, "linestyle": ":"}
             ax.axvline(predicted(network, noise), **line)
         ax.text(0.02, 0.08, rf"$\sigma$ = {noise:g}", transform=ax.transAxes)
         ax.set(ylabel="P(retrieved)", xscale="log", xlim=(0.04, 120), yticks=[0, 0.5, 1])
         ax.xaxis.set_major_formatter("{x:g}")
     axes[-1].set_xlabel("load $P/N$")
-    handles, labels = axes[0].get_legend_handles_labels()
-    handles.append(Line2D([], [], color="black", linewidth=0.6, linestyle=":"))
-    labels.append("predicted limit (classic: $N$ → ∞)")
-    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    line = Line2D([], [], color="black", linewidth=0.6, linestyle=":")
+    more = {"predicted limit (classic: $N$ → ∞)": line}
+    drawing.legend_below(figure, axes[0], more=more, loc="outside upper center", ncols=2)
     return figure
 
 
@@ -276,68 +248,57 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         cells = select(numbers["results"], noise=QUIET, load=load)
         return only(cells, network=network)["retrieved"]
 
-    dense = at("dense", MORE)
     found = [
-        Claim(
-            f"dense memory holds {MORE:g} memories per neuron (P > .9)",
-            show(dense),
-            dense["p"] > 0.9,
+        claim(
+            f"dense memory holds {MORE:g} memories per neuron ({{}})", above(at("dense", MORE), 0.9)
+        )
+    ]
+    if not numbers["full"]:
+        return found
+    loads = {name: [limit(numbers, name, noise) for noise in NOISES] for name in LABELS}
+    compared = f"half at load {{:.3g}} with σ = {NOISY:g}, {{:.3g}} without"
+    found += [
+        claim(
+            f"the classic network does not hold {MANY:g} ({{}}), IDP does ({{}})",
+            below(at("classic", MANY), 0.3),
+            above(at("idp", MANY), 0.7, "IDP {}"),
+        ),
+        claim("attention holds 16 ({})", above(at("attention", 16.0), 0.9)),
+    ]
+    for name, noises in {"dense": (QUIET,), "attention": NOISES}.items():
+        checks = [
+            near(
+                measured.over(predicted(name, noise)),
+                1,
+                0.1,
+                f"{measured:.3g} at σ = {noise:g}, predicted {predicted(name, noise):.3g}",
+            )
+            for noise, measured in zip(noises, loads[name], strict=False)
+        ]
+        found.append(
+            claim(
+                f"half of what is stored is retrieved at the predicted load, within 10%: {name}",
+                *checks,
+            )
+        )
+    quiet, noisy = loads["dense"]
+    found += [
+        claim(
+            "noise lets dense memory hold more, as it frees neurons that hold themselves",
+            above(noisy, quiet, compared),
+        ),
+        claim(
+            "noise lets the classic network and IDP hold less",
+            *(
+                below(loads[name][1], loads[name][0], f"{name}: {compared}")
+                for name in ("classic", "idp")
+            ),
         ),
     ]
-    if numbers["full"]:
-        loads = {name: {noise: limit(numbers, name, noise) for noise in NOISES} for name in LABELS}
-        classic, idp, attention = at("classic", MANY), at("idp", MANY), at("attention", 16.0)
-        quiet, noisy = loads["dense"].values()
-        found += [
-            Claim(
-                f"the classic network does not hold {MANY:g} (P < .3), IDP does (P > .7)",
-                f"P = {show(classic)} and {show(idp)}",
-                classic["p"] < 0.3 and idp["p"] > 0.7,
-            ),
-            Claim("attention holds 16 (P > .9)", show(attention), attention["p"] > 0.9),
-        ]
-        found += [
-            Claim(
-                f"half of what is stored is retrieved at the predicted load, within 10%: {name}",
-                ", ".join(
-                    f"{loads[name][noise]} at σ = {noise:g}, predicted {predicted(name, noise):.3g}"
-                    for noise in noises
-                ),
-                all(
-                    abs(loads[name][noise].load / predicted(name, noise) - 1) < 0.1
-                    for noise in noises
-                ),
-            )
-            for name, noises in {"dense": (QUIET,), "attention": NOISES}.items()
-        ] + [
-            Claim(
-                "noise lets dense memory hold more, as it frees neurons that hold themselves",
-                f"half at load {noisy} with σ = {NOISY:g}, {quiet} without",
-                noisy.low > quiet.high,
-            ),
-            Claim(
-                "noise lets the others hold less",
-                "; ".join(
-                    f"{name}: {loads[name][NOISY]} with, {loads[name][QUIET]} without"
-                    for name in ("classic", "idp", "attention")
-                ),
-                all(
-                    loads[name][NOISY].load < loads[name][QUIET].load
-                    for name in loads
-                    if name != "dense"
-                ),
-            ),
-        ]
     return found
 
 
-EXPERIMENT = Experiment(
-    name="storage",
-    compute=compute,
-    draw={"storage": draw},
-    claims=claims,
-    source="studies here",
-)
+EXPERIMENT = Experiment("storage", compute, draw, claims, source="studies here")
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -13,18 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from matplotlib.axes import Axes
 
 import hopjax as hj
-from experiments.common import proportion
+from experiments.claims import Measured
+from experiments.common import Sized, proportion
 from experiments.protocols import DT, PULSE, RETRIEVED, SAVE_EVERY, SEED
-from hopjax import plotting
 from hopjax.statistics import first_passage_time
 
 WINDOW = 10.0  # time constants for which each input is shown
 CHUNK = 40  # trials at a time on each device: their memories fit into its cache
 MODELS = {"idp": "IDP", "classic": "classic, constant", "classic_pulsed": "classic, pulsed"}
-QUICK_MODELS = ("idp", "classic_pulsed")  # compiling the third takes longer than solving it
+SOLVED = Sized(("idp", "classic_pulsed"), tuple(MODELS))  # compiling the third takes longer
 DOMINANT, BACKGROUND = (2.0, 3.5), (0.8, 1.5)
 MEAN_BACKGROUND = sum(BACKGROUND) / 2
 
@@ -123,12 +122,6 @@ def only(results: Cells, **parameters: Any) -> Cell:
     return cell
 
 
-def curve(ax: Axes, xs: Any, proportions: Sequence[Cell], place: int, label: str) -> None:
-    """Proportions, such as `proportion` makes, with their intervals."""
-    p, low, high = (np.array([cell[end] for cell in proportions]) for end in ("p", "low", "high"))
-    plotting.plot_proportions(np.array(xs), p, low, high, place=place, label=label, ax=ax)
-
-
 def models(numbers: dict[str, Any]) -> Iterator[tuple[int, str, str]]:
     """Place, name and label of every model that was solved; a place is a colour."""
     solved = {cell["model"] for cell in numbers["results"]}
@@ -142,16 +135,6 @@ def classic(results: Cells) -> Cells:
     return [cell for cell in results if cell["model"] != "idp"]
 
 
-def highest(proportions: Sequence[Cell]) -> Cell:
-    """The one with the highest upper end."""
-    return max(proportions, key=lambda each: each["high"])
-
-
-def lowest(proportions: Sequence[Cell]) -> Cell:
-    """The one with the lowest lower end."""
-    return min(proportions, key=lambda each: each["low"])
-
-
 def crossing(xs: Sequence[float], ps: Sequence[float], level: float = 0.5) -> float:
     """Where a falling curve passes the level, between points; NaN if it never does."""
     below = np.flatnonzero(np.asarray(ps) < level)
@@ -159,3 +142,8 @@ def crossing(xs: Sequence[float], ps: Sequence[float], level: float = 0.5) -> fl
         return np.nan
     after = int(below[0])
     return float(np.interp(level, [ps[after], ps[after - 1]], [xs[after], xs[after - 1]]))
+
+
+def limit(xs: Sequence[float], found: Cells) -> Measured:
+    """Where half are retrieved, and where the ends of the interval pass ½."""
+    return Measured(*(crossing(xs, [cell[end] for cell in found]) for end in ("p", "low", "high")))

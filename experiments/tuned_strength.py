@@ -19,7 +19,8 @@ from jaxtyping import Array, ArrayLike, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, rounded, side_by_side
+from experiments.claims import Claim, Measured, below, claim, near, within
+from experiments.common import Experiment, Sized, constants, rounded, side_by_side
 from hopjax import plotting, theory
 
 NUM_NEURONS = 512
@@ -35,19 +36,16 @@ TITLES = {"overlap": "mean overlap", "probability": f"P(overlap > {LEVEL:g})"}
 SEED = 2025
 NEAR = 0.02  # how near to brute force the tuner must land
 
-STARTS = {
-    "quick": {"overlap": (4.0,), "probability": (2.5,)},
-    "full": dict.fromkeys(GOALS, (1.5, 2.5, 4.0)),
-}
-BATCH = {"quick": 32, "full": 128}
-STEPS = {"quick": 30, "full": 100}
-VERIFY = {"quick": 256, "full": 2000}
-BRUTE_TRIALS = {"quick": 200, "full": 4000}
-STRENGTHS = {
-    "quick": (2.5, 2.65, 2.8, 2.95),
-    "full": (1.5, 2.0, 2.3, 2.5, 2.6, 2.63, 2.7, 2.76, 2.78, 2.8, 2.82, 2.9, 3.0, 3.5, 4.0),
-}
-OTHER_NOISES = {"quick": (), "full": (0.25, 0.5, 1.0, 1.5, 2.5, 3.0)}
+STARTS: Sized[dict[str, tuple[float, ...]]] = Sized(
+    {"overlap": (4.0,), "probability": (2.5,)}, dict.fromkeys(GOALS, (1.5, 2.5, 4.0))
+)
+BATCH, STEPS = Sized(32, 128), Sized(30, 100)
+VERIFY, BRUTE_TRIALS = Sized(256, 2000), Sized(200, 4000)
+STRENGTHS = Sized(
+    (2.5, 2.65, 2.8, 2.95),
+    (1.5, 2.0, 2.3, 2.5, 2.6, 2.63, 2.7, 2.76, 2.78, 2.8, 2.82, 2.9, 3.0, 3.5, 4.0),
+)
+OTHER_NOISES = Sized((), (0.25, 0.5, 1.0, 1.5, 2.5, 3.0))
 CURVE = np.geomspace(0.2, 4.5, 200)  # strengths at which theory is drawn
 
 
@@ -75,12 +73,12 @@ def losses() -> dict[str, hj.AbstractLoss]:
     }
 
 
-def brute_force(size: str) -> dict[str, Any]:
+def brute_force(full: bool) -> dict[str, Any]:
     """Both quantities at every strength, and where they reach what is wanted.
 
     And how often a trial's mean overlap is above the level.
     """
-    strengths, trials = STRENGTHS[size], BRUTE_TRIALS[size]
+    strengths, trials = STRENGTHS[full], BRUTE_TRIALS[full]
     study = hj.Study(
         trial,
         {"strength": strengths},
@@ -123,7 +121,7 @@ def root(xs: np.ndarray, means: np.ndarray, errors: np.ndarray, goal: float) -> 
 
 
 def tune(
-    size: str, loss: hj.AbstractLoss, start: float, noise: float, law: str = "gaussian"
+    full: bool, loss: hj.AbstractLoss, start: float, noise: float, law: str = "gaussian"
 ) -> dict[str, Any]:
     tuning = hj.tune(
         eqx.Partial(trial, noise=jnp.asarray(noise), law=law),  # compiles once for all noises
@@ -134,9 +132,9 @@ def tune(
         dt=DT,
         save_every=SAVE_EVERY,
         bounds={"strength": (0.0, None)},
-        trials=BATCH[size],
-        steps=STEPS[size],
-        verify=VERIFY[size],
+        trials=BATCH[full],
+        steps=STEPS[full],
+        verify=VERIFY[full],
         criterion=CRITERION,
     )
     tuned, low, high = tuning.intervals["strength"]
@@ -166,37 +164,29 @@ def predicted(noise: float | None = None) -> Any:
 
 
 def compute(full: bool) -> dict[str, Any]:
-    size = "full" if full else "quick"
 
     def all_starts(task: str, loss: hj.AbstractLoss) -> list[dict[str, Any]]:
-        return [tune(size, loss, start, NOISE) for start in STARTS[size][task]]
+        return [tune(full, loss, start, NOISE) for start in STARTS[full][task]]
 
     *found, brute = side_by_side(
         *(partial(all_starts, task, loss) for task, loss in losses().items()),
-        partial(brute_force, size),
+        partial(brute_force, full),
     )
     tuned = dict(zip(GOALS, found, strict=True))
     two_point = {
-        task: tune(size, loss, STARTS[size][task][0], NOISE, "two_point")
+        task: tune(full, loss, STARTS[full][task][0], NOISE, "two_point")
         for task, loss in losses().items()
         if full
     }
     others = [
-        tune(size, losses()["overlap"], predicted(noise) * 1.5, noise)
-        for noise in OTHER_NOISES[size]
+        tune(full, losses()["overlap"], predicted(noise) * 1.5, noise)
+        for noise in OTHER_NOISES[full]
     ]
     return {
         "settings": {
-            "num_neurons": NUM_NEURONS,
-            "weights": WEIGHTS,
-            "slope": SLOPE,
-            "noise": NOISE,
-            "dt": DT,
-            "t1": T1,
-            "goals": GOALS,
-            "trials_per_step": BATCH[size],
-            "seed": SEED,
-        },
+            "trials_per_step": BATCH[full],
+        }
+        | constants(globals(), "NUM_NEURONS WEIGHTS SLOPE NOISE DT T1 GOALS SEED"),
         "brute_force": brute,
         "tuned": tuned,
         "two_point": two_point,
@@ -221,23 +211,23 @@ def draw(numbers: dict[str, Any]) -> Figure:
     brute = numbers["brute_force"]
     xs, goals = brute["strengths"], numbers["settings"]["goals"]
     for task, goal in goals.items():
-        above, below = axes[f"path {task}"], axes[task]
-        above.sharex(below)
+        upper, lower = axes[f"path {task}"], axes[task]
+        upper.sharex(lower)
         for place, tuned in enumerate(numbers["tuned"][task]):
             style = {"color": plotting.COLOURS[place], "linestyle": plotting.LINE_STYLES[place]}
-            above.plot(tuned["path"], range(len(tuned["path"])), linewidth=0.7, **style)
-            above.plot(tuned["path"][:1], [0], marker="o", markersize=3, color=style["color"])
-        above.invert_yaxis()
-        above.tick_params(labelbottom=False)
-        above.set_title(f"{TITLES[task]} = {goal:g}")
+            upper.plot(tuned["path"], range(len(tuned["path"])), linewidth=0.7, **style)
+            upper.plot(tuned["path"][:1], [0], marker="o", markersize=3, color=style["color"])
+        upper.invert_yaxis()
+        upper.tick_params(labelbottom=False)
+        upper.set_title(f"{TITLES[task]} = {goal:g}")
         mean, error = (np.array(brute[task][name]) for name in ("mean", "error"))
-        below.errorbar(
+        lower.errorbar(
             xs, mean, 1.96 * error, color="black", marker=".", markersize=3, linewidth=0.7
         )
-        below.axhline(goal, color=plotting.OTHERS_COLOUR, linewidth=0.7, zorder=0)
-        for ax in (above, below):
+        lower.axhline(goal, color=plotting.OTHERS_COLOUR, linewidth=0.7, zorder=0)
+        for ax in (upper, lower):
             ax.axvline(brute[task]["root"], color=plotting.OTHERS_COLOUR, linewidth=0.7, zorder=0)
-        below.set(xlabel="input strength $s$", ylabel=TITLES[task])
+        lower.set(xlabel="input strength $s$", ylabel=TITLES[task])
     axes["path overlap"].set_ylabel("step")
     ax = axes["noise"]
     ax.plot(
@@ -260,63 +250,61 @@ def draw(numbers: dict[str, Any]) -> Figure:
     return figure
 
 
+def found_by(result: dict[str, Any], name: str) -> Measured:
+    """The strength that was tuned, or where brute force has its root, with its interval."""
+    return Measured(result[name], result["low"], result["high"])
+
+
 def claims(numbers: dict[str, Any]) -> list[Claim]:
+    brute, goals = numbers["brute_force"], numbers["settings"]["goals"]
     made = []
     for task, tuned in numbers["tuned"].items():
-        brute = numbers["brute_force"][task]
-        found = ", ".join(f"{each['tuned']:.3f}" for each in tuned)
+        root = found_by(brute[task], "root")
         starts = ", ".join(f"{each['start']:g}" for each in tuned)
-        half = max(each["high"] - each["low"] for each in tuned) / 2
         made.append(
-            Claim(
-                f"strength for {TITLES[task]} = {numbers['settings']['goals'][task]:g}, tuned from "
-                f"{starts}: within 2% of brute force",
-                f"{found}, each ± {half:.3f} at most; brute force {brute['root']:.3f} "
-                f"[{brute['low']:.3f}, {brute['high']:.3f}]",
-                all(abs(each["tuned"] / brute["root"] - 1) < NEAR for each in tuned)
-                and half < NEAR * brute["root"],
+            claim(
+                f"strength for {TITLES[task]} = {goals[task]:g}, tuned from {starts}: within 2% of "
+                "brute force",
+                *(
+                    near(found_by(each, "tuned").over(root), 1, NEAR, f"{found_by(each, 'tuned')}")
+                    for each in tuned
+                ),
+                near(root, root.value, NEAR * root.value, "brute force {}"),
             )
         )
-    once, always = (numbers["brute_force"][name] for name in ("judged once", "probability"))
+    once, always = (found_by(brute[name], "root") for name in ("judged once", "probability"))
     made.append(
-        Claim(
+        claim(
             "95% of trials need less where each is judged once, by its mean over the instants",
-            f"{once['root']:.3f} [{once['low']:.3f}, {once['high']:.3f}], not {always['root']:.3f}",
-            once["high"] < always["low"],
+            below(once, always, "{}, not {}"),
         )
     )
     for task, tuned in numbers["two_point"].items():
-        gaussian = numbers["tuned"][task][0]
+        two_point, gaussian = (
+            found_by(each, "tuned") for each in (tuned, numbers["tuned"][task][0])
+        )
         made.append(
-            Claim(
+            claim(
                 f"strength for {TITLES[task]}: two-point noise gives that of Gaussian noise within "
                 "0.5%",
-                f"{tuned['tuned']:.3f} [{tuned['low']:.3f}, {tuned['high']:.3f}], Gaussian "
-                f"{gaussian['tuned']:.3f} [{gaussian['low']:.3f}, {gaussian['high']:.3f}]",
-                abs(tuned["tuned"] / gaussian["tuned"] - 1) < 0.005,
+                near(two_point.over(gaussian), 1, 0.005, f"{two_point}, Gaussian {gaussian}"),
             )
         )
     points = numbers["other_noises"] + [
         each | {"predicted": numbers["predicted"]} for each in numbers["tuned"]["overlap"]
     ]
-    worst = max(abs(each["tuned"] / each["predicted"] - 1) for each in points)
+    off = [found_by(each, "tuned").times(1 / each["predicted"], -1) for each in points]
+    noises = {each["noise"] for each in points}
     made.append(
-        Claim(
+        claim(
             "the strength for a mean overlap of 0.9 is that of the noise theory, within 1%",
-            f"within {100 * worst:.2f}% at {len({each['noise'] for each in points})} noise(s)",
-            worst < 0.01,
+            within(off, -0.01, 0.01, f"farthest {{:+.2%}} at {len(noises)} noise(s)"),
         )
     )
     return made
 
 
-EXPERIMENT = Experiment(
-    name="tuned_strength",
-    compute=compute,
-    draw={"tuned_strength": draw},
-    claims=claims,
-    source="studies here",
-)
+EXPERIMENT = Experiment("tuned_strength", compute, draw, claims, source="studies here")
 
 if __name__ == "__main__":
     EXPERIMENT.main()

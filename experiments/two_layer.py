@@ -14,15 +14,23 @@ from typing import Any
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 import hopjax as hj
-from experiments.common import Claim, Experiment, rounded, run_trials, side_by_side
-from hopjax import plotting
+from experiments import drawing
+from experiments.claims import Claim, below, claim, within
+from experiments.common import (
+    Experiment,
+    Sized,
+    bands,
+    constants,
+    rounded,
+    run_trials,
+    side_by_side,
+)
 
 NUM_NEURONS = 256
 WEIGHTS = ((2.0, 0.5, 0.5, 0.5), (0.0, 2.0, 0.5, 0.5))  # of the memories, in each input
@@ -32,12 +40,12 @@ ONSETS, T1 = (0.0, 2.0), 7.0
 SAVE_EVERY = 0.0125
 NOISES = (0.0, 0.5)
 SEED = 2025
-QUICK_TRIALS, FULL_TRIALS, FINER_TRIALS = 4, 64, 16
+TRIALS, FINER_TRIALS = Sized(4, 64), 16
 # Each time constant half the one before. Steps are a fifth of the smallest, at most.
-QUICK_TIME_CONSTANTS, FULL_TIME_CONSTANTS = (tuple(0.2 / 2**k for k in range(n)) for n in (5, 6))
-QUICK_DT, FULL_DT = 0.0025, 0.00125
+TIME_CONSTANTS = Sized(*(tuple(0.2 / 2**k for k in range(n)) for n in (5, 6)))
+STEP = Sized(0.0025, 0.00125)
 # The features' coupling to themselves.
-QUICK_COUPLINGS, FULL_COUPLINGS = {"kept": True}, {"kept": True, "zeroed": False}
+COUPLINGS = Sized({"kept": True}, {"kept": True, "zeroed": False})
 
 
 def distances(
@@ -109,19 +117,9 @@ def at(time: float) -> int:
     return round(time / SAVE_EVERY)
 
 
-def bands(values: np.ndarray) -> dict[str, Any]:
-    """Median and 10%-90% band over trials, the first axis."""
-    low, median, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
-    return {"low": rounded(low, 5), "median": rounded(median, 5), "high": rounded(high, 5)}
-
-
 def compute(full: bool) -> dict[str, Any]:
-    trials = FULL_TRIALS if full else QUICK_TRIALS
-    couplings = FULL_COUPLINGS if full else QUICK_COUPLINGS
-    sizes: dict[str, Any] = {
-        "time_constants": FULL_TIME_CONSTANTS if full else QUICK_TIME_CONSTANTS,
-        "dt": FULL_DT if full else QUICK_DT,
-    }
+    trials, couplings = TRIALS[full], COUPLINGS[full]
+    sizes: dict[str, Any] = {"time_constants": TIME_CONSTANTS[full], "dt": STEP[full]}
 
     def run(coupling: str, trials: int, **options: Any) -> dict[str, np.ndarray]:
         trial = partial(distances, self_coupling=couplings[coupling], **sizes, **options)
@@ -136,8 +134,8 @@ def compute(full: bool) -> dict[str, Any]:
                 {
                     "coupling": coupling,
                     "noise": noise,
-                    "distance": bands(distance),
-                    "order": bands(np.log2(distance[:, :-1] / distance[:, 1:])),
+                    "distance": bands(distance, 5),
+                    "order": bands(np.log2(distance[:, :-1] / distance[:, 1:]), 5),
                     "overlap": rounded(outcome["overlap"][:, place].min(axis=0)),
                 }
             )
@@ -148,21 +146,14 @@ def compute(full: bool) -> dict[str, Any]:
         by_half_steps = rounded(np.max(np.abs(finer / coarser - 1), axis=(0, 2)), 6)
     return {
         "settings": {
-            "seed": SEED,
             "trials": trials,
             "trials_of_half_steps": FINER_TRIALS if full else 0,
-            "num_neurons": NUM_NEURONS,
-            "weights": WEIGHTS,
-            "slope": SLOPE,
-            "corruption": CORRUPTION,
-            "onsets": ONSETS,
-            "t1": T1,
-            "noises": NOISES,
             "law": "gaussian",
             "solver": "Heun",
-            "save_every": SAVE_EVERY,
             **sizes,
-        },
+        }
+        | constants(globals(), "SEED NUM_NEURONS WEIGHTS SLOPE CORRUPTION ONSETS T1 NOISES")
+        | constants(globals(), "SAVE_EVERY"),
         "results": results,
         "by_half_steps": by_half_steps,
     }
@@ -170,33 +161,21 @@ def compute(full: bool) -> dict[str, Any]:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """The distance from the limit against τ_m, and below it the orders between neighbours."""
-    figure, (top, bottom) = plt.subplots(
-        2,
-        1,
-        figsize=(plotting.COLUMN_WIDTH, 3.7),
-        height_ratios=[1.5, 1],
-        sharex=True,
-        layout="constrained",
-    )
+    figure, (top, bottom) = drawing.panels(2, 1, 3.7, height_ratios=[1.5, 1], sharex=True)
     taus = np.array(numbers["settings"]["time_constants"])
     between = np.sqrt(taus[:-1] * taus[1:])
     for place, result in enumerate(numbers["results"]):
         kept = result["coupling"] == "kept"
         for ax, xs, name in ((top, taus, "distance"), (bottom, between, "order")):
-            low, median, high = (np.array(result[name][end]) for end in ("low", "median", "high"))
-            ax.errorbar(
-                xs,
-                median,
-                np.maximum([median - low, high - median], 0),
-                color=plotting.COLOURS[place],
-                linestyle=plotting.LINE_STYLES[place],
-                linewidth=0.6,
-                elinewidth=0.7,
-                marker=plotting.MARKERS[place],
-                markersize=3.5 if kept else 5,
-                markerfacecolor=None if kept else "none",
-                label=rf"$\sigma$ = {result['noise']:g}, self-coupling {result['coupling']}",
-            )
+            look = {
+                "linewidth": 0.6,
+                "elinewidth": 0.7,
+                "markersize": 3.5 if kept else 5,
+                "markerfacecolor": None if kept else "none",
+                "label": rf"$\sigma$ = {result['noise']:g}, self-coupling {result['coupling']}",
+            }
+            band = zip(*(result[name][end] for end in ("median", "low", "high")), strict=True)
+            drawing.error_bars(ax, xs, band, **drawing.look(place, **look))
     smallest = min(result["distance"]["median"][-1] for result in numbers["results"])
     guide = 0.6 * smallest * taus / taus[-1]
     top.plot(taus, guide, color="black", linewidth=0.8, linestyle=":", label="slope 1")
@@ -210,15 +189,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
     top.yaxis.set_major_formatter("{x:g}")
     bottom.set_xticks(taus, [f"{tau:g}" for tau in taus])
     bottom.xaxis.set_minor_locator(NullLocator())
-    handles, labels = top.get_legend_handles_labels()
-    figure.legend(
-        [*handles[1:], handles[0]],
-        [*labels[1:], labels[0]],
-        title=f"median, 10%-90% of {numbers['settings']['trials']} trials",
-        title_fontsize=6.5,
-        loc="outside lower center",
-        ncols=2,
-    )
+    title = f"median, 10%-90% of {numbers['settings']['trials']} trials"
+    drawing.legend_below(figure, top, last=0, title=title, title_fontsize=6.5, ncols=2)
     return figure
 
 
@@ -227,38 +199,32 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     found = []
     for noise in NOISES:
         cells = [result for result in results if result["noise"] == noise]
-        orders = [cell["order"] for cell in cells]
-        distances = " and ".join(f"{cell['distance']['median'][-1]:.3f}" for cell in cells)
+        checks = []
+        for cell in cells:
+            low, median, high = (cell["order"][end][-1] for end in ("low", "median", "high"))
+            text = (
+                f"self-coupling {cell['coupling']}: {median:.3f} (10%-90%: {low:.3f} to "
+                f"{high:.3f}), distance {cell['distance']['median'][-1]:.3f}"
+            )
+            # Of all trials the 10% and the 90%, not of their median.
+            checks.append(within([low, high], 0.9, 1.1, text))
         found.append(
-            Claim(
+            claim(
                 f"two layers → IDP as τ_m → 0, σ = {noise:g}: order 1 ± .1 at τ_m = {smallest:g}",
-                "; ".join(
-                    f"self-coupling {cell['coupling']}: {order['median'][-1]:.3f} "
-                    f"(10%-90%: {order['low'][-1]:.3f} to {order['high'][-1]:.3f})"
-                    for cell, order in zip(cells, orders, strict=True)
-                )
-                + f"; distance {distances}",
-                all(abs(order[end][-1] - 1) <= 0.1 for order in orders for end in order),
+                *checks,
             )
         )
     if numbers["by_half_steps"]:
-        worst = max(numbers["by_half_steps"])
         found.append(
-            Claim(
+            claim(
                 "the step does not matter: half of it changes no distance by more than 2%",
-                f"{100 * worst:.2g}% at most",
-                worst < 0.02,
+                below(max(numbers["by_half_steps"]), 0.02, "{:.2%} at most"),
             )
         )
     return found
 
 
-EXPERIMENT = Experiment(
-    name="two_layer",
-    compute=compute,
-    draw={"two_layer": draw},
-    claims=claims,
-)
+EXPERIMENT = Experiment("two_layer", compute, draw, claims)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 
 import jax
 import matplotlib as mpl
@@ -11,36 +12,24 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from experiments import (
-    attention,
-    capacity,
-    common,
-    continual,
-    escape,
-    firing_rate,
-    flow_error,
-    glitch,
-    glitch_duration,
-    hierarchy,
-    landscape,
-    mixture_weights,
-    noise_window,
-    phase_diagram,
-    pictures,
-    protocols,
-    pulse,
-    retrieval_time,
-    robustness,
-    separation,
-    sequence,
-    storage,
-    tuned_strength,
-    two_layer,
-    unscaled,
+from experiments import common, protocols, sequence
+from experiments.claims import (
+    Measured,
+    above,
+    agrees,
+    below,
+    claim,
+    every,
+    measured,
+    near,
+    print_claims,
+    show,
+    within,
 )
-from experiments.common import Claim, print_claims, proportion, rounded, run_trials
-from experiments.reproduce import EXPERIMENTS
+from experiments.common import Sized, constants, proportion, rounded, run_trials
+from experiments.reproduce import find_experiments
 
+EXPERIMENTS = find_experiments()
 mpl.use("Agg")
 
 
@@ -67,28 +56,28 @@ def as_users_run():
         jax.config.update(name, here)
 
 
-SLOW = (
-    *(sequence, glitch, hierarchy, landscape, phase_diagram, noise_window, escape, flow_error),
-    *(robustness, retrieval_time, unscaled, glitch_duration, capacity),
-    *(attention, firing_rate, two_layer, storage, continual, pictures),
-    *(tuned_strength, pulse, separation),
-)
+FAST = ("mixture_weights",)
 
 
 @pytest.mark.parametrize(
-    "module", [mixture_weights, *(pytest.param(module, marks=pytest.mark.slow) for module in SLOW)]
+    "experiment",
+    [
+        pytest.param(each, id=each.name, marks=() if each.name in FAST else pytest.mark.slow)
+        for each in EXPERIMENTS
+    ],
 )
 def test_experiment_runs_and_redraws_from_its_numbers_alone(
-    module, folder, monkeypatch, as_users_run
+    experiment, folder, monkeypatch, as_users_run
 ):
-    if hasattr(module, "QUICK_TRIALS"):
-        monkeypatch.setattr(module, "QUICK_TRIALS", 3)
-    claims = module.EXPERIMENT.run(full=False)
-    path = folder / f"{module.EXPERIMENT.name}.json"
+    module = sys.modules[f"experiments.{experiment.name}"]
+    if hasattr(module, "TRIALS"):
+        monkeypatch.setattr(module, "TRIALS", module.TRIALS._replace(quick=3))
+    claims = experiment.run(full=False)
+    path = folder / f"{experiment.name}.json"
     numbers = json.loads(path.read_text())
     assert numbers["full"] is False
     assert {"jax", "diffrax", "hopjax", "device"} <= set(numbers["versions"])
-    pictures = [folder / name for name in module.EXPERIMENT.files]
+    pictures = [folder / name for name in experiment.files]
     drawn = [picture.read_bytes() for picture in pictures]
     for picture in pictures:
         picture.unlink()
@@ -96,7 +85,7 @@ def test_experiment_runs_and_redraws_from_its_numbers_alone(
     def solve_again(full):
         raise AssertionError("solved again")
 
-    redrawn = dataclasses.replace(module.EXPERIMENT, compute=solve_again)
+    redrawn = dataclasses.replace(experiment, compute=solve_again)
     assert redrawn.run(full=False, redraw=True) == claims
     assert [picture.read_bytes() for picture in pictures] == drawn
 
@@ -112,7 +101,7 @@ def test_committed_figures_are_drawn_from_committed_numbers(experiment, folder):
     numbers = committed / f"{experiment.name}.json"
     assert json.loads(numbers.read_text())["full"] is True
     shutil.copy(numbers, folder.parent)
-    assert all(claim.holds for claim in experiment.run(full=True, redraw=True))
+    assert [each for each in experiment.run(full=True, redraw=True) if not each.holds] == []
     for name in experiment.files:
         redrawn, kept = (frames(where / name) for where in (folder.parent, committed))
         assert redrawn.shape == kept.shape
@@ -190,8 +179,87 @@ def test_numbers_become_json():
     assert proportion(np.array([True, False, True]))["count"] == 2
 
 
+def test_every_file_with_an_experiment_is_found_and_named_after_it():
+    files = {
+        path.stem
+        for path in (ROOT / "experiments").glob("*.py")
+        if "EXPERIMENT.main()" in path.read_text()
+    }
+    assert {experiment.name for experiment in EXPERIMENTS} == files
+    assert len(files) == len(EXPERIMENTS) >= 23
+
+
+def test_a_size_is_chosen_by_whether_it_is_full():
+    sizes = Sized(quick=3, full=300)
+    assert (sizes[False], sizes[True]) == (3, 300)
+    assert constants({"NUM_NEURONS": 7, "DT": 0.1, "x": 1}, "DT NUM_NEURONS") == {
+        "dt": 0.1,
+        "num_neurons": 7,
+    }
+
+
+def test_what_json_holds_becomes_a_number_with_its_interval():
+    assert measured({"p": 0.5, "low": 0.4, "high": 0.6, "count": 1}) == (0.5, 0.4, 0.6)
+    assert measured({"mean": 2.0, "half_width": 0.5}) == (2.0, 1.5, 2.5)
+    assert measured([1.0, 0.5, 1.5]) == (1.0, 0.5, 1.5)
+    assert measured(3) == (3, 3, 3)
+    assert np.isnan(measured(None).value)
+    assert show([1.0, 0.5, 1.5], 3) == "1.000 [0.500, 1.500], 3.000"
+    assert f"{Measured(-0.5, -0.75, -0.25).times(-2, 1):+.1f}" == "+2.0 [+1.5, +2.5]"
+    assert Measured(2.0, 1.0, 4.0).over(Measured(2.0, 1.0, 4.0)) == (1.0, 0.25, 4.0)
+
+
+SURE, HALF, NEVER = (0.95, 0.92, 0.97), (0.5, 0.4, 0.6), (0.01, 0.0, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict"),
+    [
+        (above(SURE, 0.9), "yes"),
+        (above(SURE, 0.94), "open"),  # the estimate is above, the interval is not
+        (above(SURE, 0.97), "NO"),
+        (above(HALF, NEVER), "yes"),
+        (above(HALF, (0.45, 0.39, 0.51)), "open"),
+        (above(NEVER, HALF), "NO"),
+        (above([SURE, HALF], 0.3), "yes"),
+        (above([SURE, HALF], 0.9), "NO"),
+        (above(None, 0.9), "open"),  # nothing finite was measured
+        (below(NEVER, 0.05), "yes"),
+        (below(NEVER, 0.015), "open"),
+        (below(HALF, 0.05), "NO"),
+        (below([NEVER, HALF], SURE), "yes"),
+        (below(3, 3), "NO"),
+        (within(HALF, 0.4, 0.6), "yes"),
+        (within(HALF, 0.45, 0.6), "open"),
+        (within([HALF, SURE], 0.4, 0.6), "NO"),
+        (near(HALF, 0.55, 0.2, "{}"), "yes"),
+        (near(HALF, (0.55, 0.5, 0.6), 0.15, "{}"), "open"),
+        (near(HALF, SURE, 0.1, "{}"), "NO"),
+        (agrees(HALF, 0.6, "{}"), "yes"),
+        (agrees(HALF, SURE, "{}"), "NO"),
+        (every(3, 3), "yes"),
+        (every(2, 3), "NO"),
+    ],
+)
+def test_a_check_goes_by_the_interval(check, verdict):
+    assert claim("it is so", check).verdict == verdict
+    assert claim("it is so", check, every(1, 1)).verdict == verdict
+    assert not (check.holds and check.fails)
+
+
+def test_a_claim_says_its_bounds_and_what_was_measured():
+    made = claim("mostly ({}), hardly ever ({})", above([SURE, HALF], 0.3), below(NEVER, 0.05))
+    assert made.statement == "mostly (P > .3), hardly ever (P < .05)"
+    assert made.measured == "P ≥ 0.500 [0.400, 0.600]; P = 0.010 [0.000, 0.020]"
+    compared = claim("more", above(SURE, HALF, "P = {:.2f}, without {:.1f}"))
+    assert compared.statement == "more"
+    assert compared.measured == "P = 0.95 [0.92, 0.97], without 0.5 [0.4, 0.6]"
+    assert within(HALF, -0.5, 12).wanted == "−.5 to 12"
+    assert near(HALF, 10, 10.25, "{} of {:g}").measured == "0.500 [0.400, 0.600] of 10"
+
+
 def test_claims_are_printed_as_a_table(capsys):
-    print_claims([Claim("it rains", "P = .5", True), Claim("it pours", "P = .1", False)])
+    print_claims([claim("it rains", above(SURE, 0.5)), claim("it pours", above(NEVER, 0.5))])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split(" | ") == [
         "claim of the paper",

@@ -1,0 +1,95 @@
+"""What several pictures share: panels, error bars, the look of a place, legends, windows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.claims import measured
+from hopjax import plotting
+
+
+def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, Any]:
+    """A figure of one column of a page, and its axes as `plt.subplots` returns them."""
+    size = (plotting.COLUMN_WIDTH, height)
+    return plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
+
+
+def with_ends(cells: Iterable[Any]) -> Float[np.ndarray, "3 n"]:
+    """Of what was measured the values, and the lower and upper ends of their intervals."""
+    return np.array([measured(cell) for cell in cells]).T
+
+
+def sides(
+    middle: Float[np.ndarray, " n"], low: Float[np.ndarray, " n"], high: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "2 n"]:
+    """How far bars reach down and up; rounding may put an end on the wrong side."""
+    return np.maximum([middle - low, high - middle], 0)
+
+
+def error_bars(ax: Axes, xs: Any, cells: Iterable[Any], **look: Any) -> None:
+    """What was measured, with its intervals."""
+    middle, low, high = with_ends(cells)
+    ax.errorbar(xs, middle, sides(middle, low, high), **look)
+
+
+def curve(ax: Axes, xs: Any, proportions: Sequence[Any], place: int, label: str) -> None:
+    """Proportions, such as `proportion` makes, with their intervals."""
+    xs = np.array(xs, float)
+    plotting.plot_proportions(xs, *with_ends(proportions), place=place, label=label, ax=ax)
+
+
+def look(place: int, **changes: Any) -> dict[str, Any]:
+    """Colour, line and marker of a place; all markers but the first are open."""
+    return {
+        "color": plotting.COLOURS[place],
+        "linestyle": plotting.LINE_STYLES[place],
+        "marker": plotting.MARKERS[place],
+        "markersize": 3,
+        "markerfacecolor": None if place == 0 else "none",
+    } | changes
+
+
+def legend_below(
+    figure: Figure,
+    *axes: Axes,
+    more: Mapping[str, Artist] | None = None,
+    last: int | None = None,
+    **options: Any,
+) -> None:
+    """One legend of the panels under all of them, `more` at its end; `last` goes after the rest."""
+    entries = [entry for ax in axes for entry in zip(*ax.get_legend_handles_labels(), strict=True)]
+    entries += [(handle, label) for label, handle in (more or {}).items()]
+    if last is not None:
+        entries.append(entries.pop(last))
+    handles, labels = zip(*entries, strict=True)
+    figure.legend(handles, labels, **{"loc": "outside lower center", "ncols": 3} | options)
+
+
+def title_of_noise(noise: float) -> str:
+    return rf"noise $\sigma$ = {noise:g}" if noise else r"no noise, $\sigma$ = 0"
+
+
+def mark_windows(
+    ax: Axes, onsets: Sequence[float], pulse: float | None = None, shade: float = 0.07
+) -> None:
+    """A line where another input begins; where inputs are pulses, their time is shaded."""
+    if pulse is not None:
+        for onset in onsets:
+            ax.axvspan(onset, onset + pulse, color="black", alpha=shade, linewidth=0, zorder=0)
+    for onset in onsets[1:]:
+        ax.axvline(onset, color="black", linewidth=0.4, alpha=0.4, zorder=0)
+
+
+def strip_of_inputs(
+    axes: Sequence[Axes], onsets: Sequence[float], shown: Sequence[int], t1: float
+) -> None:
+    """The last row of panels over time: which input is shown when."""
+    for ax in axes:
+        plotting.plot_shown(onsets, shown, t1, ax=ax)
+    axes[0].set_ylabel("input", rotation=0, ha="right", va="center")
