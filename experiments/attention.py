@@ -21,7 +21,8 @@ from matplotlib.ticker import NullLocator
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, show, within
-from experiments.common import Experiment, Sized, constants, proportion, run_trials
+from experiments.common import Experiment, Sized, run_trials
+from experiments.numbers import constants, proportion
 
 NUM_NEURONS, NUM_MEMORIES = 64, 32
 TARGET = NUM_MEMORIES - 1  # the pattern that is asked for
@@ -76,15 +77,9 @@ def answers(key: Key[Array, ""]) -> dict[str, Bool[Array, "..."]]:
     question = ask(key)
 
     def right(gated, x0, beta):
+        model = hj.DynamicAttention(question.memories, beta, gated=gated)
         trajectory = hj.solve(
-            hj.DynamicAttention(question.memories, beta, gated=gated),
-            question.u,
-            x0,
-            t1=T1,
-            dt=DT,
-            noise=None,
-            key=None,
-            save_every=T1,
+            model, question.u, x0, t1=T1, dt=DT, noise=None, key=None, save_every=T1
         )
         return (jnp.argmax(trajectory.overlaps[-1]) == TARGET) & trajectory.ok
 

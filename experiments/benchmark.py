@@ -45,8 +45,9 @@ from tqdm import tqdm
 
 import hopjax as hj
 from experiments import competitors
-from experiments.common import FIGURES, use_all_cores, versions, write_json
+from experiments.common import FIGURES, use_all_cores
 from experiments.competitors import DT, Problem, Solve, on_all_devices
+from experiments.numbers import versions, write_json
 from hopjax import plotting
 
 ROUNDS = 9

@@ -26,15 +26,8 @@ import hopjax as hj
 from experiments import drawing
 from experiments.capacity import CORRUPTION
 from experiments.claims import Claim, above, agrees, below, claim, near, show
-from experiments.common import (
-    Experiment,
-    Sized,
-    constants,
-    proportion,
-    rounded,
-    run_trials,
-    side_by_side,
-)
+from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.numbers import constants, proportion, rounded
 from experiments.protocols import RETRIEVED, SEED
 from experiments.studies import only, select
 from hopjax import plotting
@@ -69,18 +62,10 @@ def ask(
         pattern = memories[memory]
         weights = jnp.full(len(memories), BACKGROUND).at[memory].set(1.0)
         u = hj.mixture(memories, weights) if network != "classic" else jnp.zeros_like(pattern)
-        end = hj.solve(
-            model,
-            u,
-            hj.corrupt(start_key, pattern, CORRUPTION),
-            t1=T1,
-            dt=DT,
-            noise=hj.AdditiveNoise(NOISE),
-            key=noise_key,
-            save_every=T1,
-        ).overlaps[-1, memory]
+        x0, noise = hj.corrupt(start_key, pattern, CORRUPTION), hj.AdditiveNoise(NOISE)
+        trajectory = hj.solve(model, u, x0, t1=T1, dt=DT, noise=noise, key=noise_key, save_every=T1)
         field = pattern + model.drift(jnp.zeros(()), pattern, model.drive(u))
-        return {"overlap": end, "crosstalk": jnp.var(pattern * field)}
+        return {"overlap": trajectory.overlaps[-1, memory], "crosstalk": jnp.var(pattern * field)}
 
     chosen = np.unique(np.linspace(0, len(memories) - 1, ASKED).round().astype(int))
     return jax.vmap(one)(jax.random.split(key, ASKED)[: len(chosen)], jnp.asarray(chosen))

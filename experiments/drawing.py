@@ -86,6 +86,12 @@ def mark_windows(
         ax.axvline(onset, color="black", linewidth=0.4, alpha=0.4, zorder=0)
 
 
+def over_time(rows: int, columns: int, height: float) -> tuple[Figure, Any]:
+    """Rows of panels over one time, and a low last row for `strip_of_inputs`."""
+    ratios = [*[1.0] * rows, 0.16]
+    return panels(rows + 1, columns, height, height_ratios=ratios, sharex=True, squeeze=False)
+
+
 def strip_of_inputs(
     axes: Sequence[Axes], onsets: Sequence[float], shown: Sequence[int], t1: float
 ) -> None:

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, Measured, claim, measured, number, within
-from experiments.common import Experiment, Sized, constants, proportion, rounded, run_trials
+from experiments.common import Experiment, Sized, run_trials
+from experiments.numbers import constants, proportion, rounded
 from hopjax import plotting, theory
 
 NUM_MEMORIES = 10
@@ -232,12 +233,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
             label=rf"$\alpha_1$ = {alpha:g}, $\alpha_{{\max}}$ = {alpha_max:g}",
             **look,
         )
-        top.plot(
-            result["theory"]["factors"],
-            result["theory"]["rate"],
-            color=look["color"],
-            linewidth=0.8,
-        )
+        line = result["theory"]["factors"], result["theory"]["rate"]
+        top.plot(*line, color=look["color"], linewidth=0.8)
         onset = measured(result["onset"]).times(result["predicted"])
         drawing.error_bars(bottom, result["predicted"], [onset], **look)
         if escaped:
@@ -277,16 +274,13 @@ def half_escaped(numbers: dict[str, Any]) -> list[Measured]:
     Its ends are the noises at which the ends of the interval of what has left pass ½.
     """
     escapes = numbers["escapes"]
+
+    def passing(row: list[dict[str, Any]], end: str) -> float:
+        share = np.maximum.accumulate([cell[end] for cell in row])
+        return float(np.interp(0.5, share, escapes["factors"]))
+
     return [
-        Measured(
-            number(half),
-            *(
-                np.interp(
-                    0.5, np.maximum.accumulate([cell[end] for cell in row]), escapes["factors"]
-                )
-                for end in ("high", "low")
-            ),
-        )
+        Measured(number(half), passing(row, "high"), passing(row, "low"))
         for half, row in zip(escapes["half"], escapes["escaped"], strict=True)
     ]
 

@@ -21,15 +21,8 @@ from scipy import stats
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, show
-from experiments.common import (
-    Experiment,
-    Sized,
-    bands,
-    constants,
-    proportion,
-    rounded,
-    run_trials,
-)
+from experiments.common import Experiment, Sized, run_trials
+from experiments.numbers import bands, constants, proportion, rounded
 from hopjax import plotting
 
 NUM_NEURONS, NUM_MEMORIES = 1024, 10
@@ -72,13 +65,8 @@ def run_trial(key: Key[Array, ""]) -> dict[str, dict[str, Array]]:
     All get the same memories, weights, starting state and noise.
     """
     memory_key, weight_key, start_key, noise_key = jax.random.split(key, 4)
-    memories = hj.sparse_memories(
-        memory_key,
-        num_memories=NUM_MEMORIES,
-        num_neurons=NUM_NEURONS,
-        density=DENSITY,
-        dtype=jnp.float32,
-    )
+    sizes = {"num_memories": NUM_MEMORIES, "num_neurons": NUM_NEURONS}
+    memories = hj.sparse_memories(memory_key, density=DENSITY, dtype=jnp.float32, **sizes)
     onsets = [WINDOW * window for window in range(NUM_INPUTS)]
     inputs = hj.Schedule(onsets, hj.mixture(memories, draw_weights(weight_key)))
     x0 = memories[0] * jax.random.bernoulli(start_key, KEPT, (NUM_NEURONS,))
@@ -163,9 +151,7 @@ def summarise(outcome: dict[str, np.ndarray]) -> dict[str, Any]:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """A row for each network: centred overlaps, and plain ones beside the mean activity."""
-    figure, axes = drawing.panels(
-        len(NETWORKS) + 1, 2, 4.3, height_ratios=[*[1.0] * len(NETWORKS), 0.16], sharex=True
-    )
+    figure, axes = drawing.over_time(len(NETWORKS), 2, 4.3)
     settings = numbers["settings"]
     onsets = [settings["window"] * window for window in range(NUM_INPUTS)]
     t1 = settings["window"] * NUM_INPUTS
@@ -186,13 +172,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
         right.plot(ts, result["mean_activity"]["median"], color="black", linestyle=":")
         left.set_ylabel(label)
         for window, onset in zip(result["windows"], onsets, strict=True):
-            left.text(
-                onset + settings["window"] / 2,
-                1.06,
-                f"{100 * window['largest']['p']:.0f} ({100 * window['retrieved']['p']:.0f})",
-                ha="center",
-                fontsize=6,
-            )
+            text = f"{100 * window['largest']['p']:.0f} ({100 * window['retrieved']['p']:.0f})"
+            left.text(onset + settings["window"] / 2, 1.06, text, ha="center", fontsize=6)
     axes[0, 0].set_title(r"centred overlap $c_\mu$")
     axes[0, 1].set_title(r"plain overlap")
     drawing.strip_of_inputs(axes[-1], onsets, range(NUM_INPUTS), t1)

@@ -19,18 +19,17 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, agrees, claim, measured, near, show
-from experiments.common import Experiment, Sized, constants, rounded, run_trials
+from experiments.common import Experiment, Sized, run_trials
+from experiments.noise_window import ALPHA, SUCCESS, draw_random
+from experiments.numbers import constants, rounded
 from hopjax import plotting, theory
 
-ALPHA = (1.5, 3.0, *[0.5] * 8)  # saliencies, the same for all sets of memories
-SLOPE = 10.0
 DT, T1, SAVE_EVERY = 0.01, 20.0, 0.1
 SETTLED = 10.0  # from when on a state is at rest in its well
 HELD = 2.7  # noise that memory 2 withstands, with an overlap that the noise reduces plainly
 FLIPPED = 0.3  # share of wrong signs of the cue that leads there
 # Noise at which about half of the sets let the state go from memory 1 to memory 2 within T1.
 EDGE = {256: 1.05, 1024: 1.15, 4096: 1.22}
-SUCCESS = 0.8  # overlap with memory 2, averaged over the last unit of time
 SETS = Sized({256: 8, 1024: 4}, {256: 400, 1024: 200, 4096: 100})
 DRAWS = 8  # trials of each set at the edge, and at a time
 # Times as many in the well, where a small mean is measured.
@@ -45,12 +44,8 @@ def run_set(key: Key[Array, ""], *, num_neurons: int, times: int) -> dict[str, A
     From a cue of memory 2, of shapes (T,) and (draws, T), and from memory 1, near its edge.
     """
     memory_key, cue_key, noise_key = jax.random.split(key, 3)
-    memories = hj.random_memories(
-        memory_key, num_memories=len(ALPHA), num_neurons=num_neurons, dtype=jnp.float32
-    )
-    alpha = jnp.asarray(ALPHA)
-    model = hj.IDPHopfield(memories, hj.Tanh(SLOPE))
-    u = hj.mixture(memories, jnp.linalg.solve(memories @ memories.T / num_neurons, alpha))
+    model, u = draw_random(memory_key, num_neurons)
+    memories, alpha = model.memories, jnp.asarray(ALPHA)
     wrong = jax.random.permutation(cue_key, num_neurons) < round(FLIPPED * num_neurons)
     cue = jnp.where(wrong, -memories[1], memories[1])
     starts = jnp.stack([alpha[1] * cue, alpha[0] * memories[0]])
@@ -208,16 +203,9 @@ def draw(numbers: dict[str, Any]) -> Figure:
     ):
         middle, *ends = np.abs(drawing.with_ends(held[name]))
         colour = plotting.COLOURS[place]
-        left.errorbar(
-            sizes,
-            middle,
-            drawing.sides(middle, *np.sort(ends, axis=0)),
-            color=colour,
-            marker="os"[place],
-            markersize=3.5,
-            linestyle="none",
-            label=label,
-        )
+        cells = zip(middle, *np.sort(ends, axis=0), strict=True)
+        points = {"color": colour, "marker": "os"[place], "markersize": 3.5, "linestyle": "none"}
+        drawing.error_bars(left, sizes, cells, label=label, **points)
         line = middle[0] * (sizes / sizes[0]) ** exponent
         scale = r"$\propto 1/\sqrt{N}$" if place == 0 else r"$\propto 1/N$"
         left.plot(sizes, line, color=colour, linewidth=0.7, linestyle="--", label=scale)

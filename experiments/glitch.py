@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from experiments.claims import Claim, above, below, claim, show
-from experiments.common import Experiment, Sized, mean, proportion
+from experiments.common import Experiment, Sized
+from experiments.numbers import mean, proportion
 from experiments.protocols import (
     GLITCH,
     KINDS,

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, every
-from experiments.common import Experiment, Sized, constants, proportion, rounded, side_by_side
+from experiments.common import Experiment, Sized, side_by_side
+from experiments.numbers import constants, proportion, rounded
 from hopjax import plotting, theory
 
 SLOPE = 1.0  # the paper's; at d = 10 all curves are steps
@@ -169,14 +170,8 @@ def draw_points(ax: Axes, orthogonal: dict[str, Any], quantity: str) -> None:
     kinds = np.array(orthogonal["kind"])
     for kind, (marker, colour) in MARKERS.items():
         chosen = kinds == kind
-        ax.plot(
-            np.array(orthogonal["saliency"])[chosen],
-            np.array(orthogonal[quantity])[chosen],
-            marker,
-            color=colour,
-            markersize=3,
-            label=f"found: {kind}",
-        )
+        points = (np.array(orthogonal[name])[chosen] for name in ("saliency", quantity))
+        ax.plot(*points, marker, color=colour, markersize=3, label=f"found: {kind}")
 
 
 def draw_thresholds(ax: Axes, numbers: dict[str, Any]) -> None:
@@ -185,13 +180,8 @@ def draw_thresholds(ax: Axes, numbers: dict[str, Any]) -> None:
 
 
 def draw_amplitude(ax: Axes, numbers: dict[str, Any]) -> None:
-    ax.plot(
-        numbers["theory"]["saliency"],
-        numbers["theory"]["amplitude"],
-        color="black",
-        linewidth=0.8,
-        label="theory",
-    )
+    curve = numbers["theory"]["saliency"], numbers["theory"]["amplitude"]
+    ax.plot(*curve, color="black", linewidth=0.8, label="theory")
     draw_points(ax, numbers["orthogonal"], "amplitude")
     draw_thresholds(ax, numbers)
     ax.text(0.62, 2.9, "absent", rotation=90, ha="center", va="center")
@@ -204,25 +194,15 @@ def draw_amplitude(ax: Axes, numbers: dict[str, Any]) -> None:
 
 def draw_depth(ax: Axes, numbers: dict[str, Any]) -> None:
     predicted = numbers["theory"]
-    ax.plot(
-        numbers["random"]["saliency"],
-        numbers["random"]["energy"],
-        "o",
-        color=plotting.OTHERS_COLOUR,
-        markersize=2.5,
-        label="random memories",
-    )
+    found = numbers["random"]["saliency"], numbers["random"]["energy"]
+    grey = plotting.OTHERS_COLOUR
+    ax.plot(*found, "o", color=grey, markersize=2.5, label="random memories")
     ax.plot(predicted["saliency"], predicted["energy"], color="black", linewidth=0.8)
     saliency = np.array(predicted["saliency"])
     mixture = np.array(predicted["mixture_energy"])
     stable = saliency > predicted["mixture_stability"]
-    ax.plot(
-        saliency,
-        np.where(stable, mixture, np.nan),
-        color=plotting.COLOURS[2],
-        linestyle="--",
-        label="theory: mixture of three",
-    )
+    mixture, colour = np.where(stable, mixture, np.nan), plotting.COLOURS[2]
+    ax.plot(saliency, mixture, color=colour, linestyle="--", label="theory: mixture of three")
     draw_points(ax, numbers["orthogonal"], "energy")
     draw_thresholds(ax, numbers)
     ax.set(xlabel=r"saliency $\alpha$", ylabel="energy per neuron", xlim=(0.25, 4.1))

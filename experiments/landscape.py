@@ -33,15 +33,8 @@ from scipy.ndimage import zoom
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, every, measured, near, number, show
-from experiments.common import (
-    Experiment,
-    Sized,
-    constants,
-    proportion,
-    rounded,
-    run_trials,
-    side_by_side,
-)
+from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.numbers import constants, proportion, rounded
 from hopjax import plotting, theory
 
 # The four pictures: memory 2 is absent, a saddle, a shallower well, the deepest well.
@@ -156,16 +149,9 @@ def descend(
 @eqx.filter_jit
 def _descend(model, u, starts):
     def run(start):
+        watch = Watch(model, u)
         trajectory = hj.solve(
-            model,
-            u,
-            start,
-            t1=T1,
-            dt=DT,
-            noise=None,
-            key=None,
-            save_every=DT,
-            save_fn=Watch(model, u),
+            model, u, start, t1=T1, dt=DT, noise=None, key=None, save_every=DT, save_fn=watch
         )
         return trajectory.saved
 
@@ -395,6 +381,7 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
 
 
 ENERGY = "energy per neuron $E/N$"
+FINE = {"linewidths": 0.25, "alpha": 0.6}
 LEVELS = np.arange(-0.34, 0.2801, 0.02)
 
 
@@ -406,16 +393,7 @@ def draw_panels(numbers: dict[str, Any]) -> Figure:
         energy = np.array(panel["energy"])
         ticks = axis(len(energy))
         ax.contourf(ticks, ticks, energy, LEVELS, cmap=GROUND, norm=norm)
-        ax.contour(
-            ticks,
-            ticks,
-            energy,
-            LEVELS,
-            colors="white",
-            linewidths=0.25,
-            alpha=0.6,
-            linestyles="solid",
-        )
+        ax.contour(ticks, ticks, energy, LEVELS, colors="white", linestyles="solid", **FINE)
         draw_paths(ax, panel["paths"])
         for point in panel["equilibria"]:
             draw_equilibrium(ax, point)
@@ -476,13 +454,8 @@ def draw_panels(numbers: dict[str, Any]) -> Figure:
 
 
 def style_plane(ax: Axes) -> None:
-    ax.set(
-        xlim=(-EXTENT, EXTENT),
-        ylim=(-EXTENT, EXTENT),
-        xticks=[-2, 0, 2],
-        yticks=[-2, 0, 2],
-        aspect="equal",
-    )
+    ends, ticks = (-EXTENT, EXTENT), [-2, 0, 2]
+    ax.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks, aspect="equal")
     ax.set_xlabel(r"$a$, component along $\xi^1$", color=MEMORIES[0])
     ax.set_ylabel(r"$b$, component along $\xi^2$", color=MEMORIES[1])
     ax.spines[["top", "right"]].set_visible(True)
@@ -544,14 +517,8 @@ def animate(numbers: dict[str, Any]) -> FuncAnimation:
 
     # Placed by hand: an automatic layout would draw every frame once more.
     figure = plt.figure(figsize=(4.0, 4.8))
-    ax, bar, strip = (
-        figure.add_axes(box)
-        for box in (
-            (0.125, 0.36, 0.7, 0.583),
-            (0.845, 0.36, 0.025, 0.583),
-            (0.125, 0.09, 0.7, 0.16),
-        )
-    )
+    boxes = (0.125, 0.36, 0.7, 0.583), (0.845, 0.36, 0.025, 0.583), (0.125, 0.09, 0.7, 0.16)
+    ax, bar, strip = map(figure.add_axes, boxes)
     extent = (-EXTENT, EXTENT, -EXTENT, EXTENT)
     image = ax.imshow(paint(start), extent=extent, origin="lower")
     tails = LineCollection([], colors="white", linewidths=0.7, zorder=3)
@@ -568,13 +535,8 @@ def animate(numbers: dict[str, Any]) -> FuncAnimation:
     figure.colorbar(colours, cax=bar, ticks=[-0.3, 0, 0.3], label=ENERGY).ax.minorticks_off()
 
     for memory, name in enumerate(("1", "2")):
-        strip.plot(
-            ts,
-            saliency[:, memory],
-            color=MEMORIES[memory],
-            linestyle=plotting.LINE_STYLES[memory],
-            label=rf"$\alpha_{name}$",
-        )
+        style = {"color": MEMORIES[memory], "linestyle": plotting.LINE_STYLES[memory]}
+        strip.plot(ts, saliency[:, memory], label=rf"$\alpha_{name}$", **style)
     now = strip.axvline(0, color="black", linewidth=0.8)
     strip.set(
         xlim=(0, ts[-1]),

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from experiments import drawing
 from experiments.claims import Claim, claim, every
-from experiments.common import Experiment, Sized, proportion, rounded, run_trials
+from experiments.common import Experiment, Sized, run_trials
+from experiments.numbers import proportion, rounded
 from experiments.protocols import NUM_INPUTS, NUM_MEMORIES, SEED, draw_weights, split_key
 from hopjax import plotting
 

@@ -28,16 +28,8 @@ from experiments.claims import (
     show,
     within,
 )
-from experiments.common import (
-    Experiment,
-    Sized,
-    constants,
-    mean,
-    proportion,
-    rounded,
-    run_trials,
-    side_by_side,
-)
+from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.numbers import constants, mean, proportion, rounded
 from hopjax import plotting, theory
 from hopjax.statistics import wilson_interval
 
@@ -80,12 +72,14 @@ FOLLOWED = Sized(NOISES.quick["random"], EDGE)
 STARTS = Sized(1, 2)
 
 
-def draw_random(key: Key[Array, ""]) -> tuple[hj.IDPHopfield, Float[Array, " N"]]:
+def draw_random(
+    key: Key[Array, ""], num_neurons: int = NUM_NEURONS
+) -> tuple[hj.IDPHopfield, Float[Array, " N"]]:
     """IDP with new memories, and the input that has the same saliencies all the same."""
     memories = hj.random_memories(
-        key, num_memories=len(ALPHA), num_neurons=NUM_NEURONS, dtype=jnp.float32
+        key, num_memories=len(ALPHA), num_neurons=num_neurons, dtype=jnp.float32
     )
-    weights = jnp.linalg.solve(memories @ memories.T / NUM_NEURONS, jnp.asarray(ALPHA))
+    weights = jnp.linalg.solve(memories @ memories.T / num_neurons, jnp.asarray(ALPHA))
     return hj.IDPHopfield(memories, hj.Tanh(SLOPE)), hj.mixture(memories, weights)
 
 
@@ -93,15 +87,9 @@ def retrieve(model, inputs, noise, key, starts: int) -> dict[str, Any]:
     """Started in memory 1 and, with two `starts`, under the same noise in memory 2."""
 
     def overlaps(x0):
+        additive = hj.AdditiveNoise(noise)
         trajectory = hj.solve(
-            model,
-            inputs,
-            x0,
-            t1=T1,
-            dt=DT,
-            noise=hj.AdditiveNoise(noise),
-            key=key,
-            save_every=0.1,
+            model, inputs, x0, t1=T1, dt=DT, noise=additive, key=key, save_every=0.1
         )
         return trajectory.overlaps[-10:]
 
@@ -146,15 +134,8 @@ def flow_of_set(key: Key[Array, ""], *, noises: tuple[float, ...]) -> dict[str, 
     def follow(bounds, noise):
         low, high = bounds
         noise = jnp.where(noise > 0, noise, (low + high) / 2)
-        trajectory = theory.noisy_flow(
-            model,
-            inputs,
-            ALPHA[0] * model.memories[0],
-            noise=noise,
-            t1=T1,
-            dt=DT,
-            save_every=0.1,
-        )
+        x0 = ALPHA[0] * model.memories[0]
+        trajectory = theory.noisy_flow(model, inputs, x0, noise=noise, t1=T1, dt=DT, save_every=0.1)
         moved = jnp.mean(jnp.abs(trajectory.overlaps[-10:, 1])) > SUCCESS
         high = jnp.where(moved, jnp.minimum(high, noise), high)
         low = jnp.where(moved | (noise > high), low, noise)
@@ -309,13 +290,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
         for edge in edges.values():
             ax.axvline(edge, color="black", linewidth=0.6, linestyle=":")
     for name, edge in edges.items():
-        top.text(
-            edge,
-            1.06,
-            rf"$\sigma_{{\mathrm{{{name}}}}}$",
-            ha="center",
-            transform=top.get_xaxis_transform(),
-        )
+        text, where = rf"$\sigma_{{\mathrm{{{name}}}}}$", top.get_xaxis_transform()
+        top.text(edge, 1.06, text, ha="center", transform=where)
     for place, (network, result) in enumerate(numbers["results"].items()):
         look = {
             "color": plotting.COLOURS[place],

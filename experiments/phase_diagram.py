@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, claim, every
-from experiments.common import Experiment, Sized, constants, rounded
+from experiments.common import Experiment, Sized
 from experiments.landscape import INPUTS
+from experiments.numbers import constants, rounded
 from hopjax import theory
 
 SLOPE = 1.0
@@ -53,17 +54,9 @@ def let_go(
     """|overlaps| at the end, for each saliency and each memory to start in."""
 
     def run(weight, memory):
-        start = weight[memory] * model.memories[memory] + nudge
-        trajectory = hj.solve(
-            model,
-            hj.mixture(model.memories, weight),
-            start,
-            t1=T1,
-            dt=DT,
-            noise=None,
-            key=None,
-            save_every=T1,
-        )
+        x0 = weight[memory] * model.memories[memory] + nudge
+        u = hj.mixture(model.memories, weight)
+        trajectory = hj.solve(model, u, x0, t1=T1, dt=DT, noise=None, key=None, save_every=T1)
         return jnp.abs(trajectory.overlaps[-1])
 
     both = jax.vmap(run, (None, 0))
@@ -215,14 +208,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
         ax.text(x, y, name, rotation=angle, ha="center", va="center", fontsize=6.5)
     for letter, (x, y) in zip("abcd", INPUTS, strict=True):
         ax.plot(x, y, "o", color="black", markersize=3)
-        ax.annotate(
-            f"({letter})",
-            (x, y),
-            (3.5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=6.5,
-        )
+        beside = {"textcoords": "offset points", "va": "center", "fontsize": 6.5}
+        ax.annotate(f"({letter})", (x, y), (3.5, 0), **beside)
     ax.set(
         xlim=(0, ALPHA_MAX),
         ylim=(0, ALPHA_MAX),

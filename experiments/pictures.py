@@ -26,7 +26,8 @@ from matplotlib.figure import Figure
 
 import hopjax as hj
 from experiments.claims import Check, Claim, above, below, claim, every, show
-from experiments.common import Experiment, Sized, constants, proportion, run_trials, side_by_side
+from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.numbers import constants, proportion
 from hopjax import plotting, theory
 
 TEXT = "AEFHKMOQRX"

@@ -21,7 +21,8 @@ from matplotlib.patches import Patch
 
 import hopjax as hj
 from experiments import drawing
-from experiments.common import constants, proportion, rounded, run_trials
+from experiments.common import run_trials
+from experiments.numbers import constants, proportion, rounded
 from hopjax import plotting, theory
 from hopjax.statistics import first_passage_time
 
@@ -221,6 +222,7 @@ def summarise(protocol: Protocol, overlaps: np.ndarray) -> dict[str, Any]:
         final = strength[:, at(end)]
         right = final[:, dominant] > RETRIEVED
         wrong = np.delete(final, dominant, axis=1).max(axis=1) > RETRIEVED
+        times = passages(strength[:, at(start) : at(end) + 1, dominant])
         windows.append(
             {
                 "start": start,
@@ -232,13 +234,7 @@ def summarise(protocol: Protocol, overlaps: np.ndarray) -> dict[str, Any]:
                 "largest": proportion((final.argmax(axis=1) == dominant) & ok),
                 "mean_overlap": rounded(np.nanmean(final[:, dominant])),
                 # Trials that never got there count as later than all others.
-                "time_to_retrieve": rounded(
-                    np.quantile(
-                        passages(strength[:, at(start) : at(end) + 1, dominant]),
-                        [0.1, 0.5, 0.9],
-                        method="nearest",
-                    )
-                ),
+                "time_to_retrieve": rounded(np.quantile(times, [0.1, 0.5, 0.9], method="nearest")),
             }
         )
     return {
@@ -269,14 +265,7 @@ def panels(
 ) -> Figure:
     """A panel for each kind of model (rows) and noise (columns), over what is shown."""
     rows, columns = len(KINDS), len(noises)
-    figure, axes = drawing.panels(
-        rows + 1,
-        columns,
-        0.95 * rows + 0.95,
-        height_ratios=[*[1.0] * rows, 0.16],
-        sharex=True,
-        squeeze=False,
-    )
+    figure, axes = drawing.over_time(rows, columns, 0.95 * rows + 0.95)
     for row, (kind, name) in enumerate(KINDS.items()):
         for column, noise in enumerate(noises):
             ax = axes[row, column]
@@ -332,15 +321,9 @@ def draw_ensemble(numbers: dict[str, Any]) -> Figure:
             ax.plot(ts, np.array(result["flow"]["median"], float), **look)
         ax.axhline(RETRIEVED, color="black", linewidth=0.5, linestyle=":", label="0.9")
         for window in result["windows"]:
-            ax.text(
-                (window["start"] + window["end"]) / 2,
-                1.04,
-                str(window["right"]["count"]),
-                color=plotting.COLOURS[window["memory"]],
-                ha="center",
-                va="bottom",
-                fontsize=6,
-            )
+            middle = (window["start"] + window["end"]) / 2
+            text = {"color": plotting.COLOURS[window["memory"]], "ha": "center", "va": "bottom"}
+            ax.text(middle, 1.04, str(window["right"]["count"]), fontsize=6, **text)
         ax.set(ylim=(0, 1.22), yticks=[0, 0.5, 1])
 
     trials = numbers["settings"]["trials"]

@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, within
-from experiments.common import Experiment, Sized, constants, proportion, rounded, run_trials
+from experiments.common import Experiment, Sized, run_trials
+from experiments.numbers import constants, proportion, rounded
 
 NUM_NEURONS, NUM_MEMORIES = 256, 4
 WINDOWS, WINDOW = 8, 0.5  # the pulse: how many, and how long
@@ -100,16 +101,8 @@ def switched(
     def run(key: Key[Array, ""], cell: tuple[Array, Array]) -> Array:
         trial_key, noise_key = jax.random.split(key)
         made = trial(trial_key, *cell, model=model)
-        trajectory = hj.solve(
-            made.model,
-            made.inputs,
-            made.x0,
-            t1=T1,
-            dt=DT,
-            noise=made.noise,
-            key=noise_key,
-            throw=False,
-        )
+        start = made.model, made.inputs, made.x0
+        trajectory = hj.solve(*start, t1=T1, dt=DT, noise=made.noise, key=noise_key, throw=False)
         return judge.of(made.model, made.target).decisive(trajectory)[0] > 0
 
     cells = (np.asarray(pulses, np.float32), np.asarray(noises, np.float32))

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from experiments import drawing, studies
 from experiments.claims import Check, Claim, Measured, above, below, claim, number
-from experiments.common import Experiment, Sized, proportion, rounded
+from experiments.common import Experiment, Sized
+from experiments.numbers import proportion, rounded
 from experiments.studies import DOMINANT, SOLVED, WINDOW, only, select
 from hopjax import plotting
 from hopjax.statistics import censored_quantiles

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, measured, number, show
-from experiments.common import Experiment, Sized, constants, rounded
+from experiments.common import Experiment, Sized
+from experiments.numbers import constants, rounded
 from hopjax import plotting
 
 NUM_NEURONS = 512
@@ -133,10 +134,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
         tuned["weights"][0],
         [tuned["retrieved"]],
         xerr=np.nan_to_num(sides)[:, None],
-        color=plotting.COLOURS[1],
-        marker="s",
-        markersize=4,
-        label="tuned",
+        **drawing.look(1, linestyle="-", markersize=4, markerfacecolor=None, label="tuned"),
     )
     axes[0].set_ylabel("P(memory 1 retrieved)")
     axes[0].legend(loc="upper left")
@@ -146,11 +144,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
         axes[1].plot(
             xs,
             [cell["overlaps"][memory] for cell in brute],
-            color=plotting.COLOURS[memory],
-            linestyle=plotting.LINE_STYLES[memory],
-            marker=plotting.MARKERS[memory],
-            markersize=2.5,
             label=f"memory {memory + 1}",
+            **drawing.look(memory, markersize=2.5, markerfacecolor=None),
         )
     axes[1].axhline(numbers["settings"]["threshold"], color=plotting.OTHERS_COLOUR, linewidth=0.7)
     axes[1].set(ylabel="overlap $|m|$", xlabel="weight of memory 2 (that of memory 1 is 1)")

@@ -36,15 +36,8 @@ import hopjax as hj
 from experiments import drawing, studies
 from experiments.capacity import CLASSIC_LIMIT, CORRUPTION, by_crosstalk
 from experiments.claims import Claim, Measured, above, below, claim, near
-from experiments.common import (
-    Experiment,
-    Sized,
-    constants,
-    proportion,
-    rounded,
-    run_trials,
-    side_by_side,
-)
+from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.numbers import constants, proportion, rounded
 from experiments.protocols import RETRIEVED, SEED
 from experiments.studies import only, select
 from hopjax import plotting
@@ -119,8 +112,7 @@ def run_trial(
         return model.overlaps(jnp.mean(trajectory.saved[-SETTLED:], axis=0))[shown]
 
     shown = jnp.arange(TRIES[network])
-    start_keys = jax.random.split(start_key, len(shown))
-    noise_keys = jax.random.split(noise_key, len(shown))
+    start_keys, noise_keys = (jax.random.split(key, len(shown)) for key in (start_key, noise_key))
     tries = jax.vmap(overlap, in_axes=(None, 0, 0, 0))
     return jax.vmap(lambda noise: tries(noise, start_keys, noise_keys, shown))(jnp.array(NOISES))
 

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float
 
 import hopjax as hj
 from experiments.claims import Measured
-from experiments.common import Sized, proportion
+from experiments.common import Sized
+from experiments.numbers import proportion
 from experiments.protocols import DT, PULSE, RETRIEVED, SAVE_EVERY, SEED
 from hopjax.statistics import first_passage_time
 

@@ -19,8 +19,10 @@ from jaxtyping import Array, ArrayLike, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
+from experiments import drawing
 from experiments.claims import Claim, Measured, below, claim, near, within
-from experiments.common import Experiment, Sized, constants, rounded, side_by_side
+from experiments.common import Experiment, Sized, side_by_side
+from experiments.numbers import constants, rounded
 from hopjax import plotting, theory
 
 NUM_NEURONS = 512
@@ -234,15 +236,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
         numbers["theory"]["noise"], numbers["theory"]["strength"], color="black", label="theory"
     )
     points = [*numbers["tuned"]["overlap"][:1], *numbers["other_noises"]]
-    ax.plot(
-        [each["noise"] for each in points],
-        [each["tuned"] for each in points],
-        linestyle="none",
-        marker="o",
-        markersize=3.5,
-        color=plotting.COLOURS[0],
-        label="tuned",
-    )
+    places = ([each[name] for each in points] for name in ("noise", "tuned"))
+    ax.plot(*places, **drawing.look(0, linestyle="none", markersize=3.5, label="tuned"))
     ax.set(
         xlabel=r"noise $\sigma$", ylabel="strength for overlap 0.9", xlim=(0, 3.3), ylim=(0, 4.5)
     )

@@ -22,15 +22,8 @@ from matplotlib.ticker import NullLocator
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, below, claim, within
-from experiments.common import (
-    Experiment,
-    Sized,
-    bands,
-    constants,
-    rounded,
-    run_trials,
-    side_by_side,
-)
+from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.numbers import bands, constants, rounded
 
 NUM_NEURONS = 256
 WEIGHTS = ((2.0, 0.5, 0.5, 0.5), (0.0, 2.0, 0.5, 0.5))  # of the memories, in each input
