@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.capacity import CORRUPTION
-from experiments.claims import Claim, above, agrees, below, claim, near, show
+from experiments.claims import Claim, above, agrees, below, claim, measured, near, show
 from experiments.common import Experiment, Sized, run_trials, side_by_side
 from experiments.numbers import constants, proportion, rounded
 from experiments.protocols import RETRIEVED, SEED
@@ -76,6 +76,14 @@ def mean(values: np.ndarray) -> dict[str, Any]:
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     ends = {"mean": values.mean(), "low": values.mean() - half, "high": values.mean() + half}
     return {name: rounded(end) for name, end in ends.items()}
+
+
+def deviation(variances: Float[np.ndarray, "trials asked"]) -> dict[str, Any]:
+    """The standard deviation that belongs to the mean of variances, with its 95% interval."""
+    variances = variances.mean(axis=1)
+    half = 1.96 * variances.std(ddof=1) / np.sqrt(len(variances))
+    ends = {"mean": 0.0, "low": -half, "high": half}
+    return {name: rounded(np.sqrt(max(variances.mean() + side, 0))) for name, side in ends.items()}
 
 
 def compute(full: bool) -> dict[str, Any]:
@@ -137,7 +145,7 @@ def simulate(
             "oldest": proportion(overlaps[:, 0] > RETRIEVED),
             "newest": proportion(overlaps[:, -1] > RETRIEVED),
             "all": proportion(overlaps > RETRIEVED),
-            "crosstalk": rounded(np.sqrt(answer["crosstalk"].mean())),
+            "crosstalk": deviation(answer["crosstalk"]),
         }
         if learns:
             cell["lost"] = mean(at_first - overlaps[:, 0])
@@ -176,7 +184,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
         fine = np.linspace(FIRST.full, counts[-1])
         line = {"color": look["color"], "linestyle": plotting.LINE_STYLES[place], "linewidth": 0.6}
         crosstalk.plot(fine, predicted_crosstalk(network, fine), **line)
-        crosstalk.plot(counts, [cell["crosstalk"] for cell in cells], **look)
+        crosstalk.plot(counts, [cell["crosstalk"]["mean"] for cell in cells], **look)
     ages.set(ylabel="P(retrieved)", title="oldest; × newest")
     everything.set(title="all; × after forgetting")
     lost.set(ylabel="overlap lost by the oldest", xlabel="memories $P$")
@@ -223,10 +231,10 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
             "IDP (within 10%)",
             *(
                 near(
-                    at(name, MANY)["crosstalk"] / predicted_crosstalk(name, MANY),
+                    measured(at(name, MANY)["crosstalk"]).over(predicted_crosstalk(name, MANY)),
                     1,
                     0.1,
-                    f"{name}, {MANY} memories: {at(name, MANY)['crosstalk']:.3f}, predicted "
+                    f"{name}, {MANY} memories: {show(at(name, MANY)['crosstalk'])}, predicted "
                     f"{predicted_crosstalk(name, MANY):.3f}",
                 )
                 for name in ("classic", "idp")
@@ -237,7 +245,7 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         kept = [at("decorrelated", count) for count in LEARNING.full]
         few, most = FORGETTING.full[-1], LEARNING.full[-1]
         back, before = at("classic", few, learns=False), at("classic", few)
-        crosstalk = max(cell["crosstalk"] for cell in kept)
+        crosstalk = max(cell["crosstalk"]["mean"] for cell in kept)
         found += [
             claim(
                 "what a network forgets no longer disturbs the rest",
