@@ -8,21 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from experiments import protocols
 from experiments.claims import Claim, above, below, claim, show
 from experiments.common import Experiment, Sized
 from experiments.numbers import mean, proportion
-from experiments.protocols import (
-    GLITCH,
-    KINDS,
-    NOISE,
-    RETRIEVED,
-    at,
-    draw_ensemble,
-    draw_one_trial,
-    run_protocol,
-    settings,
-    summarise,
-)
+from experiments.protocols import GLITCH, KINDS, NOISE, RETRIEVED, at
 
 TRIALS = Sized(200, 2000)
 
@@ -45,17 +35,17 @@ def compute(full: bool) -> dict[str, Any]:
     trials = TRIALS[full]
     results: dict[str, Any] = {}
     for kind, name in KINDS.items():
-        overlaps = run_protocol(
+        overlaps = protocols.run_protocol(
             GLITCH, kind=kind, noise=NOISE, trials=trials, label=f"glitch, {name}, σ = {NOISE:g}"
         )
         eroded = np.abs(overlaps[:, at(10.0), 0])
         results[kind] = {
-            **summarise(GLITCH, overlaps),
+            **protocols.summarise(GLITCH, overlaps),
             "events": {event: proportion(hit) for event, hit in events(overlaps).items()},
             "overlap_1_at_end_of_glitch": mean(eroded),
         }
     return {
-        "settings": settings(GLITCH, trials),
+        "settings": protocols.settings(GLITCH, trials),
         "noises": [NOISE],
         "results": {f"{NOISE:g}": results},
     }
@@ -92,7 +82,7 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
 EXPERIMENT = Experiment(
     "glitch",
     compute,
-    {"glitch_one_trial": draw_one_trial, "glitch_ensemble": draw_ensemble},
+    {"glitch_one_trial": protocols.draw_one_trial, "glitch_ensemble": protocols.draw_ensemble},
     claims,
 )
 

@@ -8,22 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments import protocols
 from experiments.claims import Claim, above, below, claim, measured, near
 from experiments.common import Experiment, Sized, side_by_side
-from experiments.protocols import (
-    KINDS,
-    NOISE,
-    RETRIEVED,
-    SEQUENCE,
-    Kind,
-    compare,
-    draw_ensemble,
-    draw_one_trial,
-    run_flow,
-    run_protocol,
-    settings,
-    summarise,
-)
+from experiments.protocols import KINDS, NOISE, RETRIEVED, SEQUENCE, Kind
 
 TRIALS = Sized(200, 2000)
 FLOWS = Sized(6, 200)  # of the first trials
@@ -40,7 +28,7 @@ def compute(full: bool) -> dict[str, Any]:
             kind: run(kind, noise, trials, flows if noise > 0 else 0) for kind in KINDS
         }
     return {
-        "settings": settings(SEQUENCE, trials),
+        "settings": protocols.settings(SEQUENCE, trials),
         "flows": flows,
         "noises": noises,
         "results": results,
@@ -52,16 +40,20 @@ def run(kind: Kind, noise: float, trials: int, flows: int) -> dict[str, Any]:
     label = f"sequence, {KINDS[kind]}, σ = {noise:g}"
 
     def solve() -> np.ndarray:
-        return run_protocol(SEQUENCE, kind=kind, noise=noise, trials=trials, label=label)
+        return protocols.run_protocol(SEQUENCE, kind=kind, noise=noise, trials=trials, label=label)
 
     def follow() -> np.ndarray:
         label_of_flow = f"{label}, flow"
-        return run_flow(SEQUENCE, kind=kind, noise=noise, trials=flows, label=label_of_flow)
+        return protocols.run_flow(
+            SEQUENCE, kind=kind, noise=noise, trials=flows, label=label_of_flow
+        )
 
     if not flows:
-        return summarise(SEQUENCE, solve())
+        return protocols.summarise(SEQUENCE, solve())
     overlaps, flow = side_by_side(solve, follow)
-    return summarise(SEQUENCE, overlaps) | {"flow": compare(SEQUENCE, flow, overlaps, SINCE)}
+    return protocols.summarise(SEQUENCE, overlaps) | {
+        "flow": protocols.compare(SEQUENCE, flow, overlaps, SINCE)
+    }
 
 
 def claims(numbers: dict[str, Any]) -> list[Claim]:
@@ -133,7 +125,7 @@ def claim_of_flow(name: str, flow: dict[str, Any]) -> Claim:
 EXPERIMENT = Experiment(
     "sequence",
     compute,
-    {"sequence_one_trial": draw_one_trial, "sequence_ensemble": draw_ensemble},
+    {"sequence_one_trial": protocols.draw_one_trial, "sequence_ensemble": protocols.draw_ensemble},
     claims,
 )
 

@@ -219,9 +219,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
     """A panel for each noise."""
     figure, axes = drawing.panels(len(NOISES), 1, 3.5, sharex=True)
     for ax, noise in zip(axes, NOISES, strict=True):
-        for place, (network, label) in enumerate(LABELS.items()):
-            if not any(cell["network"] == network for cell in numbers["results"]):
-                continue
+        for place, network, label in studies.solved(numbers, "network", LABELS):
             drawing.curve(ax, *along(numbers, network, noise), place, label)
             line = {"color": plotting.COLOURS[place], "linewidth": 0.6, "linestyle": ":"}
             ax.axvline(predicted(network, noise), **line)

@@ -125,10 +125,17 @@ def only(results: Cells, **parameters: Any) -> Cell:
 
 def models(numbers: dict[str, Any]) -> Iterator[tuple[int, str, str]]:
     """Place, name and label of every model that was solved; a place is a colour."""
-    solved = {cell["model"] for cell in numbers["results"]}
-    for place, (model, label) in enumerate(MODELS.items()):
-        if model in solved:
-            yield place, model, label
+    return solved(numbers, "model", MODELS)
+
+
+def solved(
+    numbers: dict[str, Any], field: str, labels: dict[str, str]
+) -> Iterator[tuple[int, str, str]]:
+    """The same of what a field of the results says."""
+    there = {cell[field] for cell in numbers["results"]}
+    for place, (name, label) in enumerate(labels.items()):
+        if name in there:
+            yield place, name, label
 
 
 def classic(results: Cells) -> Cells:
