@@ -103,27 +103,38 @@ def claim(statement: str, *checks: Check, source: str = "paper") -> Claim:
 def above(found: Any, bound: Any, text: str | None = None, *, symbol: str = "P") -> Check:
     """What was measured, each of several in a list, is above a bound or what else was measured.
 
-    In the text {} stands for the lowest of what was measured, a second one for the bound.
+    In the text the first {} is the one of several that is least so, the second one the bound. The
+    symbol stands for what was measured where the text, or the bound in a statement, names it.
     """
-    lowest, limit = min(several(found), key=lambda each: each.low), measured(bound)
-    text = f"{symbol} {'≥' if isinstance(found, list) else '='} {{}}" if text is None else text
-    return Check(
-        f"{symbol} > {short(limit.value)}" if limit.low == limit.high else "",
-        text.format(lowest, limit),
-        lowest.low > limit.high,
-        lowest.high <= limit.low,
-    )
+    limit = measured(bound)
+    ahead = [(one.low - limit.high, limit.low - one.high) for one in several(found)]
+    return _beyond(found, limit, ahead, text, symbol, ">≥")
 
 
 def below(found: Any, bound: Any, text: str | None = None, *, symbol: str = "P") -> Check:
     """What was measured, each of several in a list, is below a bound or what else was measured."""
-    highest, limit = max(several(found), key=lambda each: each.high), measured(bound)
-    text = f"{symbol} {'≤' if isinstance(found, list) else '='} {{}}" if text is None else text
+    limit = measured(bound)
+    ahead = [(limit.low - one.high, one.low - limit.high) for one in several(found)]
+    return _beyond(found, limit, ahead, text, symbol, "<≤")
+
+
+def _beyond(
+    found: Any,
+    limit: Measured,
+    ahead: list[tuple[float, float]],
+    text: str | None,
+    symbol: str,
+    signs: str,
+) -> Check:
+    """From by how much each is surely on the claimed side, and surely on the other side."""
+    right, wrong = np.array(ahead).T
+    if text is None:
+        text = f"{symbol} {signs[1] if isinstance(found, list) else '='} {{}}"
     return Check(
-        f"{symbol} < {short(limit.value)}" if limit.low == limit.high else "",
-        text.format(highest, limit),
-        highest.high < limit.low,
-        highest.low >= limit.high,
+        f"{symbol} {signs[0]} {short(limit.value)}" if limit.low == limit.high else "",
+        text.format(several(found)[int(np.argmin(right))], limit),  # what is not finite comes first
+        bool(np.all(right > 0)),
+        bool(np.any(wrong >= 0)),
     )
 
 

@@ -274,6 +274,9 @@ SURE, HALF, NEVER = (0.95, 0.92, 0.97), (0.5, 0.4, 0.6), (0.01, 0.0, 0.02)
         (above([SURE, HALF], 0.3), "yes"),
         (above([SURE, HALF], 0.9), "NO"),
         (above(None, 0.9), "open"),  # nothing finite was measured
+        (above([SURE, None], 0.9), "open"),
+        (below([None, NEVER], 0.9), "open"),
+        (below(2.0, (np.inf, np.inf, np.inf)), "yes"),
         (below(NEVER, 0.05), "yes"),
         (below(NEVER, 0.015), "open"),
         (below(HALF, 0.05), "NO"),
