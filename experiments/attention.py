@@ -79,7 +79,7 @@ def answers(key: Key[Array, ""]) -> dict[str, Bool[Array, "..."]]:
     def right(gated, x0, beta):
         model = hj.DynamicAttention(question.memories, beta, gated=gated)
         trajectory = hj.solve(
-            model, question.u, x0, t1=T1, dt=DT, noise=None, key=None, save_every=T1
+            model, question.u, x0, t1=T1, dt=DT, save_every=T1
         )
         return (jnp.argmax(trajectory.overlaps[-1]) == TARGET) & trajectory.ok
 

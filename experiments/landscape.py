@@ -151,7 +151,7 @@ def _descend(model, u, starts):
     def run(start):
         watch = Watch(model, u)
         trajectory = hj.solve(
-            model, u, start, t1=T1, dt=DT, noise=None, key=None, save_every=DT, save_fn=watch
+            model, u, start, t1=T1, dt=DT, save_every=DT, save_fn=watch
         )
         return trajectory.saved
 

@@ -56,7 +56,7 @@ def let_go(
     def run(weight, memory):
         x0 = weight[memory] * model.memories[memory] + nudge
         u = hj.mixture(model.memories, weight)
-        trajectory = hj.solve(model, u, x0, t1=T1, dt=DT, noise=None, key=None, save_every=T1)
+        trajectory = hj.solve(model, u, x0, t1=T1, dt=DT, save_every=T1)
         return jnp.abs(trajectory.overlaps[-1])
 
     both = jax.vmap(run, (None, 0))

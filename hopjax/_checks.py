@@ -5,6 +5,7 @@ the same while they are concrete; under a JAX transformation they become a runti
 fixed message.
 """
 
+import functools
 import inspect
 import math
 import operator
@@ -14,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
@@ -25,6 +26,8 @@ from jax.extend.core import get_opaque_trace_state
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 _Entries = TypeVar("_Entries", bound=Array | np.ndarray)
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 def cast_floats(tree: Any, dtype: Any) -> Any:
@@ -406,3 +409,25 @@ def check_positive(value: Any, name: str, *shapes: tuple[int | str, ...]) -> Ine
     """As `check_array`, with all entries above zero."""
     array = check_array(value, name, *shapes)
     return check_values(array, is_bad(array, lambda a: a > 0), name, "positive")
+
+
+def names_keywords(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Tell a call with too many arguments by position which ones are given by keyword.
+
+    Python on its own only counts: "solve() takes 3 positional arguments but 5 were given".
+    """
+    parameters = inspect.signature(function).parameters.values()
+    positional = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    keywords = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    name, uncounted = function.__qualname__.removesuffix(".__init__"), positional[:1] == ["self"]
+
+    @functools.wraps(function)
+    def checked(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        if len(args) > len(positional):
+            raise TypeError(
+                f"{name}() takes at most {len(positional) - uncounted} arguments by position, got "
+                f"{len(args) - uncounted}; these must be given by keyword: {', '.join(keywords)}."
+            )
+        return function(*args, **kwargs)
+
+    return checked

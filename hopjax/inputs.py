@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from hopjax._checks import check_array, check_number, check_values, is_bad, is_traced
+from hopjax._checks import (
+    check_array,
+    check_number,
+    check_values,
+    is_bad,
+    is_traced,
+    names_keywords,
+)
 from hopjax._steps import (
     ROUNDED,
     Steps,
@@ -46,6 +53,7 @@ class Schedule(eqx.Module):
     values: Float[Array, "S N"]
     pulse: str | None = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         onsets: Real[ArrayLike, " S"] | Sequence[float] | Steps,

@@ -15,9 +15,18 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int8, PRNGKeyArray, Real, UInt32
 
-from hopjax._checks import check_array, check_count, check_key, check_values, is_bad, is_traced
+from hopjax._checks import (
+    check_array,
+    check_count,
+    check_key,
+    check_values,
+    is_bad,
+    is_traced,
+    names_keywords,
+)
 
 
+@names_keywords
 def random_memories(
     key: PRNGKeyArray, *, num_memories: int, num_neurons: int, dtype: DTypeLike | None = None
 ) -> Float[Array, "P N"]:
@@ -40,6 +49,7 @@ def random_memories(
     return _signs(jax.random.bits(key, shape, jnp.uint32)).astype(float_dtype(dtype))
 
 
+@names_keywords
 def orthogonal_memories(
     *,
     num_memories: int,
@@ -93,6 +103,7 @@ def orthogonal_memories(
     return _shuffled_hadamard(check_key(key), num_memories, num_neurons).astype(dtype)
 
 
+@names_keywords
 def correlated_memories(
     key: PRNGKeyArray,
     *,
@@ -126,6 +137,7 @@ def correlated_memories(
     return jnp.where(chance < (1 + jnp.sqrt(share)) / 2, common, -common)
 
 
+@names_keywords
 def sparse_memories(
     key: PRNGKeyArray,
     *,

@@ -15,7 +15,12 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hopjax._checks import check_flag, check_number, check_sides
+from hopjax._checks import (
+    check_flag,
+    check_number,
+    check_sides,
+    names_keywords,
+)
 from hopjax.memories import float_dtype
 
 _DETAIL = 8  # a glyph is drawn this many times larger, then averaged
@@ -24,6 +29,7 @@ _WEIGHTS = 0.299, 0.587, 0.114  # of red, green and blue in what looks bright
 _DEEP = 65535.0  # the brightest of 16 bits
 
 
+@names_keywords
 def glyph_memories(
     text: str,
     *,
@@ -78,6 +84,7 @@ def glyph_memories(
     return jnp.asarray(np.stack(patterns).astype(dtype))
 
 
+@names_keywords
 def picture_memories(
     pictures: Sequence[Any],
     *,
@@ -152,7 +159,7 @@ def picture_memories(
         warnings.warn(
             f"Pictures are all but uniform as memories where less than {least} or more than {most} "
             f"of the pixels are bright: {', '.join(unbalanced)}.",
-            stacklevel=2,
+            stacklevel=3,
         )
     return jnp.asarray(np.stack(patterns).astype(dtype))
 

@@ -17,7 +17,10 @@ from jaxtyping import ArrayLike, Float, Real
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from hopjax._checks import check_sides
+from hopjax._checks import (
+    check_sides,
+    names_keywords,
+)
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OTHERS_COLOUR = "#BBBBBB"
@@ -46,6 +49,7 @@ def style() -> AbstractContextManager[None]:
     )
 
 
+@names_keywords
 def plot_overlaps(
     ts: Float[ArrayLike, " T"],
     overlaps: Float[ArrayLike, "T P"],
@@ -79,6 +83,7 @@ def plot_overlaps(
     return ax
 
 
+@names_keywords
 def plot_band(
     ts: Float[ArrayLike, " T"],
     median: Float[ArrayLike, " T"],
@@ -98,6 +103,7 @@ def plot_band(
     return ax
 
 
+@names_keywords
 def plot_proportions(
     x: Float[ArrayLike, " n"],
     estimate: Float[ArrayLike, " n"],
@@ -129,6 +135,7 @@ def plot_proportions(
     return ax
 
 
+@names_keywords
 def plot_descent(
     steps: Real[ArrayLike, " S"],
     values: Float[ArrayLike, "S *n"],
@@ -192,6 +199,7 @@ def plot_descent(
     return ax
 
 
+@names_keywords
 def plot_shown(
     onsets: Sequence[float], shown: Sequence[int], t1: float, *, ax: Axes | None = None
 ) -> Axes:
@@ -214,6 +222,7 @@ def plot_shown(
     return ax
 
 
+@names_keywords
 def plot_weights(weights: Float[ArrayLike, " P"], *, ax: Axes | None = None, **bar) -> Axes:
     """The weight of each memory in one mixed input, as bars; memories are counted from 1."""
     ax = _axes(ax)
@@ -223,6 +232,7 @@ def plot_weights(weights: Float[ArrayLike, " P"], *, ax: Axes | None = None, **b
     return ax
 
 
+@names_keywords
 def plot_picture(
     state: Float[ArrayLike, " N"],
     *,
@@ -245,6 +255,7 @@ def plot_picture(
     return _show(_frames([state], "state", size)[0], ax, imshow)
 
 
+@names_keywords
 def plot_film(
     ts: Float[ArrayLike, " T"],
     states: Float[ArrayLike, "T N"],

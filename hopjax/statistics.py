@@ -9,7 +9,14 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from scipy import special
 
-from hopjax._checks import check_array, check_host_array, check_values, is_bad, is_traced
+from hopjax._checks import (
+    check_array,
+    check_host_array,
+    check_values,
+    is_bad,
+    is_traced,
+    names_keywords,
+)
 
 
 class Interval(NamedTuple):
@@ -20,6 +27,7 @@ class Interval(NamedTuple):
     high: Float[Array | np.ndarray, "..."]
 
 
+@names_keywords
 def wilson_interval(
     successes: Int[ArrayLike, "..."], trials: Int[ArrayLike, "..."], *, confidence: float = 0.95
 ) -> Interval:
@@ -72,6 +80,7 @@ def _wilson_interval(xp, ndtri, counts, trials, level) -> Interval:
     return Interval(estimate, low, high)
 
 
+@names_keywords
 def mean_share(shares: Float[ArrayLike, " n"], *, confidence: float = 0.95) -> Interval:
     """The mean of shares between 0 and 1, one of each trial, with its confidence interval.
 

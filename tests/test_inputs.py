@@ -36,8 +36,6 @@ def seen(inputs, dtype, dt: float = DT) -> Array:
         jnp.zeros(2, dtype),
         t1=NUM_STEPS * dt,
         dt=dt,
-        noise=None,
-        key=None,
         save_every=dt,
         save_fn=state,
     )
@@ -172,7 +170,7 @@ def test_a_callable_drives_plasticity_like_the_equivalent_constant():
     memories = rng.choice([-1.0, 1.0], (2, 8))
     u, x0 = jnp.asarray(2 * memories[0] + memories[1]), rng.normal(size=8)
     from_vector, from_callable = (
-        hj.solve(hj.IDPHopfield(memories), inputs, x0, t1=1.0, dt=0.1, noise=None, key=None)
+        hj.solve(hj.IDPHopfield(memories), inputs, x0, t1=1.0, dt=0.1)
         for inputs in (u, Ramp(u, jnp.zeros(8)))
     )
     assert_allclose(from_vector.overlaps, from_callable.overlaps, rtol=EXACT, atol=EXACT)

@@ -430,7 +430,7 @@ def test_attention_tells_standardised_pictures_apart_and_raw_ones_much_worse():
             pixels = jax.random.normal(noise_key, (256,)) * jnp.sqrt(sizes / 256)
             shown = mixture(memories, weights) + 0.3 * pixels
             start = memories[(target + 1) % count]
-            flow = solve(model, 2 * shown, start, t1=10.0, dt=0.1, noise=None, key=None)
+            flow = solve(model, 2 * shown, start, t1=10.0, dt=0.1)
             return jnp.argmax(flow.overlaps[-1]) == target
 
         return jnp.sum(jax.vmap(trial)(jax.random.split(jax.random.key(0), trials), targets))

@@ -162,7 +162,7 @@ def copy(dtype: Any = float) -> Copy:
 
 def grid_of(**options: Any) -> Grid:
     """That of a solve, without solving it."""
-    problem = check_problem(copy(), np.ones(2), np.zeros(2), noise=None, key=None, **options)
+    problem = check_problem(copy(), np.ones(2), np.zeros(2), **options)
     return problem.grid
 
 
@@ -342,9 +342,7 @@ def test_a_passage_beyond_five_million_steps_is_exact():
     )
     assert ensemble.passage_time == (switch + 1) * 0.001
     assert_array_equal(ensemble.passed, [0, 1])
-    path = hj.solve(
-        trial.model, trial.inputs, trial.x0, noise=None, key=None, passage_fn=Late(), **times
-    )
+    path = hj.solve(trial.model, trial.inputs, trial.x0, passage_fn=Late(), **times)
     assert path.passage_step == switch + 1
     assert path.passage_time == (switch + 1) * 0.001
     # In float32 it would be that of another.
@@ -598,7 +596,7 @@ IN_FLOAT32 = """
         shown = strength * jnp.array([[1.0], [0.0], [0.0]]) * values[0]
         inputs = hj.Schedule([0.0, 0.03, 1e7], shown)
         trial = hj.Trial(model, inputs, values[0])
-        path = hj.solve(model, inputs, values[0], t1=0.1, dt=0.01, noise=None, key=None)
+        path = hj.solve(model, inputs, values[0], t1=0.1, dt=0.01)
         return hj.InputCost().measure(trial, path, hj.Criterion())
 
     print(round(float(jax.jit(loss)(2.0)), 6))

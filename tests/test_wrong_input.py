@@ -37,8 +37,6 @@ def solve(**changes: Any) -> hj.Trajectory:
         "x0": np.ones(8),
         "t1": 1.0,
         "dt": 0.1,
-        "noise": None,
-        "key": None,
     }
     return hj.solve(**(right | changes))
 

@@ -5,7 +5,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from hopjax._checks import check_flag, check_positive, check_values, is_bad
+from hopjax._checks import (
+    check_flag,
+    check_positive,
+    check_values,
+    is_bad,
+    names_keywords,
+)
 from hopjax.models.base import (
     AbstractOneLayerHopfield,
     check_memories,
@@ -33,6 +39,7 @@ class DynamicAttention(AbstractOneLayerHopfield):
     gated: bool = eqx.field(static=True)
     least_squares: bool = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         memories: Real[ArrayLike, "P N"],

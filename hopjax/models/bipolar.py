@@ -15,6 +15,7 @@ from hopjax._checks import (
     check_instance,
     check_values,
     is_bad,
+    names_keywords,
 )
 from hopjax.activations import AbstractActivation, Tanh
 from hopjax.models.base import (
@@ -81,6 +82,7 @@ class ClassicHopfield(AbstractBipolarHopfield):
     activation: AbstractActivation
     self_coupling: bool = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         memories: Real[ArrayLike, "P N"],
@@ -125,6 +127,7 @@ class IDPHopfield(AbstractBipolarHopfield):
     activation: AbstractActivation
     self_coupling: bool = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         memories: Real[ArrayLike, "P N"],
@@ -240,6 +243,7 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
     input_driven: bool = eqx.field(static=True)
     least_squares: bool = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         memories: Real[ArrayLike, "P N"],

@@ -16,6 +16,7 @@ from hopjax._checks import (
     check_values,
     is_bad,
     is_traced,
+    names_keywords,
 )
 from hopjax.models.base import AbstractOneLayerHopfield, check_memories, project
 
@@ -56,6 +57,7 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
     slope: Float[Array, ""]
     input_driven: bool = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         memories: Real[ArrayLike, "P N"],

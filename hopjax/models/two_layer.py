@@ -20,6 +20,7 @@ from hopjax._checks import (
     check_positive,
     check_values,
     is_bad,
+    names_keywords,
 )
 from hopjax.activations import AbstractActivation
 from hopjax.models.base import AbstractHopfield, project, projected
@@ -161,6 +162,7 @@ class DenseHopfield(AbstractBipolarHopfield):
     activation: AbstractActivation
     gated: bool = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         memories: Real[ArrayLike, "P N"],
@@ -224,6 +226,7 @@ class TwoLayerHopfield(AbstractHopfield):
     memory_time_constant: Float[Array, ""]
     self_coupling: bool = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         memories: Real[ArrayLike, "P N"],

@@ -23,6 +23,7 @@ from hopjax._checks import (
     check_number,
     check_values,
     is_bad,
+    names_keywords,
 )
 from hopjax.noise.draws import normals, signs
 
@@ -184,6 +185,7 @@ class Gaussian(AbstractLaw):
     on_grid: ClassVar[bool] = True
     levy_area: ClassVar[type] = dfx.SpaceTimeLevyArea
 
+    @names_keywords
     def __init__(self, *, refinement: int = 0, full_precision: bool = False):
         """Both arguments are static: another value compiles anew."""
         self.refinement = check_count(refinement, "refinement", minimum=0)

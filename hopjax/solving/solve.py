@@ -13,6 +13,7 @@ from jaxtyping import ArrayLike, PRNGKeyArray, Real
 from hopjax._checks import (
     check_flag,
     is_traced,
+    names_keywords,
 )
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
@@ -32,6 +33,7 @@ from hopjax.solving.trajectory import DivergenceError, Trajectory
 _MAX_STEPS_PER_DT = 64  # adaptive steps: this many per dt on average before giving up
 
 
+@names_keywords
 def solve(
     model: AbstractHopfield,
     inputs: Input,
@@ -39,8 +41,8 @@ def solve(
     *,
     t1: float,
     dt: float,
-    noise: AbstractNoise | None,
-    key: PRNGKeyArray | None,
+    noise: AbstractNoise | None = None,
+    key: PRNGKeyArray | None = None,
     save_every: float | None = None,
     save_fn: SaveFunction | None = None,
     passage_fn: PassageFunction | None = None,
@@ -65,7 +67,7 @@ def solve(
         t1: end, a static multiple of `dt`, in units of the neuron's time constant (like all
             times).
         dt: step, static. With adaptive steps: the first step, and the unit of `save_every`.
-        noise: `AdditiveNoise(strength)`, `MultiplicativeNoise(function)` or None.
+        noise: `AdditiveNoise(strength)`, `MultiplicativeNoise(function)`, or None for none.
         key: decides the noise. With a law on the grid ("gaussian", "two_point") step i of a key
             has the same increment whatever surrounds it. May be None only without noise.
         save_every: interval between saved times, a static multiple of `dt`; by default about a

@@ -16,7 +16,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from hopjax._checks import check_array, check_count, check_flag, check_index
+from hopjax._checks import (
+    check_array,
+    check_count,
+    check_flag,
+    check_index,
+    names_keywords,
+)
 from hopjax.activations import AbstractActivation
 from hopjax.program import compiled
 from hopjax.theory.common import (
@@ -33,6 +39,7 @@ def _smallest(activation):
     return jnp.finfo(width.dtype).eps ** (1 / 3) * width
 
 
+@names_keywords
 def effective_saliency(
     alpha: Real[ArrayLike, " P"], num_neurons: int, *, self_coupling: bool = False
 ) -> Float[Array, " P"]:
@@ -173,6 +180,7 @@ class Spectrum(NamedTuple):
     complement: Float[Array, ""]
 
 
+@names_keywords
 def jacobian_spectrum(
     alpha: Real[ArrayLike, " P"],
     activation: AbstractActivation,
@@ -210,6 +218,7 @@ def jacobian_spectrum(
     return Spectrum(-1 + effective * slope, -1 - removed * slope)
 
 
+@names_keywords
 def largest_coupling(
     memories: Real[ArrayLike, "P N"],
     alpha: Real[ArrayLike, " P"],

@@ -16,7 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
 
-from hopjax._checks import check_instance, check_values, is_traced
+from hopjax._checks import (
+    check_instance,
+    check_values,
+    is_traced,
+    names_keywords,
+)
 from hopjax.activations import AbstractActivation
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise, AdditiveNoise
@@ -256,8 +261,6 @@ def follow(
         frozen.features(state),
         t1=_HORIZON,
         dt=_FIRST_STEP,
-        noise=None,
-        key=None,
         save_every=_HORIZON,
         stepsize_controller=_Patient(
             dfx.PIDController(
@@ -281,6 +284,7 @@ def scale_of(model: Any) -> Float[Array, ""] | float:
     return jnp.max(1 / activation.slope_at_zero)
 
 
+@names_keywords
 def noisy_flow(
     model: AbstractHopfield,
     inputs: Input,
@@ -333,8 +337,6 @@ def noisy_flow(
         x0,
         t1=t1,
         dt=dt,
-        noise=None,
-        key=None,
         save_every=save_every,
         save_fn=flow.save,
         solver=solver,

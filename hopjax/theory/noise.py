@@ -27,6 +27,7 @@ from hopjax._checks import (
     check_values,
     is_bad,
     is_traced,
+    names_keywords,
 )
 from hopjax.activations import AbstractActivation, Erf
 from hopjax.program import compiled
@@ -370,6 +371,7 @@ def _escape_rate(activation, alpha, alpha_max, noise):
     return jnp.where(z > 0, alpha_max * smoothed.derivative(z) - 1, jnp.nan)
 
 
+@names_keywords
 def escape_time(
     alpha: Real[ArrayLike, "..."],
     alpha_max: Real[ArrayLike, "..."],
@@ -427,6 +429,7 @@ def effective_noise(
     return sigma / jnp.sqrt(1 - step / 2)
 
 
+@names_keywords
 def crosstalk_noise(
     alpha: Real[ArrayLike, " P"],
     noise: Real[ArrayLike, "..."],

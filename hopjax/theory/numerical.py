@@ -25,6 +25,7 @@ from hopjax._checks import (
     check_index,
     check_instance,
     is_traced,
+    names_keywords,
 )
 from hopjax.models import AbstractHopfield
 from hopjax.program import compiled
@@ -203,6 +204,7 @@ def find_from_state(
     )
 
 
+@names_keywords
 def leading_eigenvalues(
     model: AbstractHopfield,
     state: Real[ArrayLike, " state"],
@@ -272,6 +274,7 @@ def _jacobian_product(model, drive, state, vector):
 Kind = Literal["stable", "saddle", "absent"]
 
 
+@names_keywords
 def classify(
     model: AbstractHopfield,
     u: Real[ArrayLike, " N"],

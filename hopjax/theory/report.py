@@ -9,7 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from hopjax._checks import check_instance, check_number, is_traced
+from hopjax._checks import (
+    check_instance,
+    check_number,
+    is_traced,
+    names_keywords,
+)
 from hopjax.activations import AbstractActivation
 from hopjax.inputs import Schedule, input_at
 from hopjax.models import AbstractHopfield, ClosedForm
@@ -123,6 +128,7 @@ class Report(eqx.Module):
         return table(self)
 
 
+@names_keywords
 def report(
     model: AbstractHopfield,
     u: Real[ArrayLike, " N"] | Schedule | Callable[[Array], Array],

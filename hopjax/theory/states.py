@@ -17,7 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from hopjax._checks import is_traced
+from hopjax._checks import (
+    is_traced,
+    names_keywords,
+)
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AdditiveNoise
 from hopjax.program import compiled
@@ -91,6 +94,7 @@ class Landscape(NamedTuple):
     ends: tuple[tuple[int, ...], ...]
 
 
+@names_keywords
 def stable_states(
     model: AbstractHopfield,
     u: Real[ArrayLike, " N"],

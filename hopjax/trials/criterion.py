@@ -19,6 +19,7 @@ from hopjax._checks import (
     check_values,
     is_bad,
     is_traced,
+    names_keywords,
     shown,
 )
 from hopjax.models import AbstractHopfield
@@ -101,6 +102,7 @@ class Criterion(eqx.Module):
     judge: str = eqx.field(static=True)
     amplitude: float | None = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         threshold: float = 0.9,

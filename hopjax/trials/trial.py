@@ -12,7 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray, Real
 
-from hopjax._checks import check_array, check_instance, check_key, check_values, is_traced
+from hopjax._checks import (
+    check_array,
+    check_instance,
+    check_key,
+    check_values,
+    is_traced,
+    names_keywords,
+)
 from hopjax.inputs import Schedule, input_at
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
@@ -56,6 +63,7 @@ class Trial(eqx.Module):
     target: Int[Array, " R"]
     key: Key[Array, ""] | None
 
+    @names_keywords
     def __init__(
         self,
         model: AbstractHopfield,

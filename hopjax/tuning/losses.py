@@ -15,7 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from hopjax._checks import check_array, check_flag, check_instance, check_number
+from hopjax._checks import (
+    check_array,
+    check_flag,
+    check_instance,
+    check_number,
+    names_keywords,
+)
 from hopjax.inputs import Schedule
 from hopjax.solving import Trajectory
 from hopjax.trials import Criterion, Trial
@@ -175,6 +181,7 @@ class OverlapLoss(AbstractLoss):
 
     wanted: _Wanted
 
+    @names_keywords
     def __init__(self, *, goal: float | None = None, at_least: float | None = None):
         """Store the numbers.
 
@@ -218,6 +225,7 @@ class RetrievalLoss(AbstractLoss):
     temperature: Float[Array, ""]
     straight_through: bool = eqx.field(static=True)
 
+    @names_keywords
     def __init__(
         self,
         *,
@@ -268,6 +276,7 @@ class TimeLoss(AbstractLoss):
 
     temperature: Float[Array, ""]
 
+    @names_keywords
     def __init__(self, *, temperature: float = 0.05):
         """Store the temperature T, in units of the overlap.
 

@@ -152,9 +152,7 @@ def state(t, x):
 
 def flow(model: Any, u: Any, x0: Any) -> np.ndarray:
     """The state in every step of a noiseless solve at constant input."""
-    trajectory = hj.solve(
-        model, u, x0, t1=2.0, dt=0.01, noise=None, key=None, save_every=0.01, save_fn=state
-    )
+    trajectory = hj.solve(model, u, x0, t1=2.0, dt=0.01, save_every=0.01, save_fn=state)
     return np.asarray(trajectory.saved)
 
 

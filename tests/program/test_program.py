@@ -337,7 +337,7 @@ def test_a_helper_that_is_rebound_counts_at_once(write):
 
     def single() -> np.ndarray:
         u = model.memories[0]
-        return np.asarray(hj.solve(model, u, u, noise=None, key=None, **options).final_state)
+        return np.asarray(hj.solve(model, u, u, **options).final_state)
 
     for run in (ensemble, single):
         first, second, third = rebound(code, run)

@@ -33,7 +33,7 @@ MODELS = [hj.IDPHopfield, hj.ClassicHopfield]
 
 
 def solve(model: Any, inputs: Any = SCHEDULE, x0: Any = X0, **kwargs: Any) -> hj.Trajectory:
-    settings: dict[str, Any] = {"t1": 2.0, "dt": 0.01, "noise": None, "key": None}
+    settings: dict[str, Any] = {"t1": 2.0, "dt": 0.01}
     return hj.solve(model, inputs, x0, **settings | kwargs)
 
 
@@ -957,6 +957,6 @@ def test_an_input_without_a_sign_is_not_said_to_end_in_the_mirror_image():
     """Two complementary memories tie at all times: the one that is there is named."""
     patterns = np.array([[-1.0] * 4, [1.0] * 4])
     model = hj.ClassicHopfield(patterns, self_coupling=True)
-    text = repr(hj.solve(model, np.zeros(4), np.ones(4), t1=1.0, dt=0.1, noise=None, key=None))
+    text = repr(hj.solve(model, np.zeros(4), np.ones(4), t1=1.0, dt=0.1))
     assert "with memories[1]" in text
     assert "with memories[0]" not in text

@@ -76,7 +76,7 @@ def test_flow_without_noise_is_the_solve():
     shown = hj.Schedule([0.0, 1.0], np.stack([0.3 * memories[1], -0.2 * memories[2]]))
     options: dict[str, Any] = {"t1": 2.0, "dt": 0.1, "save_every": 0.5}
     flow = theory.noisy_flow(model, shown, memories[0], noise=0.0, **options)
-    expected = hj.solve(model, shown, memories[0], noise=None, key=None, **options)
+    expected = hj.solve(model, shown, memories[0], **options)
     assert_allclose(flow.overlaps, expected.overlaps, rtol=EXACT, atol=EXACT)
     assert_array_equal(flow.ts, expected.ts)
 
@@ -184,7 +184,7 @@ def test_flow_is_the_mean_of_trials(kind):
     mean, error = np.mean(trials, axis=0), np.std(trials, axis=0, ddof=1) / 4
     assert (np.abs(mean - flow.overlaps)[1:] <= 4.5 * error[1:] + 1 / 2000).all()
     # It is no test of noise that does nothing.
-    quiet = hj.solve(model, u, memories[1], noise=None, key=None, **options)
+    quiet = hj.solve(model, u, memories[1], **options)
     assert np.abs(quiet.overlaps - flow.overlaps).max() > 0.02
 
 

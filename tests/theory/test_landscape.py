@@ -103,8 +103,6 @@ def test_growth_in_the_flow_changes_sign_at_the_thresholds(self_coupling):
             start + 1e-6 * direction,
             t1=T1,
             dt=DT,
-            noise=None,
-            key=None,
             save_every=T1,
         )
         return jnp.log((trajectory.final_state - start) @ direction / (NUM_NEURONS * 1e-6)) / T1

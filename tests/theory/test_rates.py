@@ -159,7 +159,7 @@ def flow(optimised):
     def end(memories, density, slopes, inputs, input_driven):
         def one(slope, u):
             model = hj.FiringRateHopfield(memories, density, slope=slope, input_driven=input_driven)
-            found = hj.solve(model, u, memories[0], t1=150.0, dt=0.25, noise=None, key=None)
+            found = hj.solve(model, u, memories[0], t1=150.0, dt=0.25)
             return jnp.sum(found.final_state * memories[0]) / jnp.sum(memories[0])
 
         return jax.vmap(one)(slopes, inputs)

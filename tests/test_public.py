@@ -1,0 +1,57 @@
+"""What holds of every public name."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hopjax as hj
+from hopjax import plotting, statistics, theory
+
+PUBLIC = {"hj": hj, "theory": theory, "plotting": plotting, "statistics": statistics}
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    """Every name that is defined here, with what it stands for."""
+    for place, module in PUBLIC.items():
+        for name, value in vars(module).items():
+            home = getattr(value, "__module__", module.__name__)
+            inside = home == module.__name__ or (
+                module in (hj, theory) and home.startswith("hopjax")
+            )
+            if not name.startswith("_") and inside and not inspect.ismodule(value):
+                yield f"{place}.{name}", value
+
+
+def by_keyword(function: Any) -> tuple[int, list[str]]:
+    """How many arguments a callable takes by position, and which only by keyword."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:  # exceptions
+        return 0, []
+    names = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return sum(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters), names
+
+
+CALLABLES = {name: value for name, value in public() if callable(value) and by_keyword(value)[1]}
+# Reductions, ensembles, studies and tunings do not say it yet.
+SILENT = {"hj.Histogram", "hj.solve_ensemble", "hj.Study", "hj.tune"}
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES.keys() - SILENT))
+def test_too_many_arguments_by_position_are_told_which_are_given_by_keyword(name):
+    function: Callable = CALLABLES[name]
+    positional, keywords = by_keyword(function)
+    with pytest.raises(TypeError) as caught:
+        function(*range(positional + 2))
+    call = f"{name.partition('.')[2]}() takes at most {positional} arguments by position"
+    told = f"{call}, got {positional + 2}; these must be given by keyword: {', '.join(keywords)}."
+    assert str(caught.value) == told
+
+
+def test_nothing_is_said_of_calls_that_python_refuses_for_another_reason():
+    message = "missing 2 required keyword-only arguments: 't1' and 'dt'"
+    with pytest.raises(TypeError, match=message):
+        hj.solve(hj.IDPHopfield(np.ones((1, 2))), np.ones(2), np.ones(2))  # pyright: ignore[reportCallIssue]
