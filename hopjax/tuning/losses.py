@@ -28,7 +28,7 @@ from hopjax.trials import Criterion, Trial
 
 
 class AbstractLoss(eqx.Module):
-    """A loss; losses add up, and can be multiplied by numbers."""
+    """A loss. Losses are added and subtracted, and multiplied and divided by numbers."""
 
     @abc.abstractmethod
     def measure(
@@ -45,12 +45,31 @@ class AbstractLoss(eqx.Module):
         return WeightedSum([self, other])
 
     @final
+    def __radd__(self, other: int) -> "AbstractLoss":
+        # The 0 that `sum` begins with; nothing else that is no loss can be added.
+        return self if isinstance(other, int) and other == 0 else WeightedSum([other, self])
+
+    @final
+    def __sub__(self, other: "AbstractLoss") -> "WeightedSum":
+        return WeightedSum([self, other], [1.0, -1.0])
+
+    @final
+    def __neg__(self) -> "WeightedSum":
+        return self * -1.0
+
+    @final
     def __mul__(self, weight: float) -> "WeightedSum":
         return WeightedSum([self], [weight])
 
     @final
     def __rmul__(self, weight: float) -> "WeightedSum":
         return self * weight
+
+    @final
+    def __truediv__(self, divisor: float) -> "WeightedSum":
+        if check_number(divisor, "divisor") == 0:
+            raise ValueError("Argument `divisor` must be a number other than 0, got 0.")
+        return self * (1 / divisor)
 
 
 @final
@@ -106,20 +125,27 @@ class Term(NamedTuple):
 
     @property
     def aim(self) -> tuple[str, float] | None:
-        """Whether a mean shall be at a "goal" or "at_least" as high, and how high; else None."""
+        """Whether a mean shall be at a "goal" or "at_least" as high, and how high; else None.
+
+        A loss that is subtracted is made large: it has no aim, whatever goal it is given.
+        """
+        return self._wanted if self.weight > 0 else None
+
+    @property
+    def name(self) -> str:
+        """As it is written down, such as "0.01 InputCost()"."""
+        inside = "" if self._wanted is None else "{}={:g}".format(*self._wanted)
+        factor = {1.0: "", -1.0: "-"}.get(self.weight, f"{self.weight:g} ")
+        return f"{factor}{type(self.loss).__name__}({inside})"
+
+    @property
+    def _wanted(self) -> tuple[str, float] | None:
         wanted = getattr(self.loss, "wanted", None)
         if not isinstance(wanted, _Wanted):
             return None
         if wanted.goal is not None:
             return "goal", float(wanted.goal)
         return None if wanted.at_least is None else ("at_least", float(wanted.at_least))
-
-    @property
-    def name(self) -> str:
-        """As it is written down, such as "0.01 InputCost()"."""
-        inside = "" if self.aim is None else "{}={:g}".format(*self.aim)
-        factor = "" if self.weight == 1 else f"{self.weight:g} "
-        return f"{factor}{type(self.loss).__name__}({inside})"
 
 
 def terms_of(loss: AbstractLoss) -> list[Term]:

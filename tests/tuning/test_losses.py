@@ -1,5 +1,9 @@
 """Losses against NumPy: what they measure of a trial, and what they make of the means."""
 
+# Calls that a type checker refuses are tested too.
+# pyright: reportArgumentType=false
+
+import re
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import hopjax as hj
 from hopjax.solving import Grid
+from hopjax.tuning.losses import terms_of
 
 MEMORIES = np.array([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]], float)
 RANDOM = np.random.default_rng(5)
@@ -309,12 +314,55 @@ def apart(loss: hj.AbstractLoss) -> float:
         (hj.WeightedSum([FIRST, THIRD]), (1, 0, 1)),
         (hj.WeightedSum((FIRST, SECOND, THIRD), [1, 0, 2]), (1, 0, 2)),
         (np.float64(2.0) * FIRST, (2, 0, 0)),
+        (sum([FIRST, SECOND, THIRD]), (1, 1, 1)),
+        (sum([FIRST]), (1, 0, 0)),
+        (FIRST - SECOND, (1, -1, 0)),
+        (FIRST - (SECOND - THIRD), (1, -1, 1)),
+        (-FIRST, (-1, 0, 0)),
+        (-(FIRST + 2 * SECOND) / 4, (-0.25, -0.5, 0)),
+        (SECOND / np.float64(2.0), (0, 0.5, 0)),
     ],
 )
-def test_losses_add_up_and_are_multiplied(loss, weights):
+def test_losses_are_arithmetic(loss, weights):
     parts = [apart(each) for each in (FIRST, SECOND, THIRD)]
     assert min(map(abs, parts)) > 1e-3
     assert apart(loss) == pytest.approx(np.dot(weights, parts), rel=EXACT)
+
+
+def test_what_is_subtracted_has_a_sign_in_its_name_and_no_aim():
+    loss = FIRST - FIRST / 2 - THIRD
+    terms = terms_of(loss)
+    names = ["OverlapLoss(goal=0.2)", "-0.5 OverlapLoss(goal=0.2)", "-InputCost()"]
+    assert [term.name for term in terms] == names
+    assert [term.aim for term in terms] == [("goal", pytest.approx(0.2)), None, None]
+    assert terms_of(-1 * -FIRST)[0].name == "OverlapLoss(goal=0.2)"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (
+            lambda: 1 + FIRST,
+            TypeError,
+            "`losses` must be losses such as OverlapLoss(), got 1 (int)",
+        ),
+        (
+            lambda: FIRST.__sub__(1.0),
+            TypeError,
+            "`losses` must be losses such as OverlapLoss(), got 1.0",
+        ),
+        (lambda: FIRST / 0, ValueError, "`divisor` must be a number other than 0, got 0."),
+        (
+            lambda: FIRST.__truediv__(SECOND),
+            TypeError,
+            "`divisor` must be a finite number, got TimeLoss(",
+        ),
+    ],
+)
+def test_losses_are_not_mixed_with_what_is_none(wrong, error, message):
+    with pytest.raises(error, match=re.escape(f"Argument {message}")) as caught:
+        wrong()
+    assert "\n" not in str(caught.value)
 
 
 def test_numbers_of_losses_are_no_part_of_their_structure():
