@@ -1,11 +1,15 @@
 """Noisy memory retrieval in Hopfield networks, as stochastic differential equations on JAX."""
 
-from hopjax import theory as theory
+import importlib
+from typing import TYPE_CHECKING
+
+from hopjax import statistics as statistics, theory as theory
 from hopjax.activations import (
     AbstractActivation as AbstractActivation,
     Erf as Erf,
     Tanh as Tanh,
 )
+from hopjax.command import FileError as FileError
 from hopjax.ensemble import (
     AbstractReduction as AbstractReduction,
     Ensemble as Ensemble,
@@ -57,6 +61,7 @@ from hopjax.solving import (
     Trajectory as Trajectory,
     solve as solve,
 )
+from hopjax.statistics import Interval as Interval
 from hopjax.store import StudyError as StudyError
 from hopjax.study import (
     Study as Study,
@@ -78,5 +83,16 @@ from hopjax.tuning import (
     WeightedSum as WeightedSum,
     tune as tune,
 )
+
+if TYPE_CHECKING:
+    from hopjax import plotting as plotting
+else:
+
+    def __getattr__(name):
+        """`plotting` when it is first asked for, as Matplotlib takes long to import."""
+        if name == "plotting":
+            return importlib.import_module("hopjax.plotting")
+        raise AttributeError(f"module 'hopjax' has no attribute '{name}'")
+
 
 __version__ = "0.1.0"

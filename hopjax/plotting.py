@@ -270,7 +270,7 @@ def plot_film(
         ts: the time of each picture.
         states: as for `plot_picture`, one for each time; ten or so fit into a column's width.
         size: of each picture, as for `plot_picture`.
-        ax: where to draw; a new figure if not given.
+        ax: where to draw; a new figure of the shape of the strip if not given.
         **imshow: further arguments of `Axes.imshow`.
 
     Raises:
@@ -288,6 +288,11 @@ def plot_film(
     strip = np.full((rows, len(frames) * pitch - (pitch - columns)), np.nan)
     for place, frame in enumerate(frames):
         strip[:, place * pitch :][:, :columns] = frame
+    if ax is None:
+        pixel = min(np.asarray(mpl.rcParams["figure.figsize"]) / strip.shape[::-1])  # in inches
+        margin, times_below = 0.1, 2.5 * mpl.rcParams["font.size"] / 72
+        figsize = pixel * strip.shape[1] + margin, pixel * rows + times_below
+        ax = plt.subplots(figsize=figsize, layout="constrained")[1]
     ax = _show(strip, ax, imshow)
     ax.set_xticks(np.arange(len(frames)) * pitch + columns / 2 - 0.5)
     ax.set_xticklabels([f"{t:g}" for t in times])

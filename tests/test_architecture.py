@@ -127,6 +127,19 @@ def python(script: str, *options: str) -> str:
     return result.stdout
 
 
+def test_plotting_is_imported_when_it_is_asked_for():
+    script = """
+        import sys, hopjax as hj
+        print("matplotlib" in sys.modules, hj.plotting is sys.modules["hopjax.plotting"])
+        try:
+            hj.ploting
+        except AttributeError as error:
+            print(error)
+    """
+    lines = python(script).splitlines()
+    assert lines == ["False True", "module 'hopjax' has no attribute 'ploting'"]
+
+
 def test_import_is_light():
     loaded = python("import hopjax, sys; print(*sys.modules)").split()
     assert "hopjax.solving" in loaded

@@ -188,6 +188,22 @@ def test_a_film_of_pictures_that_are_no_squares(rows, columns):
         assert axes.get_xticks()[place] == left + (columns - 1) / 2
 
 
+@pytest.mark.parametrize("number", [1, 3, 12])
+@pytest.mark.parametrize(("rows", "columns"), [(14, 9), (25, 50), (30, 3)])
+def test_a_film_without_axes_fills_its_figure(rows, columns, number):
+    axes = plotting.plot_film(
+        np.arange(number), np.ones((number, rows * columns)), size=(rows, columns)
+    )
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.canvas.draw()  # lays it out
+    strip, whole = axes.get_window_extent(), figure.bbox
+    assert strip.width > 0.8 * whole.width
+    line = 1.2 * mpl.rcParams["font.size"] / 72 * figure.dpi
+    assert line < whole.height - strip.height < 4 * line  # the times below, and margins
+    assert max(figure.get_size_inches() / mpl.rcParams["figure.figsize"]) < 1.1
+
+
 def test_pictures_whose_shape_does_not_fit_are_refused():
     asked = r"`size` must be \(rows, columns\) for 5 neurons, which make no square, got None"
     with pytest.raises(ValueError, match=asked):

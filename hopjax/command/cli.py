@@ -13,7 +13,7 @@ from typing import Any
 import click
 import jax
 
-from hopjax.command.file import StudyFileError
+from hopjax.command.file import FileError
 from hopjax.command.show import draw_study, draw_tuning, study_table
 from hopjax.command.study_file import read_study
 from hopjax.command.tune_file import TuningArguments, read_tuning
@@ -237,7 +237,7 @@ def main() -> None:
         sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message())
-    except (StudyError, StudyFileError, TuningError, ValueError, TypeError) as error:
+    except (StudyError, FileError, TuningError, ValueError, TypeError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"Cannot use {error.filename}: {error.strerror}." if error.filename else str(error))

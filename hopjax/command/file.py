@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 import re
 import tomllib
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import jax
 from jaxtyping import Array, Key
 
-from hopjax._checks import check_count, shown
+from hopjax._checks import check_count, check_instance, shown
 from hopjax.tasks import Retrieval
 from hopjax.trials import Criterion
 
@@ -22,8 +23,11 @@ CRITERION = ("threshold", "mixed", "settle", "since", "mirror", "judge", "amplit
 _T = TypeVar("_T")
 
 
-class StudyFileError(ValueError):
-    """A file is wrong; the message begins with the file, the line and the key."""
+class FileError(ValueError):
+    """A file that describes a study or a tuning is wrong.
+
+    The message begins with the file, the line and the key.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Source:
     lines: Mapping[tuple[str, str], int]
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def wrong(self, table: str, key: str, what: str) -> StudyFileError:
+    def wrong(self, table: str, key: str, what: str) -> FileError:
         """The error of a key."""
         name = table.partition("[")[0]
         places = [(table, key), (key, ""), (table, ""), ("", name)]
@@ -45,7 +49,7 @@ class Source:
         place = f"{self.path}:{line}" if line else f"{self.path}"
         key = key if len(key) < 80 and key.isprintable() else shown(key)
         where = f"[{name}] {key}".strip() if table else key
-        return StudyFileError(f"{place}: {where}: {what}")
+        return FileError(f"{place}: {where}: {what}")
 
     def written(self, table: str) -> Iterable[str]:
         """The keys that are written in a table, in any of several of that name, or at the top."""
@@ -83,11 +87,11 @@ class Source:
         except (TypeError, ValueError) as error:
             raise self._blame(error, tables) from error
 
-    def _blame(self, error: Exception, tables: tuple[str, ...]) -> StudyFileError:
+    def _blame(self, error: Exception, tables: tuple[str, ...]) -> FileError:
         message = " ".join(str(error).split())
         found = re.match(r"Argument `(?:\w+\['(\w+)'\]|(\w+))` (.*)", message)
         if not found:
-            return StudyFileError(f"{self.path}: {message}")
+            return FileError(f"{self.path}: {message}")
         key, rest = found[1] or found[2], found[3]
         key = self.aliases.get(key, key)
         tables = (*tables, "")
@@ -104,19 +108,24 @@ class Source:
 
 
 def read_file(
-    path: Path, keys: tuple[str, ...], tables: tuple[str, ...], lists: tuple[str, ...]
+    path: str | os.PathLike[str],
+    keys: tuple[str, ...],
+    tables: tuple[str, ...],
+    lists: tuple[str, ...],
 ) -> tuple[dict[str, Any], Source]:
     """What is in a file that may have these keys, tables and lists of tables, and where.
 
     Raises:
-        StudyFileError: if it cannot be read, is no TOML, or has other keys or no tables there.
+        FileError: if it cannot be read, is no TOML, or has other keys or no tables there.
     """
+    check_instance(path, (str, os.PathLike), "path", "the path of a file")
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise StudyFileError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise FileError(f"{path}: cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError:
-        raise StudyFileError(f"{path}: is no text in UTF-8.") from None
+        raise FileError(f"{path}: is no text in UTF-8.") from None
     try:
         content = tomllib.loads(text)
     except RecursionError:
@@ -124,7 +133,7 @@ def read_file(
     except ValueError as error:  # a TOMLDecodeError, or a number with thousands of digits
         found = re.search(r"\(at line (\d+)", str(error))
         place = f"{path}:{found[1]}" if found else f"{path}"
-        raise StudyFileError(f"{place}: is no TOML: {error}.") from None
+        raise FileError(f"{place}: is no TOML: {error}.") from None
     source = Source(path, content, _lines(text))
     source.known("", content, (*keys, *tables, *lists))
     for name, value in content.items():
@@ -159,7 +168,7 @@ def _check_depth(source: Source, table: str, values: dict[str, Any]) -> None:
             raise source.wrong(table, key, _TOO_DEEP)
 
 
-def _nested(source: Source, text: str) -> StudyFileError:
+def _nested(source: Source, text: str) -> FileError:
     """The error of a file that is nested too deeply to be read."""
     lines = text.splitlines()
     deepest = 1 + max(range(len(lines)), key=lambda place: len(re.findall(r"[\[{]", lines[place])))

@@ -1,7 +1,7 @@
 """A study as a TOML file; its mistakes are told with the line and the key."""
 
 import dataclasses
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from hopjax._checks import check_number, shown
 from hopjax.command.file import (
     FIELDS,
     Source,
-    StudyFileError as StudyFileError,
     check_tables,
     read_file,
     read_task,
@@ -22,11 +21,11 @@ _TOP = ("trials", "seed", "t1", "dt", "save_every", "paired", "chunk", "quantile
 _SWEPT = (*FIELDS, "t1", "dt", "save_every")
 
 
-def read_study(path: Path, *, trials: int | None = None) -> Study:
+def read_study(path: str | os.PathLike[str], *, trials: int | None = None) -> Study:
     """The study that a file describes; `trials` overrides the file's.
 
     Raises:
-        StudyFileError: for anything wrong in it, in one line.
+        FileError: for anything wrong in it, in one line.
     """
     content, source = read_file(path, _TOP, ("criterion", "trial", "sweep"), ("cells",))
     if ("cells", "") in source.lines:

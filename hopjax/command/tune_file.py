@@ -1,7 +1,7 @@
 """Tuning as a TOML file; its mistakes are told with the line and the key."""
 
 import inspect
-from pathlib import Path
+import os
 from typing import Any, NamedTuple
 
 from hopjax._checks import check_array, check_number, shown
@@ -42,11 +42,11 @@ class TuningArguments(NamedTuple):
     options: dict[str, Any]
 
 
-def read_tuning(path: Path) -> TuningArguments:
+def read_tuning(path: str | os.PathLike[str]) -> TuningArguments:
     """What `tune` is to do by a file.
 
     Raises:
-        StudyFileError: for anything wrong in it, in one line.
+        FileError: for anything wrong in it, in one line.
     """
     content, source = read_file(path, _TOP, ("criterion", "trial", "tune"), ("loss",))
     source.needs(

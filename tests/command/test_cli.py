@@ -23,9 +23,14 @@ import xarray as xr
 from conftest import ROOT
 
 import hopjax as hj
-from hopjax.command import cli, file as _file, show as _show, tune_file as _tune_file
-from hopjax.command.study_file import read_study
-from hopjax.command.tune_file import read_tuning
+from hopjax.command import (
+    cli,
+    file as _file,
+    read_study,
+    read_tuning,
+    show as _show,
+    tune_file as _tune_file,
+)
 from hopjax.store import load_result
 from hopjax.store.folder import Store
 from hopjax.study.study import Estimate

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 import hopjax as hj
-from hopjax.command.study_file import StudyFileError, read_study
+from hopjax.command import FileError, read_study
 
 TOP = {"trials": "4", "seed": "1", "t1": "1.0", "dt": "0.1"}
 TRIAL = {"num_neurons": "8", "num_memories": "2", "shown": "[0]"}
@@ -237,7 +237,7 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_file_is_told_by_line_and_key(tmp_path, name):
     content, begin, match = MALFORMED[name]
-    with pytest.raises(StudyFileError) as error:
+    with pytest.raises(FileError) as error:
         read(tmp_path, content)
     message = str(error.value)
     assert "\n" not in message
@@ -254,9 +254,9 @@ def test_a_malformed_file_is_told_by_line_and_key(tmp_path, name):
 
 
 def test_what_is_no_file(tmp_path):
-    with pytest.raises(StudyFileError, match=r"none\.toml: cannot be read: No such file"):
+    with pytest.raises(FileError, match=r"none\.toml: cannot be read: No such file"):
         read_study(tmp_path / "none.toml")
-    with pytest.raises(StudyFileError, match="cannot be read: Is a directory"):
+    with pytest.raises(FileError, match="cannot be read: Is a directory"):
         read_study(tmp_path)
 
 

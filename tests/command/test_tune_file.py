@@ -11,8 +11,7 @@ import optax
 import pytest
 
 import hopjax as hj
-from hopjax.command.file import StudyFileError
-from hopjax.command.tune_file import TuningArguments, read_tuning
+from hopjax.command import FileError, TuningArguments, read_tuning
 from hopjax.store.identity import describe
 from hopjax.tuning.descent import promoting
 
@@ -378,7 +377,7 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_file_is_told_by_line_and_key(tmp_path, name):
     content, begin, match = MALFORMED[name]
-    with pytest.raises(StudyFileError) as error:
+    with pytest.raises(FileError) as error:
         read(tmp_path, content)
     place, _, message = str(error.value).partition(": ")
     assert "\n" not in message
@@ -393,7 +392,7 @@ def test_a_malformed_file_is_told_by_line_and_key(tmp_path, name):
 
 
 def test_what_is_no_file(tmp_path):
-    with pytest.raises(StudyFileError, match=r"none\.toml: cannot be read: No such file"):
+    with pytest.raises(FileError, match=r"none\.toml: cannot be read: No such file"):
         read_tuning(tmp_path / "none.toml")
 
 
@@ -486,5 +485,5 @@ def test_optimisers_go_by_their_names(tmp_path, name):
 
 def test_windows_line_ends_do_not_matter(tmp_path):
     content = losses(LOSS, 'kind = "tiem"').replace("\n", "\r\n")
-    with pytest.raises(StudyFileError, match=r"tune\.toml:15: \[loss\] kind: must be one of"):
+    with pytest.raises(FileError, match=r"tune\.toml:15: \[loss\] kind: must be one of"):
         read(tmp_path, content)
