@@ -76,20 +76,20 @@ def answers(key: Key[Array, ""]) -> dict[str, Bool[Array, "..."]]:
     """Whether either network answers right from every start and at every β, (S, B)."""
     question = ask(key)
 
-    def right(gated, x0, beta):
-        model = hj.DynamicAttention(question.memories, beta, gated=gated)
+    def right(input_as, x0, beta):
+        model = hj.DynamicAttention(question.memories, beta, input_as=input_as)
         trajectory = hj.solve(
             model, question.u, x0, t1=T1, dt=DT, save_every=T1
         )
         return (jnp.argmax(trajectory.overlaps[-1]) == TARGET) & trajectory.ok
 
-    def by_start_and_beta(gated):
-        at_betas = jax.vmap(partial(right, gated), in_axes=(None, 0))
+    def by_start_and_beta(input_as):
+        at_betas = jax.vmap(partial(right, input_as), in_axes=(None, 0))
         return jax.vmap(at_betas, in_axes=(0, None))(question.starts, jnp.array(BETAS))
 
     return {
-        "dynamic": by_start_and_beta(True),
-        "plain": by_start_and_beta(False),
+        "dynamic": by_start_and_beta("plasticity"),
+        "plain": by_start_and_beta("nothing"),
         "distracted": question.distracted,
     }
 

@@ -71,8 +71,8 @@ def run_trial(key: Key[Array, ""]) -> dict[str, dict[str, Array]]:
     inputs = hj.Schedule(onsets, hj.mixture(memories, draw_weights(weight_key)))
     x0 = memories[0] * jax.random.bernoulli(start_key, KEPT, (NUM_NEURONS,))
 
-    def run(input_driven, noise):
-        model = hj.FiringRateHopfield(memories, DENSITY, slope=SLOPE, input_driven=input_driven)
+    def run(input_as, noise):
+        model = hj.FiringRateHopfield(memories, DENSITY, slope=SLOPE, input_as=input_as)
 
         def activity(t, state):
             del t
@@ -81,7 +81,7 @@ def run_trial(key: Key[Array, ""]) -> dict[str, dict[str, Array]]:
 
         trajectory = hj.solve(
             model,
-            inputs if input_driven else inputs.pulsed(PULSE),
+            inputs.pulsed(PULSE) if input_as == "current" else inputs,
             x0,
             t1=WINDOW * NUM_INPUTS,
             dt=DT,
@@ -93,9 +93,9 @@ def run_trial(key: Key[Array, ""]) -> dict[str, dict[str, Array]]:
         plain, mean = trajectory.saved
         return {"centred": trajectory.overlaps, "plain": plain, "mean": mean, "ok": trajectory.ok}
 
-    idp = jax.vmap(partial(run, True))(jnp.array([NOISE, 0.0]))
+    idp = jax.vmap(partial(run, "plasticity"))(jnp.array([NOISE, 0.0]))
     noisy, quiet = (jax.tree.map(lambda leaf, place=place: leaf[place], idp) for place in (0, 1))
-    return {"idp": noisy, "idp_quiet": quiet, "classic": run(False, NOISE)}
+    return {"idp": noisy, "idp_quiet": quiet, "classic": run("current", NOISE)}
 
 
 def compute(full: bool) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def network(kind: str, memories: Float[Array, "P N"]) -> hj.AbstractHopfield:
         return hj.DynamicAttention(memories, BETA / memories.shape[1], least_squares=least_squares)
     if kind == "idp":
         return hj.IDPHopfield(memories)
-    return hj.DecorrelatedHopfield(memories, input_driven=kind == "decorrelated")
+    input_as = "plasticity" if kind == "decorrelated" else "current"
+    return hj.DecorrelatedHopfield(memories, input_as=input_as)
 
 
 def seen(kind: str, state: Float[Array, " N"]) -> Float[Array, " N"]:

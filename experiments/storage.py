@@ -55,11 +55,11 @@ BACKGROUND = 0.5  # in the input of IDP, of the memories that it does not show
 
 
 def dense(memories: Float[Array, "P N"]) -> hj.AbstractHopfield:
-    return hj.DenseHopfield(memories, hj.PowerSeparation(POWER), hj.Tanh(SLOPE), gated=False)
+    return hj.DenseHopfield(memories, hj.PowerSeparation(POWER), hj.Tanh(SLOPE), input_as="nothing")
 
 
 def attention(memories: Float[Array, "P N"]) -> hj.AbstractHopfield:
-    return hj.DynamicAttention(memories, SHARPNESS / memories.shape[1], gated=False)
+    return hj.DynamicAttention(memories, SHARPNESS / memories.shape[1], input_as="nothing")
 
 
 MAKE: dict[str, Callable[[Float[Array, "P N"]], hj.AbstractHopfield]] = {

@@ -167,6 +167,14 @@ def check_flag(value: Any, name: str) -> bool:
     return bool(value)
 
 
+def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
+    """One of some words."""
+    if not isinstance(value, str) or value not in choices:
+        right = ", ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f"Argument `{name}` must be one of {right}, got {shown(value)}.")
+    return value
+
+
 def check_instance(value: Any, kinds: type | tuple[type, ...], name: str, right: str) -> None:
     """A value of one of the given types; `right` says in words what is expected."""
     if not isinstance(value, kinds):

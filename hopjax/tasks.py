@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from hopjax._checks import (
     check_array,
+    check_choice,
     check_count,
     check_fits,
     check_flag,
@@ -152,11 +153,7 @@ class Retrieval:
             TypeError, ValueError: naming the field.
         """
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                right = ", ".join(f'"{choice}"' for choice in choices)
-                raise ValueError(
-                    f"Argument `{name}` must be one of {right}, got {shown(getattr(self, name))}."
-                )
+            check_choice(getattr(self, name), name, choices)
         for name in ("num_neurons", "num_memories"):
             if check_count(getattr(self, name), name) >= 2**31:
                 raise ValueError(

@@ -13,12 +13,12 @@ POWER, SOFTMAX = hj.PowerSeparation(3.0), hj.SoftmaxSeparation(4.0)
 # A network of each sort with the given memories of ±1.
 MODELS: dict[str, Any] = {
     "rates": lambda m: hj.FiringRateHopfield((m + 1) / 2),
-    "rates, classic": lambda m: hj.FiringRateHopfield((m + 1) / 2, input_driven=False),
+    "rates, classic": lambda m: hj.FiringRateHopfield((m + 1) / 2, input_as="current"),
     "attention": lambda m: hj.DynamicAttention(m, 0.3),
     "attention, nearest": lambda m: hj.DynamicAttention(m, 0.3, least_squares=True),
-    "attention, ungated": lambda m: hj.DynamicAttention(m, 0.3, gated=False),
+    "attention, no input": lambda m: hj.DynamicAttention(m, 0.3, input_as="nothing"),
     "dense": lambda m: hj.DenseHopfield(m, POWER, PSI),
-    "dense, ungated": lambda m: hj.DenseHopfield(m, POWER, PSI, gated=False),
+    "dense, no input": lambda m: hj.DenseHopfield(m, POWER, PSI, input_as="nothing"),
     "dense, softmax": lambda m: hj.DenseHopfield(m, SOFTMAX, PSI),
     "two layers": lambda m: hj.TwoLayerHopfield(m, None, PSI),
     "two layers, zeroed": lambda m: hj.TwoLayerHopfield(m, None, PSI, self_coupling=False),
@@ -26,7 +26,7 @@ MODELS: dict[str, Any] = {
     "two layers, softmax": lambda m: hj.TwoLayerHopfield(m, SOFTMAX, PSI),
     "decorrelated": lambda m: hj.DecorrelatedHopfield(m, PSI),
     "decorrelated, projected": lambda m: hj.DecorrelatedHopfield(m, PSI, least_squares=False),
-    "decorrelated, classic": lambda m: hj.DecorrelatedHopfield(m, PSI, input_driven=False),
+    "decorrelated, classic": lambda m: hj.DecorrelatedHopfield(m, PSI, input_as="current"),
 }
 
 

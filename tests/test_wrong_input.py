@@ -371,8 +371,8 @@ CASES = {
     "slope of rates an activation": Case(
         lambda: hj.FiringRateHopfield(RATES, slope=hj.Tanh()), TypeError, "slope", "Tanh"
     ),
-    "input_driven of rates an integer": Case(
-        lambda: hj.FiringRateHopfield(RATES, input_driven=1), TypeError, "input_driven", "1 (int)"
+    "input_as of rates an integer": Case(
+        lambda: hj.FiringRateHopfield(RATES, input_as=1), ValueError, "input_as", "1"
     ),
     "memories of attention empty": Case(
         lambda: hj.DynamicAttention(np.stack([MEMORIES[0], np.zeros(8)]), 1.0),
@@ -404,8 +404,11 @@ CASES = {
     "beta of attention none": Case(
         lambda: hj.DynamicAttention(MEMORIES, None), TypeError, "beta", "None"
     ),
-    "gated of attention a string": Case(
-        lambda: hj.DynamicAttention(MEMORIES, 1.0, gated="no"), TypeError, "gated", "'no'"
+    "input_as of attention a current": Case(
+        lambda: hj.DynamicAttention(MEMORIES, 1.0, input_as="current"),
+        ValueError,
+        "input_as",
+        "'current'",
     ),
     "least_squares of attention an integer": Case(
         lambda: hj.DynamicAttention(MEMORIES, 1.0, least_squares=0),
@@ -437,11 +440,11 @@ CASES = {
         "activation",
         "10.0",
     ),
-    "gated of a dense network an integer": Case(
-        lambda: hj.DenseHopfield(MEMORIES, hj.LinearSeparation(), gated=1),
-        TypeError,
-        "gated",
-        "1 (int)",
+    "input_as of a dense network False": Case(
+        lambda: hj.DenseHopfield(MEMORIES, hj.LinearSeparation(), input_as=False),
+        ValueError,
+        "input_as",
+        "False",
     ),
     "power below 2": Case(lambda: hj.PowerSeparation(1.5), ValueError, "power", "1.5"),
     "power NaN": Case(lambda: hj.PowerSeparation(NAN), ValueError, "power", "nan"),
@@ -532,8 +535,8 @@ CASES = {
     "activation of decorrelated memories": Case(
         lambda: decorrelated(activation="tanh"), TypeError, "activation", "'tanh'"
     ),
-    "input_driven a string": Case(
-        lambda: decorrelated(input_driven="yes"), TypeError, "input_driven", "'yes'"
+    "input_as of decorrelated memories nothing": Case(
+        lambda: decorrelated(input_as="nothing"), ValueError, "input_as", "'nothing'"
     ),
     "least_squares an integer": Case(
         lambda: decorrelated(least_squares=1), TypeError, "least_squares", "1 (int)"

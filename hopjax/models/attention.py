@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import (
+    check_choice,
     check_flag,
     check_positive,
     check_values,
@@ -27,16 +28,16 @@ class DynamicAttention(AbstractOneLayerHopfield):
 
     dx = (−x + Mᵀ[z ⊙ softmax(β z ⊙ Mx)]) dt + σ dB, with the memories in the rows of M and the
     gate z = max(α(u), 0). The state is compared with the memories and moves to the mean of those
-    that it resembles, while the input says which ones count. Ungated, z ≡ 1, it is the modern
-    Hopfield network in continuous time, to which the input means nothing: it has to be the
-    initial state.
+    that it resembles, while the input says which ones count. With `input_as="nothing"`, z ≡ 1, it
+    is the modern Hopfield network in continuous time, where what is asked has to be the initial
+    state.
 
     Sources: Ramsauer et al., ICLR 2021 (arXiv:2008.02217), for z ≡ 1.
     """
 
     memories: Float[Array, "P N"]
     beta: Float[Array, ""]
-    gated: bool = eqx.field(static=True)
+    input_as: str = eqx.field(static=True)
     least_squares: bool = eqx.field(static=True)
 
     @names_keywords
@@ -45,7 +46,7 @@ class DynamicAttention(AbstractOneLayerHopfield):
         memories: Real[ArrayLike, "P N"],
         beta: Real[ArrayLike, ""],
         *,
-        gated: bool = True,
+        input_as: str = "plasticity",
         least_squares: bool = False,
     ):
         """Store the memories.
@@ -54,7 +55,8 @@ class DynamicAttention(AbstractOneLayerHopfield):
             memories: patterns of any real numbers in rows, none all zero.
             beta: the inverse temperature β. It multiplies inner products, which grow with N: what
                 counts is β N, say 10 to 30 for memories of ±1.
-            gated: whether the input weighs the memories; False for z ≡ 1.
+            input_as: what the input is to the network: "plasticity", where it weighs the memories,
+                or "nothing", for z ≡ 1.
             least_squares: whether a saliency is a weight of the mixture nearest to the input,
                 rather than a projection: better if memories resemble each other, which must then
                 be linearly independent.
@@ -69,7 +71,7 @@ class DynamicAttention(AbstractOneLayerHopfield):
             memories, is_bad(norms, lambda norm: norm > 0), "memories", "not zero in all of a row"
         )
         self.beta = check_positive(beta, "beta", ()).astype(memories.dtype)
-        self.gated = check_flag(gated, "gated")
+        self.input_as = check_choice(input_as, "input_as", ("plasticity", "nothing"))
         self.least_squares = check_flag(least_squares, "least_squares")
         if least_squares:
             self.memories = independent(self.memories)
@@ -95,7 +97,7 @@ class DynamicAttention(AbstractOneLayerHopfield):
     def drive(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """The gate z."""
         alpha = self.saliency(u)
-        return jax.nn.relu(alpha) if self.gated else jnp.ones_like(alpha)
+        return jax.nn.relu(alpha) if self.input_as == "plasticity" else jnp.ones_like(alpha)
 
     def drift(
         self, t: Float[Array, ""], x: Float[Array, " N"], drive: Float[Array, " P"]

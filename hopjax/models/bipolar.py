@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import (
     cast_floats,
+    check_choice,
     check_flag,
     check_instance,
     check_values,
@@ -233,14 +234,14 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
     self-coupling (existence, stability, thresholds) holds for any linearly independent ones. The
     saliencies α = C⁻¹ Ξu / N are the weights of the mixture nearest to u (least squares).
 
-    With `input_driven=False` it is the classic network so changed: all α_μ = 1, u a current.
+    With `input_as="current"` it is the classic network so changed: all α_μ = 1, u a current.
 
     Sources: Personnaz, Guyon and Dreyfus, J. Physique Lett. 46, 359 (1985), for α_μ = 1.
     """
 
     memories: Float[Array, "P N"]
     activation: AbstractActivation
-    input_driven: bool = eqx.field(static=True)
+    input_as: str = eqx.field(static=True)
     least_squares: bool = eqx.field(static=True)
 
     @names_keywords
@@ -249,7 +250,7 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
         memories: Real[ArrayLike, "P N"],
         activation: AbstractActivation | None = None,
         *,
-        input_driven: bool = True,
+        input_as: str = "plasticity",
         least_squares: bool = True,
     ):
         """Store the memories.
@@ -257,7 +258,8 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
         Args:
             memories: as for `IDPHopfield`, and linearly independent.
             activation: as for `IDPHopfield`.
-            input_driven: whether the input weighs the memories, or is a current.
+            input_as: what the input is to the network: "plasticity", where it weighs the memories,
+                or an added "current".
             least_squares: whether a saliency is a weight of the nearest mixture, or as elsewhere
                 the projection ξ^μ·u / N, which gives memories a share in what resembles them.
 
@@ -267,7 +269,7 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
         """
         self.memories = independent(bipolar(memories))
         self.activation = activation_or_default(activation, self.memories)
-        self.input_driven = check_flag(input_driven, "input_driven")
+        self.input_as = check_choice(input_as, "input_as", ("plasticity", "current"))
         self.least_squares = check_flag(least_squares, "least_squares")
 
     @property
@@ -287,7 +289,7 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
     def drive(self, u: Float[Array, " N"]) -> DecorrelatedDrive:
         """How the memories are coupled, and the current."""
         inverse = inverse_correlations(self.memories)
-        if self.input_driven:
+        if self.input_as == "plasticity":
             return DecorrelatedDrive(self.saliency(u)[:, None] * inverse, jnp.zeros_like(u))
         return DecorrelatedDrive(inverse, u)
 
@@ -300,8 +302,11 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
         return -x + project(self.memories.T, parts) + drive.current
 
     def energy(self, x: Float[Array, " N"], u: Float[Array, " N"]) -> Float[Array, ""]:
-        """NaN if input-driven: W(u) is not symmetric, and no energy is known; else as classic."""
-        if self.input_driven:
+        """That of a classic network with a current; NaN with plasticity, where W(u) is unsymmetric.
+
+        Without symmetry no energy is known.
+        """
+        if self.input_as == "plasticity":
             return jnp.full((), jnp.nan, x.dtype)
         activity, overlaps = self.activation(x), self.overlaps(x)
         own = x @ activity - jnp.sum(self.activation.antiderivative(x))
@@ -313,16 +318,16 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
 
     def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
         """The saliencies and no current, or all α = 1 and u the current; self-coupling kept."""
-        inverse, driven = inverse_correlations(self.memories), self.input_driven
-        alpha = self.saliency(u) if driven else jnp.ones_like(self.memories[:, 0])
+        inverse, plastic = inverse_correlations(self.memories), self.input_as == "plasticity"
+        alpha = self.saliency(u) if plastic else jnp.ones_like(self.memories[:, 0])
         return ClosedForm(
             self.memories,
             self.activation,
             alpha,
             alpha[:, None] * inverse,
             jnp.zeros_like(alpha[0]),
-            jnp.zeros_like(u) if driven else u,
-            symmetric=not driven,
+            jnp.zeros_like(u) if plastic else u,
+            symmetric=not plastic,
             decorrelated=True,
-            name="−x + W(u)Ψ(x)" if driven else "−x + WΨ(x) + u",
+            name="−x + W(u)Ψ(x)" if plastic else "−x + WΨ(x) + u",
         )

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import (
     check_array,
-    check_flag,
+    check_choice,
     check_positive,
     check_values,
     is_bad,
@@ -20,7 +20,7 @@ from hopjax._checks import (
 )
 from hopjax.models.base import AbstractOneLayerHopfield, check_memories, project
 
-INPUT_GAIN = 1.25  # of the input-driven coupling, from the authors' scripts
+INPUT_GAIN = 1.25  # of the coupling that is plastic, from the authors' scripts
 
 
 class FiringRateDrive(NamedTuple):
@@ -38,14 +38,14 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
     W(u) = 1.25/(N p (1−p)) Σ_μ α_μ (ξ^μ−p)(ξ^μ−p)ᵀ − 1/(N p) 𝟙𝟙ᵀ and the saliencies
     α_μ(u) = (ξ^μ−p)·u / (N p). The diagonal of W is zero.
 
-    With `input_driven=False` it is the classic network, dx = (−x + φ(W x + u)) dt + σ dB with
+    With `input_as="current"` it is the classic network, dx = (−x + φ(W x + u)) dt + σ dB with
     W = 1/(N p (1−p)) Σ_μ (ξ^μ−p)(ξ^μ−p)ᵀ, no inhibition, and the same zero diagonal.
 
     The overlaps are centred: with the plain mean activity of a memory's active neurons a network
     that is on everywhere would show all memories at once.
 
     When does it hold a memory? For many neurons, few memories and no noise, at slope 10: the
-    input-driven network from a saliency of 1.341/(1 − p) on, which some input always gives (the
+    plastic network from a saliency of 1.341/(1 − p) on, which some input always gives (the
     input w ξ^μ gives w (1 − p)). The classic network holds its memories without an input, say
     after a pulse, up to a density of p = .324; above it they all fade, and a warning says so when
     such a network is made. For other slopes: `theory.least_rate_saliency` and
@@ -55,7 +55,7 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
     memories: Float[Array, "P N"]
     density: Float[Array, ""]
     slope: Float[Array, ""]
-    input_driven: bool = eqx.field(static=True)
+    input_as: str = eqx.field(static=True)
 
     @names_keywords
     def __init__(
@@ -64,7 +64,7 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         density: Real[ArrayLike, ""] | None = None,
         *,
         slope: Real[ArrayLike, ""] = 10.0,
-        input_driven: bool = True,
+        input_as: str = "plasticity",
     ):
         """Store the memories.
 
@@ -72,7 +72,8 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
             memories: patterns ξ^μ in rows, every entry 0 or 1, none all 0 or all 1.
             density: p, between 0 and 1; by default the share of ones in `memories`.
             slope: d; φ rises from 0 to 1 around ½ with slope d/2.
-            input_driven: whether the input weighs the memories, or is a current.
+            input_as: what the input is to the network: "plasticity", where it weighs the memories,
+                or an added "current".
 
         Raises:
             ValueError: if `memories` is not a (P, N) array of 0 and 1, or a number out of range.
@@ -89,8 +90,8 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         density = check_values(density, is_bad(density, _is_share), "density", "between 0 and 1")
         self.density = density.astype(memories.dtype)
         self.slope = check_positive(slope, "slope", ()).astype(memories.dtype)
-        self.input_driven = check_flag(input_driven, "input_driven")
-        if not self.input_driven and not is_traced((self.memories, self.density, self.slope)):
+        self.input_as = check_choice(input_as, "input_as", ("plasticity", "current"))
+        if self.input_as == "current" and not is_traced((self.memories, self.density, self.slope)):
             self._warn_if_all_fade()
 
     def activity(self, v: Float[Array, " N"]) -> Float[Array, " N"]:
@@ -121,7 +122,7 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         p, num_neurons = self.density, self.memories.shape[1]
         weights, inhibition = jnp.ones_like(self.memories[:, 0]), 0.0
         current = u
-        if self.input_driven:
+        if self.input_as == "plasticity":
             weights, inhibition = INPUT_GAIN * self.saliency(u), 1 / (num_neurons * p)
             current = jnp.zeros_like(u)
         # (ξ − p)² is p² where ξ is 0 and p² + 1 − 2p where it is 1.
@@ -172,7 +173,7 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         parts = drive.weights * self._centred(x)
         coupled = project(self.memories.T, parts) - self.density * jnp.sum(parts)
         coupled = coupled / self._unit - drive.diagonal * x
-        if self.input_driven:
+        if self.input_as == "plasticity":
             coupled = coupled - jnp.sum(x) / (x.size * self.density)
         return coupled
 

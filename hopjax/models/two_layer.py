@@ -15,6 +15,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from hopjax._checks import (
     cast_floats,
     check_array,
+    check_choice,
     check_flag,
     check_instance,
     check_positive,
@@ -153,14 +154,14 @@ class DenseHopfield(AbstractBipolarHopfield):
 
     dx = (−x + Ξᵀ s(g(α) ⊙ m; α)) dt + σ dB with the overlaps m = ΞΨ(x)/N, the gate g and what is
     sent s of the separation: for a power n dense memory, −x + Σ_μ ξ^μ sign(α_μ m_μ) |α_μ m_μ|ⁿ⁻¹,
-    for a softmax attention with saturating features. Ungated, α ≡ 1, the input means nothing: that
-    is the dense memory of the literature.
+    for a softmax attention with saturating features. With `input_as="nothing"`, α ≡ 1, it is the
+    dense memory of the literature.
     """
 
     memories: Float[Array, "P N"]
     separation: AbstractSeparation
     activation: AbstractActivation
-    gated: bool = eqx.field(static=True)
+    input_as: str = eqx.field(static=True)
 
     @names_keywords
     def __init__(
@@ -169,7 +170,7 @@ class DenseHopfield(AbstractBipolarHopfield):
         separation: AbstractSeparation,
         activation: AbstractActivation | None = None,
         *,
-        gated: bool = True,
+        input_as: str = "plasticity",
     ):
         """Store the memories.
 
@@ -177,7 +178,8 @@ class DenseHopfield(AbstractBipolarHopfield):
             memories: as for `IDPHopfield`.
             separation: how memories are told apart.
             activation: as for `IDPHopfield`.
-            gated: whether the input weighs the memories; False for α ≡ 1.
+            input_as: what the input is to the network: "plasticity", where it weighs the memories,
+                or "nothing", for α ≡ 1.
 
         Raises:
             ValueError: if `memories` is not a (P, N) array of ±1.
@@ -186,12 +188,12 @@ class DenseHopfield(AbstractBipolarHopfield):
         self.memories = bipolar(memories)
         self.separation = _separation(separation, self.memories.dtype)
         self.activation = activation_or_default(activation, self.memories)
-        self.gated = check_flag(gated, "gated")
+        self.input_as = check_choice(input_as, "input_as", ("plasticity", "nothing"))
 
     def drive(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """The saliencies α(u), or ones."""
         alpha = self.saliency(u)
-        return alpha if self.gated else jnp.ones_like(alpha)
+        return alpha if self.input_as == "plasticity" else jnp.ones_like(alpha)
 
     def drift(
         self, t: Float[Array, ""], x: Float[Array, " N"], drive: Float[Array, " P"]

@@ -5,7 +5,7 @@ neurons and one rate b for all silent ones, and the other memories have no part 
 φ(v) = 1/(1 + exp(d (1 − 2v))) these are a = φ(v) and b = φ(w) at the fields that the network of
 `FiringRateHopfield` gives them,
 
-    input-driven: v = 1.25 α (1 − p)(a − b) − m/p,  w = −1.25 α p (a − b) − m/p,
+    plastic: v = 1.25 α (1 − p)(a − b) − m/p,  w = −1.25 α p (a − b) − m/p,
     classic, without an input: v = (1 − p)(a − b),  w = −p (a − b),
 
 with the mean activity m = p a + (1 − p) b. A memory is held if there is such a state with a rate
@@ -31,7 +31,7 @@ from hopjax.theory.common import broadcast, evaluate, falling_root
 def least_rate_saliency(
     slope: Real[ArrayLike, "..."], density: Real[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
-    """The saliency α from which on the input-driven rate network holds a memory.
+    """The saliency α from which on the rate network with plasticity holds a memory.
 
     At slope 10 it is 1.341/(1 − p). Saliencies are (ξ − p)·u / (N p), so that the input w ξ of a
     single memory has to have the strength w = α/(1 − p). In a finite network the missing

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from hopjax._checks import (
     check_array,
+    check_choice,
     check_flag,
     check_index,
     check_instance,
@@ -20,7 +21,6 @@ from hopjax._checks import (
     is_bad,
     is_traced,
     names_keywords,
-    shown,
 )
 from hopjax.models import AbstractHopfield
 from hopjax.models.base import project
@@ -30,8 +30,8 @@ from hopjax.solving import Grid, Trajectory
 # a cosine. Dynamic attention at the end, with a cosine above 0.9, was found at its gate:
 # 0.9 to 3.2 where a mixture is shown with a dominant weight of 1 to 3 (β N = 13, N = 1024, P = 10;
 # β = 0.1 to 0.4, N = 64, P = 32), 0.2 to 0.4 where a memory is shown that weakly and nonetheless
-# retrieved, and 0.98 to 1.02 ungated. Where the softmax tells no memories apart it is 1/P of that:
-# 0.002 to 0.021 for 0.1 to 0.4 of a memory (N = 64 or 128, P = N/2, β = 0.5 or β N = 0.5).
+# retrieved, and 0.98 to 1.02 without an input. Where the softmax tells no memories apart it is 1/P
+# of that: 0.002 to 0.021 for 0.1 to 0.4 of a memory (N = 64 or 128, P = N/2, β = 0.5 or β N = 0.5).
 LEAST_AMPLITUDE = 0.1
 
 OUTCOMES = ("right", "mirror", "wrong", "mixture", "none", "diverged")
@@ -162,10 +162,7 @@ class Criterion(eqx.Module):
             if value is not None and value < 0:
                 raise ValueError(f"Argument `{name}` must be zero or positive, got {value:g}.")
         self.mirror = check_flag(mirror, "mirror")
-        if not isinstance(judge, str) or judge not in JUDGES:
-            right = " or ".join(f'"{name}"' for name in JUDGES)
-            raise ValueError(f"Argument `judge` must be {right}, got {shown(judge)}.")
-        self.judge = judge
+        self.judge = check_choice(judge, "judge", JUDGES)
 
     @property
     def sign(self) -> str:

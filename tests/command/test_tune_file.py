@@ -332,7 +332,7 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
     "judge": (
         text() + '[criterion]\njudge = "median"',
         "judge",
-        r"""\[criterion\] judge: must be "mean" or "instants", got 'median'\.""",
+        r"""\[criterion\] judge: must be one of "mean", "instants", got 'median'\.""",
     ),
     "amplitude": (
         text() + "[criterion]\namplitude = -1",

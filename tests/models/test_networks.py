@@ -100,15 +100,15 @@ def test_problem_has_saliencies_of_every_sign():
 # Firing rates.
 
 
-def rate_synapses(memories, p, u, input_driven):
+def rate_synapses(memories, p, u, input_as):
     num_memories, n = memories.shape
     matrix = np.zeros((n, n))
     for mu in range(num_memories):
         centred = memories[mu] - p
         saliency = sum(centred[k] * u[k] for k in range(n)) / (n * p)
-        weight = 1.25 * saliency if input_driven else 1.0
+        weight = 1.25 * saliency if input_as == "plasticity" else 1.0
         matrix += weight * np.outer(centred, centred) / (n * p * (1 - p))
-    if input_driven:
+    if input_as == "plasticity":
         matrix -= np.ones((n, n)) / (n * p)
     np.fill_diagonal(matrix, 0)  # of the whole sum
     return matrix
@@ -122,17 +122,17 @@ def rate_energy(matrix, current, x, d):
     return own - x @ matrix @ x / 2 - current @ x
 
 
-@pytest.mark.parametrize("input_driven", [True, False])
+@pytest.mark.parametrize("input_as", ["plasticity", "current"])
 @pytest.mark.parametrize("density", [None, 0.22, 0.5, 0.8])
-def test_firing_rates_of_the_dense_equation(input_driven, density):
+def test_firing_rates_of_the_dense_equation(input_as, density):
     for seed in range(3):
         problem, d = Problem(seed), 4.0
         memories = problem.active
-        model = hj.FiringRateHopfield(memories, density, slope=d, input_driven=input_driven)
+        model = hj.FiringRateHopfield(memories, density, slope=d, input_as=input_as)
         p = memories.mean() if density is None else density
         for u in problem.inputs():
-            matrix = rate_synapses(memories, p, u, input_driven)
-            current = np.zeros_like(u) if input_driven else u
+            matrix = rate_synapses(memories, p, u, input_as)
+            current = u if input_as == "current" else np.zeros_like(u)
             x = problem.x
             rates = 1 / (1 + np.exp(d * (1 - 2 * (matrix @ x + current))))
             found = see(model, x, u)
@@ -175,27 +175,29 @@ def test_defaults_of_the_authors_rate_network():
     model = hj.FiringRateHopfield(Problem().active)
     assert model.slope == 10
     assert_allclose(model.density, Problem().active.mean(), rtol=ROUNDING)
-    assert model.input_driven is True
+    assert model.input_as == "plasticity"
 
 
 # Attention.
 
 
-@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("input_as", ["plasticity", "nothing"])
 @pytest.mark.parametrize("least_squares", [True, False])
-def test_attention_of_the_written_out_equation(gated, least_squares):
+def test_attention_of_the_written_out_equation(input_as, least_squares):
     for seed in range(3):
         p, beta = Problem(seed), 0.3
         rng = np.random.default_rng(seed)
         for memories in (p.memories, rng.normal(size=(NUM_MEMORIES, NUM_NEURONS))):
-            model = hj.DynamicAttention(memories, beta, gated=gated, least_squares=least_squares)
+            model = hj.DynamicAttention(
+                memories, beta, input_as=input_as, least_squares=least_squares
+            )
             for u in p.inputs():
                 found = see(model, p.x, u)
                 alpha = [row @ u / (row @ row) for row in memories]
                 if least_squares:
                     alpha, *_ = np.linalg.lstsq(memories.T, u)
                 assert_close(found.saliency, alpha)
-                gate = [max(a, 0) if gated else 1.0 for a in alpha]
+                gate = [max(a, 0) if input_as == "plasticity" else 1.0 for a in alpha]
                 weights = [
                     math.exp(beta * z * sum(row * p.x))
                     for z, row in zip(gate, memories, strict=True)
@@ -278,18 +280,18 @@ def gate_and_sent(separation, h, alpha):
     return alpha, [math.copysign(abs(value) ** (n - 1), value) for value in h]
 
 
-@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("input_as", ["plasticity", "nothing"])
 @pytest.mark.parametrize("separation", [hj.LinearSeparation(), POWER, SOFTMAX])
-def test_dense_memory_of_the_written_out_equation(separation, gated):
+def test_dense_memory_of_the_written_out_equation(separation, input_as):
     for seed in range(3):
         p = Problem(seed)
-        model = hj.DenseHopfield(p.memories, separation, PSI, gated=gated)
+        model = hj.DenseHopfield(p.memories, separation, PSI, input_as=input_as)
         overlaps = projections(p.memories, np.tanh(SLOPE * p.x))
         for u in p.inputs():
             found = see(model, p.x, u)
             assert_close(found.overlaps, overlaps)
             assert_close(found.saliency, projections(p.memories, u))
-            alpha = projections(p.memories, u) if gated else NUM_MEMORIES * [1.0]
+            alpha = projections(p.memories, u) if input_as == "plasticity" else NUM_MEMORIES * [1.0]
             gate, _ = gate_and_sent(separation, overlaps, alpha)
             h = [g * m for g, m in zip(gate, overlaps, strict=True)]
             _, sent = gate_and_sent(separation, h, alpha)
@@ -306,7 +308,7 @@ PAIRS = pytest.mark.parametrize("separation", [hj.LinearSeparation(), hj.PowerSe
 
 
 @PAIRS
-def test_dense_memory_of_pairs_is_the_input_driven_network(separation):
+def test_dense_memory_of_pairs_is_idp(separation):
     for seed in range(3):
         p = Problem(seed)
         dense = hj.DenseHopfield(p.memories, separation, PSI)
@@ -324,7 +326,7 @@ def sensitivities(model, x, u):
 
 @PAIRS
 @pytest.mark.parametrize("where", ["origin", "no input"])
-def test_dense_memory_of_pairs_has_the_derivatives_of_the_input_driven_network(separation, where):
+def test_dense_memory_of_pairs_has_the_derivatives_of_idp(separation, where):
     # Memory neurons are at 0 exactly at the origin, whose stability the theory asks for, and for
     # an input of strength 0.
     p = Problem()
@@ -337,7 +339,7 @@ def test_dense_memory_of_pairs_has_the_derivatives_of_the_input_driven_network(s
 
 
 @PAIRS
-def test_energy_of_pairs_has_the_input_derivative_of_the_input_driven_network(separation):
+def test_energy_of_pairs_has_the_input_derivative_of_idp(separation):
     p = Problem()  # one of whose saliencies is 0
     *_, found = sensitivities(hj.DenseHopfield(p.memories, separation, PSI), p.x, p.u)
     *_, expected = sensitivities(hj.IDPHopfield(p.memories, PSI, self_coupling=True), p.x, p.u)
@@ -501,12 +503,12 @@ def test_noise_on_features_leaves_memory_neurons_smooth():
 
 
 @pytest.mark.parametrize("least_squares", [True, False])
-@pytest.mark.parametrize("input_driven", [True, False])
-def test_decorrelated_network_by_the_pseudo_inverse(input_driven, least_squares):
+@pytest.mark.parametrize("input_as", ["plasticity", "current"])
+def test_decorrelated_network_by_the_pseudo_inverse(input_as, least_squares):
     for seed in range(3):
         p = Problem(seed)
         model = hj.DecorrelatedHopfield(
-            p.memories, PSI, input_driven=input_driven, least_squares=least_squares
+            p.memories, PSI, input_as=input_as, least_squares=least_squares
         )
         activity = np.tanh(SLOPE * p.x)
         dual = np.linalg.pinv(p.memories)
@@ -516,7 +518,9 @@ def test_decorrelated_network_by_the_pseudo_inverse(input_driven, least_squares)
             nearest, *_ = np.linalg.lstsq(p.memories.T, u)
             alpha = nearest if least_squares else projections(p.memories, u)
             assert_close(found.saliency, alpha)
-            weights, current = (alpha, 0) if input_driven else (np.ones(NUM_MEMORIES), u)
+            weights, current = (
+                (alpha, 0) if input_as == "plasticity" else (np.ones(NUM_MEMORIES), u)
+            )
             synapses = sum(
                 weights[mu] * np.outer(p.memories[mu], dual[:, mu]) for mu in range(NUM_MEMORIES)
             )
@@ -546,7 +550,7 @@ def test_least_squares_saliencies_are_the_weights_of_a_mixture():
 def test_orthogonal_memories_need_no_decorrelation():
     p, memories = Problem(), orthogonal()
     driven = hj.DecorrelatedHopfield(memories, PSI)
-    classic = hj.DecorrelatedHopfield(memories, PSI, input_driven=False)
+    classic = hj.DecorrelatedHopfield(memories, PSI, input_as="current")
     for u in p.inputs():
         found = see(driven, p.x, u)
         expected = see(hj.IDPHopfield(memories, PSI, self_coupling=True), p.x, u)
@@ -663,7 +667,7 @@ def test_attention_follows_the_gradient_of_its_energy(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["dense", "dense, ungated", "dense, softmax", "decorrelated, classic"]
+    "kind", ["dense", "dense, no input", "dense, softmax", "decorrelated, classic"]
 )
 def test_drift_is_the_negative_energy_gradient_over_the_activation_slope(kind):
     p = Problem()
@@ -692,7 +696,7 @@ def test_energy_of_two_layers_falls_at_the_stated_rate(kind):
 
 
 @pytest.mark.parametrize("kind", ["decorrelated", "decorrelated, projected"])
-def test_no_energy_is_known_of_input_driven_decorrelated_memories(kind):
+def test_no_energy_is_known_of_decorrelated_memories_with_plasticity(kind):
     p = Problem()
     assert np.isnan(see(MODELS[kind](p.memories), p.x, p.u).energy)
 
@@ -710,7 +714,7 @@ def test_energy_never_rises_along_a_flow(kind):
 # Symmetries.
 
 
-@pytest.mark.parametrize("kind", ["dense", "dense, ungated", "decorrelated", "two layers, power"])
+@pytest.mark.parametrize("kind", ["dense", "dense, no input", "decorrelated", "two layers, power"])
 def test_symmetry_under_a_change_of_sign(kind):
     p = Problem()
     model = MODELS[kind](p.memories)
@@ -783,11 +787,11 @@ def test_a_memory_learnt_and_forgotten_leaves_no_trace(kind):
 
 def test_what_is_not_of_the_memories_stays():
     p = Problem()
-    model = hj.FiringRateHopfield(p.active, 0.2, slope=3.0, input_driven=False)
+    model = hj.FiringRateHopfield(p.active, 0.2, slope=3.0, input_as="current")
     larger = model.with_memory(1 - p.active[0])
     assert larger.density == 0.2  # not the share of ones anew
     assert larger.slope == 3
-    assert larger.input_driven is False
+    assert larger.input_as == "current"
     model = hj.TwoLayerHopfield(
         p.memories, None, hj.Erf(2.0), memory_time_constant=0.03, self_coupling=False
     ).without_memory(0)
@@ -975,7 +979,7 @@ def test_report_of_decorrelated_memories_has_the_theory_of_orthogonal_ones():
 @pytest.mark.slow
 def test_report_of_the_decorrelated_classic_network():
     memories = correlated()
-    model = hj.DecorrelatedHopfield(memories, input_driven=False)
+    model = hj.DecorrelatedHopfield(memories, input_as="current")
     report = theory.report(model, np.zeros(64))
     assert report.kinds == 4 * ("stable",)
     assert report.prediction is not None

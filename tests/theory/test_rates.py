@@ -156,23 +156,23 @@ def flow(optimised):
     del optimised
 
     @eqx.filter_jit
-    def end(memories, density, slopes, inputs, input_driven):
+    def end(memories, density, slopes, inputs, input_as):
         def one(slope, u):
-            model = hj.FiringRateHopfield(memories, density, slope=slope, input_driven=input_driven)
+            model = hj.FiringRateHopfield(memories, density, slope=slope, input_as=input_as)
             found = hj.solve(model, u, memories[0], t1=150.0, dt=0.25)
             return jnp.sum(found.final_state * memories[0]) / jnp.sum(memories[0])
 
         return jax.vmap(one)(slopes, inputs)
 
     def ends(memories, density, slopes, inputs=None):
-        driven = inputs is not None
-        shown = inputs if driven else jnp.zeros((len(slopes), 1000))
-        return np.asarray(end(memories, jnp.asarray(density), jnp.asarray(slopes), shown, driven))
+        input_as = "current" if inputs is None else "plasticity"
+        shown = jnp.zeros((len(slopes), 1000)) if inputs is None else inputs
+        return np.asarray(end(memories, jnp.asarray(density), jnp.asarray(slopes), shown, input_as))
 
     return ends
 
 
-def test_input_driven_networks_hold_a_memory_from_the_least_saliency_on(flow):
+def test_networks_with_plasticity_hold_a_memory_from_the_least_saliency_on(flow):
     memories = independent_memories(2, 2)  # p = ⅕
     least = float(theory.least_rate_saliency(10.0, 0.2))
     # A second memory is shown too, which the theory says has no part in it.
@@ -207,9 +207,9 @@ def share_of_ones(*counts: int, num_neurons: int = 1000) -> np.ndarray:
 def test_a_classic_network_that_holds_nothing_says_so_once(slope):
     largest = float(theory.largest_rate_density(slope))
     below, above = int(999 * largest), int(1001 * largest) + 1
-    hj.FiringRateHopfield(share_of_ones(below, below), slope=slope, input_driven=False)
+    hj.FiringRateHopfield(share_of_ones(below, below), slope=slope, input_as="current")
     with pytest.warns(UserWarning, match=FADES) as record:
-        hj.FiringRateHopfield(share_of_ones(above, above), slope=slope, input_driven=False)
+        hj.FiringRateHopfield(share_of_ones(above, above), slope=slope, input_as="current")
     (warning,) = record
     assert str(warning.message) == (
         f"Without an input this classic network holds no memory: at density {above / 1000:.3g} "
@@ -221,14 +221,14 @@ def test_a_classic_network_that_holds_nothing_says_so_once(slope):
 def test_networks_that_hold_something_do_not_warn():
     dense = share_of_ones(600, 700)
     hj.FiringRateHopfield(dense)  # some input is strong enough
-    hj.FiringRateHopfield(share_of_ones(220, 230), input_driven=False)
+    hj.FiringRateHopfield(share_of_ones(220, 230), input_as="current")
 
 
 def test_no_warning_under_a_trace():
     dense, u = jnp.asarray(share_of_ones(600, 700)), jnp.ones(1000)
 
     def drive(memories, density):
-        return hj.FiringRateHopfield(memories, density, input_driven=False).drive(u).weights
+        return hj.FiringRateHopfield(memories, density, input_as="current").drive(u).weights
 
     jax.jit(drive)(dense, 0.65)
     jax.jit(lambda density: drive(dense, density))(0.65)
@@ -240,9 +240,9 @@ def test_no_warning_under_a_trace():
 def test_a_memory_of_more_ones_than_others_can_be_held(flow):
     # Judged by the densest: its field is the stronger, and a solve agrees.
     memories = share_of_ones(300, 360)
-    hj.FiringRateHopfield(memories, input_driven=False)  # p = .33: no warning
+    hj.FiringRateHopfield(memories, input_as="current")  # p = .33: no warning
     with pytest.warns(UserWarning, match=FADES):
-        hj.FiringRateHopfield(memories[:1], 0.33, input_driven=False)
+        hj.FiringRateHopfield(memories[:1], 0.33, input_as="current")
     for first, held in ((0, False), (1, True)):
         end = flow(jnp.asarray(memories[[first, 1 - first]]), 0.33, [10.0, 10.0, 10.0])[0]
         assert (end > 0.9) == held
@@ -252,6 +252,6 @@ def test_a_steep_or_flat_slope_is_judged_without_overflow():
     memories = share_of_ones(400, 400)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        hj.FiringRateHopfield(memories, slope=1e6, input_driven=False)
+        hj.FiringRateHopfield(memories, slope=1e6, input_as="current")
         with pytest.warns(UserWarning, match=FADES):
-            hj.FiringRateHopfield(memories, slope=1e-6, input_driven=False)
+            hj.FiringRateHopfield(memories, slope=1e-6, input_as="current")

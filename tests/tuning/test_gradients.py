@@ -51,11 +51,12 @@ class Proportional(eqx.Module):
 def make_model(kind: str, memories: Any, p: dict[str, Any]) -> hj.AbstractHopfield:
     """A network whose numbers are those in `p`, or others."""
     tanh = hj.Tanh(p.get("slope", 2.0))
+    input_as = "current" if "classic" in kind else "plasticity"
     match kind.split(",")[0]:
         case "classic":
             return hj.ClassicHopfield(memories, tanh)
         case "decorrelated":
-            return hj.DecorrelatedHopfield(memories, tanh, input_driven="classic" not in kind)
+            return hj.DecorrelatedHopfield(memories, tanh, input_as=input_as)
         case "two layers":
             tau = p.get("tau", 0.3)
             linear = "power" not in kind
@@ -75,9 +76,7 @@ def make_model(kind: str, memories: Any, p: dict[str, Any]) -> hj.AbstractHopfie
         case "attention":
             return hj.DynamicAttention(memories, p["beta"], least_squares=True)
         case "rates":
-            return hj.FiringRateHopfield(
-                (memories + 1) / 2, slope=p["slope"], input_driven="classic" not in kind
-            )
+            return hj.FiringRateHopfield((memories + 1) / 2, slope=p["slope"], input_as=input_as)
         case _:
             return hj.IDPHopfield(memories, tanh)
 
