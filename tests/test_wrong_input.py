@@ -1393,14 +1393,8 @@ CASES = {
     "activation of a depth": Case(
         lambda: theory.well_energy(3.0, None), TypeError, "activation", "None"
     ),
-    "activation of a hierarchy": Case(
-        lambda: theory.memory_hierarchy([3.0], "tanh"), TypeError, "activation", "'tanh'"
-    ),
     "activation of a growth rate": Case(
         lambda: theory.origin_growth_rate(0.1, 10.0), TypeError, "activation", "10.0"
-    ),
-    "activation of confusion": Case(
-        lambda: theory.is_confused(0.1, 10.0), TypeError, "activation", "10.0"
     ),
     "activation of a mixture": Case(
         lambda: theory.mixture_overlap(3.0, 10.0), TypeError, "activation", "10.0"
@@ -1459,9 +1453,6 @@ CASES = {
     "alpha one number, not P": Case(
         lambda: theory.effective_saliency(3.0, 8), ValueError, "alpha", "()"
     ),
-    "alpha a batch for a hierarchy": Case(
-        lambda: theory.memory_hierarchy(np.ones((2, 3)), hj.Tanh()), ValueError, "alpha", "(2, 3)"
-    ),
     "alpha a batch for a spectrum": Case(
         lambda: theory.jacobian_spectrum(np.ones((2, 3)), hj.Tanh(), memory=0, num_neurons=8),
         ValueError,
@@ -1477,18 +1468,6 @@ CASES = {
     "alpha of other memories": Case(
         lambda: theory.largest_coupling(MEMORIES, np.ones(3)), ValueError, "alpha", "(3,)"
     ),
-    "alpha of a step, NaN": Case(
-        lambda: theory.steep_critical_noise(NAN), ValueError, "alpha", "nan"
-    ),
-    "alpha of a step's overlap": Case(
-        lambda: theory.steep_overlap(NAN, 1.0), ValueError, "alpha", "nan"
-    ),
-    "alpha of a step's level": Case(
-        lambda: theory.steep_noise_at_overlap("top", 0.9), TypeError, "alpha", "'top'"
-    ),
-    "alpha of a step's escape": Case(
-        lambda: theory.steep_escape_noise(INF, 3.0), ValueError, "alpha", "inf"
-    ),
     "alpha_max NaN": Case(
         lambda: theory.stability_threshold(NAN, hj.Tanh()), ValueError, "alpha_max", "nan"
     ),
@@ -1501,14 +1480,11 @@ CASES = {
         "alpha_max",
         "inf",
     ),
-    "alpha_max of a step": Case(
-        lambda: theory.steep_escape_noise(1.5, NAN), ValueError, "alpha_max", "nan"
-    ),
     "coupling NaN": Case(
         lambda: theory.origin_growth_rate(NAN, hj.Tanh()), ValueError, "coupling", "nan"
     ),
     "coupling a string": Case(
-        lambda: theory.is_confused("weak", hj.Tanh()), TypeError, "coupling", "'weak'"
+        lambda: theory.origin_growth_rate("weak", hj.Tanh()), TypeError, "coupling", "'weak'"
     ),
     "memories of a coupling": Case(
         lambda: theory.largest_coupling(MEMORIES[0], [1.0]), ValueError, "memories", "(8,)"
@@ -1544,7 +1520,6 @@ CASES = {
         "-1.0",
     ),
     "noise of steps": Case(lambda: theory.effective_noise(-1.0, 0.01), ValueError, "noise", "-1.0"),
-    "noise 0 for a step": Case(lambda: theory.steep_overlap(3.0, 0.0), ValueError, "noise", "0.0"),
     "noise of a report": Case(
         lambda: theory.report(hj.IDPHopfield(MEMORIES), MEMORIES[0], noise=-1.0),
         ValueError,
@@ -1561,7 +1536,7 @@ CASES = {
         lambda: theory.noise_at_overlap(3.0, 0.0, hj.Tanh()), ValueError, "overlap", "0.0"
     ),
     "overlap 1": Case(
-        lambda: theory.steep_noise_at_overlap(3.0, [0.5, 1.0]), ValueError, "overlap", "1.0"
+        lambda: theory.noise_at_overlap(3.0, [0.5, 1.0], hj.Tanh()), ValueError, "overlap", "1.0"
     ),
     "overlap in percent": Case(
         lambda: theory.noise_at_overlap(3.0, 90, hj.Tanh()), ValueError, "overlap", "90.0"
@@ -2110,8 +2085,6 @@ def test_refused_with_one_clear_line(name):
         (lambda a, b: theory.noisy_overlap(a, b, hj.Tanh()), ("alpha", "noise")),
         (lambda a, b: theory.escape_noise(a, b, hj.Tanh()), ("alpha", "alpha_max")),
         (lambda a, b: theory.noise_at_overlap(a, b, hj.Tanh()), ("alpha", "overlap")),
-        (theory.steep_overlap, ("alpha", "noise")),
-        (theory.steep_noise_at_overlap, ("alpha", "overlap")),
         (theory.effective_noise, ("noise", "dt")),
     ],
 )
@@ -2239,12 +2212,17 @@ TRACED = {
         "`noise` must be at least 0",
     ),
     "overlap above 1": (
-        lambda overlap: theory.steep_noise_at_overlap(3.0, overlap),
+        lambda overlap: theory.noise_at_overlap(3.0, overlap, hj.Tanh()),
         0.9,
         1.1,
         "`overlap` must be between 0 and 1",
     ),
-    "alpha NaN": (theory.steep_critical_noise, 1.0, NAN, "`alpha` must be finite"),
+    "coupling NaN": (
+        lambda coupling: theory.origin_growth_rate(coupling, hj.Tanh()),
+        1.0,
+        NAN,
+        "`coupling` must be finite",
+    ),
     "onsets falling": (
         lambda onsets: schedule(onsets).onsets,
         np.array([0, 0.3, 0.5]),

@@ -5,10 +5,8 @@ from hopjax.theory.equilibria import (
     effective_saliency as effective_saliency,
     equilibrium_amplitude as equilibrium_amplitude,
     existence_threshold as existence_threshold,
-    is_confused as is_confused,
     jacobian_spectrum as jacobian_spectrum,
     largest_coupling as largest_coupling,
-    memory_hierarchy as memory_hierarchy,
     mixture_energy as mixture_energy,
     mixture_overlap as mixture_overlap,
     mixture_stability_threshold as mixture_stability_threshold,
@@ -27,10 +25,6 @@ from hopjax.theory.noise import (
     escape_time as escape_time,
     noise_at_overlap as noise_at_overlap,
     noisy_overlap as noisy_overlap,
-    steep_critical_noise as steep_critical_noise,
-    steep_escape_noise as steep_escape_noise,
-    steep_noise_at_overlap as steep_noise_at_overlap,
-    steep_overlap as steep_overlap,
 )
 from hopjax.theory.numerical import (
     Equilibrium as Equilibrium,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import (
     check_array,
@@ -161,13 +161,6 @@ def _well_energy(activation, alpha):
     return -alpha * activity**2 / 2 + z * activity - activation.antiderivative(z)
 
 
-def memory_hierarchy(
-    alpha: Real[ArrayLike, " P"], activation: AbstractActivation
-) -> Int[Array, " P"]:
-    """The memories from the deepest well to the shallowest; those that do not exist come last."""
-    return jnp.argsort(well_energy(check_array(alpha, "alpha", ("P",)), activation), stable=True)
-
-
 class Spectrum(NamedTuple):
     """Eigenvalues of the Jacobian at a memory.
 
@@ -275,13 +268,6 @@ def origin_growth_rate(
         check_activation(activation), check_array(coupling, "coupling")
     )
     return strongest * activation.slope_at_zero - 1
-
-
-def is_confused(
-    coupling: Real[ArrayLike, "..."], activation: AbstractActivation
-) -> Bool[Array, "..."]:
-    """Whether the origin attracts everything, d·λ ≤ 1; see `origin_growth_rate`."""
-    return origin_growth_rate(coupling, activation) <= 0
 
 
 def mixture_overlap(

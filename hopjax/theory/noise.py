@@ -29,14 +29,13 @@ from hopjax._checks import (
     is_traced,
     names_keywords,
 )
-from hopjax.activations import AbstractActivation, Erf
+from hopjax.activations import AbstractActivation
 from hopjax.program import compiled
 from hopjax.theory.common import (
     broadcast,
     check_activation,
     check_noise,
     elementwise,
-    evaluate,
     falling_root,
     one_dtype,
 )
@@ -242,9 +241,8 @@ def _critical_noise(activation, alpha):
         return alpha * NoisyActivation(activation, noise).slope_at_zero - 1
 
     # ψ' has the integral 2 and a Gaussian its peak: ψ_σ'(0) ≤ 2/(√π σ).
-    noise = falling_root(
-        excess, jnp.zeros_like(safe), 1.1 * _steep_critical_noise(safe), (activation, safe)
-    )
+    upper = 1.1 * (2 / math.sqrt(math.pi) * safe)
+    noise = falling_root(excess, jnp.zeros_like(safe), upper, (activation, safe))
     return jnp.where(exists & jnp.isfinite(noise), noise, 0)
 
 
@@ -265,15 +263,11 @@ def noise_at_overlap(
     Returns:
         σ; NaN where the overlap is below that level even without noise.
     """
-    alpha, overlap = check_array(alpha, "alpha"), _check_level(overlap)
-    return elementwise(_noise_at_overlap, activation, alpha=alpha, overlap=overlap)
-
-
-def _check_level(overlap):
-    overlap = check_array(overlap, "overlap")
-    return check_values(
+    alpha, overlap = check_array(alpha, "alpha"), check_array(overlap, "overlap")
+    overlap = check_values(
         overlap, is_bad(overlap, lambda m: (m > 0) & (m < 1)), "overlap", "between 0 and 1"
     )
+    return elementwise(_noise_at_overlap, activation, alpha=alpha, overlap=overlap)
 
 
 def _noise_at_overlap(activation, alpha, overlap):
@@ -286,7 +280,7 @@ def _noise_at_overlap(activation, alpha, overlap):
         return NoisyActivation(activation, noise)(alpha * overlap) - overlap
 
     # The step is the steepest activation of all, and takes the most noise.
-    upper = 1.1 * _steep_noise_at_overlap(alpha, overlap)
+    upper = 1.1 * (alpha * overlap / jax.lax.erf_inv(overlap))
     noise = falling_root(excess, jnp.zeros_like(upper), upper, (activation, alpha, overlap))
     return jnp.where(reached, noise, jnp.nan)
 
@@ -491,65 +485,3 @@ def _crosstalk_noise(activation, alpha, noise, memory, num_neurons):
         return jnp.where(z > 0, disturbed, noise)
 
     return jax.vmap(effective)(noise.reshape(-1)).reshape(noise.shape)
-
-
-def steep_overlap(
-    alpha: Real[ArrayLike, "..."], noise: Real[ArrayLike, "..."]
-) -> Float[Array, "..."]:
-    """`noisy_overlap` in the limit d → ∞: m = erf(α m/σ), 0 where there is no well; σ > 0."""
-    alpha, noise = check_array(alpha, "alpha"), check_positive(noise, "noise")
-    return evaluate(_steep_overlap, None, *broadcast(alpha=alpha, noise=noise))
-
-
-def _steep_overlap(activation, alpha, noise):
-    # A step under noise σ is an error function: erf(h/σ).
-    del activation
-    smoothed = Erf(2 / (math.sqrt(math.pi) * noise))
-    return smoothed(_amplitude(smoothed, alpha))
-
-
-def steep_critical_noise(alpha: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-    """`critical_noise` in the limit d → ∞: 2α/√π, and 0 for α ≤ 0."""
-    return _steep_critical_noise(jnp.maximum(check_array(alpha, "alpha"), 0))
-
-
-def _steep_critical_noise(alpha):
-    return 2 / math.sqrt(math.pi) * alpha
-
-
-def steep_noise_at_overlap(
-    alpha: Real[ArrayLike, "..."], overlap: Real[ArrayLike, "..."]
-) -> Float[Array, "..."]:
-    """`noise_at_overlap` in the limit d → ∞: α m / erf⁻¹(m), NaN for α ≤ 0."""
-    saliency, level = broadcast(alpha=check_array(alpha, "alpha"), overlap=_check_level(overlap))
-    return jnp.where(saliency > 0, _steep_noise_at_overlap(saliency, level), jnp.nan)
-
-
-def _steep_noise_at_overlap(alpha, overlap):
-    return alpha * overlap / jax.lax.erf_inv(overlap)
-
-
-def steep_escape_noise(
-    alpha: Real[ArrayLike, "..."], alpha_max: Real[ArrayLike, "..."]
-) -> Float[Array, "..."]:
-    """`escape_noise` in the limit d → ∞, NaN unless 0 < α < α_max.
-
-    With y = α m/σ it is σ = α erf(y)/y at the root of (√π/2) erf(y) exp(y²)/y = α_max/α.
-    """
-    alpha, alpha_max = check_array(alpha, "alpha"), check_array(alpha_max, "alpha_max")
-    return evaluate(_steep_escape_noise, None, *broadcast(alpha=alpha, alpha_max=alpha_max))
-
-
-def _steep_escape_noise(activation, alpha, alpha_max):
-    del activation
-    possible = (alpha > 0) & (alpha_max > alpha)
-    alpha, alpha_max = jnp.where(possible, alpha, 1), jnp.where(possible, alpha_max, 2)
-
-    def excess(y, ratio):
-        # The quotient ∫₀¹ exp(y²(1 − s²)) ds rises from 1; its inverse stays below 1.
-        return y * jnp.exp(-(y**2)) / (math.sqrt(math.pi) / 2 * jax.lax.erf(y)) - 1 / ratio
-
-    ratio = alpha_max / alpha
-    upper = jnp.sqrt(jnp.log(2 * ratio) / 0.75)
-    y = falling_root(excess, 1e-9 * jnp.ones_like(upper), upper, ratio)
-    return jnp.where(possible, alpha * jax.lax.erf(y) / y, jnp.nan)
