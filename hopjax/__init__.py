@@ -1,7 +1,6 @@
 """Noisy memory retrieval in Hopfield networks, as stochastic differential equations on JAX."""
 
-import importlib
-from typing import TYPE_CHECKING
+import typing as _typing
 
 from hopjax import statistics as statistics, theory as theory
 from hopjax.activations import (
@@ -84,13 +83,15 @@ from hopjax.tuning import (
     tune as tune,
 )
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from hopjax import plotting as plotting
 else:
 
     def __getattr__(name):
         """`plotting` when it is first asked for, as Matplotlib takes long to import."""
         if name == "plotting":
+            import importlib
+
             return importlib.import_module("hopjax.plotting")
         raise AttributeError(f"module 'hopjax' has no attribute '{name}'")
 

@@ -1,16 +1,19 @@
-"""What holds of every public name."""
+"""What holds of every public name: it is used where users look, and says how it is called."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import hopjax as hj
 from hopjax import plotting, statistics, theory
 
 PUBLIC = {"hj": hj, "theory": theory, "plotting": plotting, "statistics": statistics}
+TWICE = {"statistics.Interval"}  # is hj.Interval
 
 
 def public() -> Iterator[tuple[str, Any]]:
@@ -23,6 +26,23 @@ def public() -> Iterator[tuple[str, Any]]:
             )
             if not name.startswith("_") and inside and not inspect.ismodule(value):
                 yield f"{place}.{name}", value
+
+
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*.py")]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
+def test_every_public_name_is_used_on_a_page_or_in_an_experiment():
+    names = [name for name, _ in public() if name not in TWICE]
+    assert len(names) > 90
+    # With its module, between backticks or in an import: as code, and not as a word.
+    unused = [
+        name
+        for name in names
+        for place, _, last in [name.partition(".")]
+        if not re.search(rf"(\b{place}\.|`|import .*\b){last}\b", TEXT)
+    ]
+    assert unused == []
 
 
 def by_keyword(function: Any) -> tuple[int, list[str]]:
