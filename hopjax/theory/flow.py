@@ -26,7 +26,7 @@ from hopjax.activations import AbstractActivation
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise, AdditiveNoise
 from hopjax.solving import Input, Trajectory, solve
-from hopjax.theory.common import check_noise
+from hopjax.theory.common import check_noise, is_feature
 from hopjax.theory.noise import NoisyActivation
 from hopjax.theory.steps import step_response
 from hopjax.theory.witness import averages_out, why_not
@@ -87,17 +87,17 @@ def _averaged(model: Any, noise: Any, num_neurons: int) -> Float[Array, ""] | Fl
             "normally distributed about their mean."
         )
     strength = check_noise(noise.strength, (), (model.state_size,))
-    if model.state_size > num_neurons:
-        others = strength if strength.ndim == 0 else strength[num_neurons:]
-        strength = strength if strength.ndim == 0 else strength[:num_neurons]
-        strength = check_values(
-            strength,
-            jnp.any(others > 0) if is_traced(others) else bool((others > 0).any()),
-            "noise",
-            "zero on memory neurons, as from model.noise_strength(features=2.0): each of them is "
-            "one for all features, so its noise does not average out",
-        )
-    return strength
+    if model.state_size == num_neurons:
+        return strength
+    outside = jnp.any(~is_feature(model) & (strength > 0))
+    return check_values(
+        strength if strength.ndim == 0 else model.features(strength),
+        outside if is_traced(outside) else bool(outside),
+        "noise",
+        "zero on memory neurons and all else that is no feature, as from "
+        "model.noise_strength(features=2.0): each of them is one for all features, so its noise "
+        "does not average out",
+    )
 
 
 class Spread(eqx.Module):

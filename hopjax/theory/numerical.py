@@ -30,6 +30,7 @@ from hopjax._checks import (
 from hopjax.models import AbstractHopfield
 from hopjax.program import compiled
 from hopjax.solving import check_methods
+from hopjax.theory.common import is_feature
 from hopjax.theory.flow import Flow, follow, scale_of
 
 _NEWTON_STEPS = 100
@@ -103,10 +104,9 @@ def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) 
 def _find_from(model, u, features):
     state = model.initial_state(features)
     # What is not a feature starts where one step takes it, which is its goal if it is the fastest.
-    is_feature = state != model.initial_state(features + 1)
     drift = model.drift(jnp.zeros((), state.dtype), state, model.drive(u))
     moved = state + model.fastest_time_constant * drift
-    return find_from_state(model, u, jnp.where(is_feature, state, moved))
+    return find_from_state(model, u, jnp.where(is_feature(model), state, moved))
 
 
 @compiled

@@ -24,6 +24,7 @@ from hopjax._checks import (
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AdditiveNoise
 from hopjax.program import compiled
+from hopjax.theory.common import is_feature
 from hopjax.theory.flow import Flow, Noise, Spread, feature_noise, follow, scale_of
 from hopjax.theory.numerical import (
     Equilibrium,
@@ -185,6 +186,7 @@ class _Search:
     def __init__(self, flow: Flow, u: Float[Array, " N"]):
         self.flow, self.u = flow, u
         self.network = flow.at_rest
+        self.features = np.asarray(is_feature(self.network))
         self.found: list[State] = []  # saddles as well
         self.settled: dict[int, tuple[int, ...]] = {}
         self.signs: dict[int, set[int]] = {}
@@ -217,7 +219,7 @@ class _Search:
         normal = np.array(jax.random.normal(jax.random.key(0), (_BATCH, size), jnp.float32))
         normal[0] = 0
         states = np.repeat(np.asarray(state)[None], _BATCH, axis=0)
-        states[:, :size] += step * normal
+        states[:, self.features] += step * normal
         return states
 
     def _stable(self, states: Any, elapsed: float, depth: int) -> tuple[int, ...]:

@@ -15,6 +15,8 @@ from uneven import Uneven
 
 import hopjax as hj
 from hopjax import theory
+from hopjax.theory.flow import Flow
+from hopjax.theory.states import _Search
 from hopjax.theory.steps import step_response
 
 SLOPE = 10.0
@@ -275,6 +277,71 @@ def test_noise_that_does_not_average_out_is_refused():
     refused(two, hj.AdditiveNoise(1.0), "`noise` must be zero on memory neurons")
     loud = hj.AdditiveNoise(two.noise_strength(features=1.0, memory_neurons=0.1))
     refused(two, loud, "`noise` must be zero on memory neurons.*does not average out")
+
+
+class MemoryNeuronsFirst(hj.AbstractHopfield):
+    """Two layers whose state is (h, x), not (x, h)."""
+
+    memories: Float[Array, "P N"]
+    activation: hj.AbstractActivation
+
+    @property
+    def state_size(self):
+        return sum(self.memories.shape)
+
+    @property
+    def fastest_time_constant(self):
+        return 0.1
+
+    @property
+    def overlap_measures_size(self):
+        return True
+
+    def initial_state(self, x0):
+        return jnp.append(jnp.zeros_like(self.memories[:, 0]), x0)
+
+    def features(self, state):
+        return state[len(self.memories) :]
+
+    def saliency(self, u):
+        return self.memories @ u / u.size
+
+    def drive(self, u):
+        return self.saliency(u)
+
+    def overlaps(self, x):
+        return self.memories @ self.activation(self.features(x)) / self.memories.shape[1]
+
+    def drift(self, t, x, drive):
+        h = x[: len(self.memories)]
+        return jnp.append(
+            (drive * self.overlaps(x) - h) / 0.1, h @ self.memories - self.features(x)
+        )
+
+    def energy(self, x, u):
+        return jnp.full((), jnp.nan)
+
+
+def test_a_model_says_which_entries_of_its_state_are_features():
+    memories = jnp.asarray(alike())
+    mine = MemoryNeuronsFirst(memories, hj.Tanh(SLOPE))
+    num_memories, num_neurons = memories.shape
+    quiet = np.concatenate([np.zeros(num_memories), np.full(num_neurons, 0.7)])
+    noisy: Any = theory.noisy_model(mine, hj.AdditiveNoise(quiet))
+    assert_array_equal(noisy.activation.noise, quiet[num_memories:])
+    with pytest.raises(ValueError, match="`noise` must be zero on memory neurons and all else"):
+        theory.noisy_model(mine, hj.AdditiveNoise(quiet[::-1].copy()))
+    # Beside a state are others with other features, and the same memory neurons.
+    beside = _Search(Flow(mine), memories[0]).disturbed(mine.initial_state(memories[0]))
+    assert (beside[1:, num_memories:] != beside[0, num_memories:]).all()
+    assert (beside[:, :num_memories] == 0).all()
+    # Newton's method starts with memory neurons that have followed the features.
+    ours = hj.TwoLayerHopfield(memories, None, hj.Tanh(SLOPE), memory_time_constant=0.1)
+    found, expected = (
+        theory.find_equilibrium(model, 2.0 * memories[0], memories[0]) for model in (mine, ours)
+    )
+    assert bool(found.found)
+    assert_allclose(found.overlaps, expected.overlaps, rtol=1e-9)
 
 
 def test_noisy_model_rests_where_the_closed_form_says():
