@@ -113,7 +113,7 @@ class ClassicHopfield(AbstractBipolarHopfield):
 
     def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
         """All α = 1, and u the current."""
-        return _form(self, jnp.ones_like(self.memories[:, 0]), u, "−x + WΨ(x) + u")
+        return _form(self, jnp.ones_like(self.memories[:, 0]), u, "current")
 
 
 class IDPHopfield(AbstractBipolarHopfield):
@@ -169,7 +169,7 @@ class IDPHopfield(AbstractBipolarHopfield):
 
     def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
         """The saliencies, and no current."""
-        return _form(self, self.saliency(u), jnp.zeros_like(u), "−x + W(u)Ψ(x)")
+        return _form(self, self.saliency(u), jnp.zeros_like(u), "plasticity")
 
 
 def _coupled(
@@ -200,7 +200,7 @@ def _form(
     model: ClassicHopfield | IDPHopfield,
     alpha: Float[Array, " P"],
     current: Float[Array, " N"],
-    name: str,
+    input_as: str,
 ) -> ClosedForm:
     """W = (1/N) Σ_μ α_μ ξ^μ ξ^μᵀ, diagonal as the model has it."""
     kept, num_neurons = model.self_coupling, model.memories.shape[1]
@@ -214,7 +214,7 @@ def _form(
         current,
         symmetric=True,
         decorrelated=False,
-        name=name,
+        input_as=input_as,
     )
 
 
@@ -329,5 +329,5 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
             jnp.zeros_like(u) if plastic else u,
             symmetric=not plastic,
             decorrelated=True,
-            name="−x + W(u)Ψ(x)" if plastic else "−x + WΨ(x) + u",
+            input_as=self.input_as,
         )

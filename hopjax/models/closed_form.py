@@ -24,7 +24,7 @@ class ClosedForm(eqx.Module):
         current: I.
         symmetric: whether K is, so that there is an energy.
         decorrelated: whether the memories are eigenvectors of W however much they are alike.
-        name: the equation, to print.
+        input_as: what the input is to the network, "plasticity" or a "current".
     """
 
     memories: Float[Array, "P N"]
@@ -35,7 +35,20 @@ class ClosedForm(eqx.Module):
     current: Float[Array, " N"]
     symmetric: bool = eqx.field(static=True)
     decorrelated: bool = eqx.field(static=True)
-    name: str = eqx.field(static=True)
+    input_as: str = eqx.field(static=True)
+
+    @property
+    def drift_in_words(self) -> str:
+        """The drift, to print."""
+        return "−x + W(u)Ψ(x)" if self.input_as == "plasticity" else "−x + WΨ(x) + u"
+
+    @property
+    def energy_in_words(self) -> str:
+        """The energy, to print."""
+        if not self.symmetric:
+            return "NaN, though W is not symmetric"
+        own = "−½ΨᵀWΨ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ"
+        return own if self.input_as == "plasticity" else own + " − uᵀΨ"
 
     def drift(self, x: Float[Array, " N"]) -> Float[Array, " N"]:
         """−x + W Ψ(x) + I."""

@@ -46,11 +46,8 @@ def closed_form(model: AbstractHopfield, u: Float[Array, " N"]) -> ClosedForm | 
         told = " ".join(f"{type(error).__name__}: {error}".split())[:100]
         return f"this model fails where its activation is another one ({told})"
     form: ClosedForm = claim(u)
-    energy = "−½ΨᵀWΨ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ" + (" − uᵀΨ" if form.name.endswith("u") else "")
-    energy = energy if form.symmetric else "NaN, though W is not symmetric"
-    for name, right, bad in zip(
-        ("drift", "overlaps", "energy"), (form.name, "ΞΨ(x)/N", energy), missed, strict=True
-    ):
+    in_words = (form.drift_in_words, "ΞΨ(x)/N", form.energy_in_words)
+    for name, right, bad in zip(("drift", "overlaps", "energy"), in_words, missed, strict=True):
         if bool(bad):
             verb = "is" if name != "overlaps" else "are"
             return f"this model's {name} {verb} not {right}"
