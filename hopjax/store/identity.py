@@ -68,8 +68,9 @@ def describe(value: Any) -> Any:
 def version_of(package: str) -> str:
     """As it was installed; a package that only lies on the path has none that is known."""
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        # None where there is metadata without a version, or in later Pythons a KeyError.
+        return importlib.metadata.version(package) or "unknown"
+    except (importlib.metadata.PackageNotFoundError, KeyError):
         return "unknown"
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -21,10 +22,35 @@ from small_study import CRITERION, GRID, MEMORIES, REDUCTIONS, raw, study, trial
 import hopjax as hj
 from hopjax.ensemble import VARIABLES
 from hopjax.store import labels
-from hopjax.store.identity import canonical, describe
+from hopjax.store.identity import PACKAGES, canonical, describe, environment
 from hopjax.store.labels import with_labels
 
 WEIGHTS = GRID["weights"]
+
+
+def not_found(package: str) -> str:
+    raise importlib.metadata.PackageNotFoundError(package)
+
+
+def without_a_version(package: str) -> str:
+    raise KeyError("Version")
+
+
+@pytest.mark.parametrize("version", [not_found, without_a_version, lambda package: None])
+def test_packages_without_metadata_have_an_unknown_version(version, monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert {environment()[package] for package in PACKAGES} == {"unknown"}
+
+
+def test_packages_without_metadata_cost_no_study(monkeypatch):
+    real = importlib.metadata.version
+    monkeypatch.setattr(  # not of tqdm, which asks for its own
+        importlib.metadata,
+        "version",
+        lambda package: (without_a_version if package in PACKAGES else real)(package),
+    )
+    dataset = study({"noise": [0.5], "weights": [WEIGHTS[0]], "lost": [0.0]}, trials=4).run()
+    assert dataset.attrs["hopjax"] == "unknown"
 
 
 def key_of(text: str):
