@@ -78,9 +78,7 @@ def answers(key: Key[Array, ""]) -> dict[str, Bool[Array, "..."]]:
 
     def right(input_as, x0, beta):
         model = hj.DynamicAttention(question.memories, beta, input_as=input_as)
-        trajectory = hj.solve(
-            model, question.u, x0, t1=T1, dt=DT, save_every=T1
-        )
+        trajectory = hj.solve(model, question.u, x0, t1=T1, dt=DT, save_every=T1)
         return (jnp.argmax(trajectory.overlaps[-1]) == TARGET) & trajectory.ok
 
     def by_start_and_beta(input_as):

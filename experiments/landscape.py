@@ -150,9 +150,7 @@ def descend(
 def _descend(model, u, starts):
     def run(start):
         watch = Watch(model, u)
-        trajectory = hj.solve(
-            model, u, start, t1=T1, dt=DT, save_every=DT, save_fn=watch
-        )
+        trajectory = hj.solve(model, u, start, t1=T1, dt=DT, save_every=DT, save_fn=watch)
         return trajectory.saved
 
     return jax.vmap(run)(starts)
