@@ -5,6 +5,7 @@ the same while they are concrete; under a JAX transformation they become a runti
 fixed message.
 """
 
+import copy
 import functools
 import inspect
 import math
@@ -28,6 +29,61 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 _Entries = TypeVar("_Entries", bound=Array | np.ndarray)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
+
+
+class ArgumentError(ValueError):
+    """An argument is wrong, as "Argument `dt` must be a positive number, got -0.1." says.
+
+    The parts of the sentence are attributes. Where the kind of the argument is wrong it is an
+    `ArgumentTypeError`, which is a `TypeError` too.
+
+    Attributes:
+        name: of the argument, such as "dt", or "sweep['noise']" for an entry of one.
+        right: what it must be; or have, or give: `must` is that verb.
+        got: what was given, in words; None where that is not told.
+        must: the verb of `right`.
+        hint: a remedy or a reason, or nothing.
+        fits: names of other arguments that it does not fit, so that these may be wrong instead.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        right: str,
+        got: Any = None,
+        *,
+        must: str = "be",
+        hint: Any = "",
+        instead: str = "",
+        fits: tuple[str, ...] = (),
+    ):
+        super().__init__(name, right, got)
+        self.name, self.right, self.must, self.fits = name, right, must, fits
+        self.got, self.hint = None if got is None else str(got), str(hint)
+        self._instead = instead  # the last clause, in place of what was given
+        self._place = ""
+
+    @property
+    def predicate(self) -> str:
+        """What the sentence says of the argument, in one line."""
+        last = self._instead or ("" if self.got is None else f"got {self.got}")
+        parts = [f"must {self.must} {self.right}", f", {last}" if last else ""]
+        parts += [f": {self.hint}" if self.hint else ""]
+        end = "" if self.hint.endswith((".", "?")) else "."
+        return " ".join(f"{''.join(parts)}{end}{self._place}".split())
+
+    def __str__(self) -> str:
+        return f"Argument `{self.name}` {self.predicate}"
+
+    def at(self, place: str) -> "ArgumentError":
+        """The same error, which tells where it was found."""
+        error = copy.copy(self)
+        error._place = f" ({place})"
+        return error
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument is of the wrong kind."""
 
 
 def cast_floats(tree: Any, dtype: Any) -> Any:
@@ -79,21 +135,23 @@ def check_number(value: Any, name: str, *, positive: bool = False) -> float:
     """A finite static Python float; `positive` asks for more than zero."""
     right = "a positive number" if positive else "a finite number"
     if is_traced(value):
-        raise TypeError(
-            f"Argument `{name}` must be a static Python float, got a traced value: it fixes the "
-            "number of steps, so it cannot change under jit, vmap or grad."
+        raise ArgumentTypeError(
+            name,
+            "a static Python float",
+            "a traced value",
+            hint="it fixes the number of steps, so it cannot change under jit, vmap or grad",
         )
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(value, (np.number, np.ndarray, Array)):
         real = value.ndim == 0 and _is_real(value.dtype)
     if not real:
-        raise TypeError(f"Argument `{name}` must be {right}, got {_kind(value)}.")
+        raise ArgumentTypeError(name, right, _kind(value))
     try:
         number = float(value)
     except OverflowError:  # an integer beyond all floats
         number = math.inf
     if not math.isfinite(number) or (positive and number <= 0):
-        raise ValueError(f"Argument `{name}` must be {right}, got {number}.")
+        raise ArgumentError(name, right, number)
     return number
 
 
@@ -105,9 +163,9 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
             raise TypeError
         count = operator.index(value)
     except TypeError:
-        raise TypeError(f"Argument `{name}` must be {right}, got {_kind(value)}.") from None
+        raise ArgumentTypeError(name, right, _kind(value)) from None
     if count < minimum:
-        raise ValueError(f"Argument `{name}` must be {right}, got {shown(count)}.")
+        raise ArgumentError(name, right, shown(count))
     return count
 
 
@@ -124,9 +182,11 @@ def check_fits(size: int, name: str, what: str, got: Any) -> None:
     memory = machine_memory()
     if size > memory:
         least = f"{size / 2**30:.3g}" if size < 2**100 else "more than 1e20"
-        raise ValueError(
-            f"Argument `{name}` must leave {what} in the {memory / 2**30:.3g} GiB of this machine, "
-            f"got {shown(got)}, which takes {least} GiB at least."
+        raise ArgumentError(
+            name,
+            f"{what} in the {memory / 2**30:.3g} GiB of this machine",
+            f"{shown(got)}, which takes {least} GiB at least",
+            must="leave",
         )
 
 
@@ -135,9 +195,7 @@ def check_sides(value: Any, name: str) -> tuple[int, int]:
     if not isinstance(value, (tuple, list)):
         return check_count(value, name), check_count(value, name)
     if len(value) != 2:
-        raise ValueError(
-            f"Argument `{name}` must be one count or (rows, columns), got {shown(value)}."
-        )
+        raise ArgumentError(name, "one count or (rows, columns)", shown(value))
     rows, columns = (check_count(side, f"{name}[{place}]") for place, side in enumerate(value))
     return rows, columns
 
@@ -146,9 +204,7 @@ def check_index(value: Any, name: str, size: int, things: str) -> int:
     """A static index from 0 below `size`, the number of `things`."""
     index = check_count(value, name, minimum=0)
     if index >= size:
-        raise ValueError(
-            f"Argument `{name}` must be below the number of {things}, {size}, got {shown(index)}."
-        )
+        raise ArgumentError(name, f"below the number of {things}, {size}", shown(index))
     return index
 
 
@@ -163,7 +219,7 @@ def warn(message: str) -> None:
 def check_flag(value: Any, name: str) -> bool:
     """A static Python bool."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"Argument `{name}` must be True or False, got {_kind(value)}.")
+        raise ArgumentTypeError(name, "True or False", _kind(value))
     return bool(value)
 
 
@@ -179,7 +235,7 @@ def check_instance(value: Any, kinds: type | tuple[type, ...], name: str, right:
     """A value of one of the given types; `right` says in words what is expected."""
     if not isinstance(value, kinds):
         got = f"the class {value.__name__}" if isinstance(value, type) else _kind(value)
-        raise TypeError(f"Argument `{name}` must be {right}, got {got}.")
+        raise ArgumentTypeError(name, right, got)
 
 
 def check_takes(function: Callable, name: str, right: str, /, *args: Any, **kwargs: Any) -> None:
@@ -192,7 +248,7 @@ def check_takes(function: Callable, name: str, right: str, /, *args: Any, **kwar
         signature.bind(*args, **kwargs)
     except TypeError as error:
         what = getattr(function, "__name__", type(function).__name__)
-        raise TypeError(f"Argument `{name}` must take {right}, got {what}: {error}.") from None
+        raise ArgumentTypeError(name, right, what, must="take", hint=error) from None
 
 
 def check_key(key: Any, name: str = "key") -> Key[Array, ""]:
@@ -204,25 +260,25 @@ def check_key(key: Any, name: str = "key") -> Key[Array, ""]:
     is_typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if not is_typed:
         if not eqx.is_array(key) or key.dtype != jnp.uint32 or key.shape != (2,):
-            raise TypeError(f"Argument `{name}` must be {right}, got {_kind(key)}.")
+            raise ArgumentTypeError(name, right, _kind(key))
         key = jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")
     if str(jax.random.key_impl(key)) not in ("fry", "threefry2x32"):
-        raise ValueError(
-            f"Argument `{name}` must be {right}, got one of the generator "
-            f"`{jax.random.key_impl(key)}`: its draws depend on batching."
+        raise ArgumentError(
+            name,
+            right,
+            f"one of the generator `{jax.random.key_impl(key)}`",
+            hint="its draws depend on batching",
         )
     if key.shape != ():
-        raise ValueError(
-            f"Argument `{name}` must be {right}, got {key.shape} keys: use jax.vmap over them."
-        )
+        raise ArgumentError(name, right, f"{key.shape} keys", hint="use jax.vmap over them")
     return key
 
 
 class BadValues:
-    """Runtime checks under a trace as data: which failed, and what each would have said."""
+    """Runtime checks under a trace as data: which failed, and of what argument each is."""
 
     def __init__(self):
-        self.messages: list[str] = []
+        self.wrong: list[tuple[str, str]] = []  # name and what is right, as of `ArgumentError`
         self.bad: list[Bool[Array, ""]] = []
         self.trace = get_opaque_trace_state()
 
@@ -244,26 +300,32 @@ def collect_bad_values() -> Iterator[BadValues]:
         _BAD_VALUES.reset(token)
 
 
-def check_values(array: _Entries, bad: Bool[ArrayLike, "..."], name: str, right: str) -> _Entries:
+def check_values(
+    array: _Entries,
+    bad: Bool[ArrayLike, "..."],
+    name: str,
+    right: str,
+    *,
+    fits: tuple[str, ...] = (),
+) -> _Entries:
     """Refuse entries marked `bad`: at once if concrete, by a runtime check if traced.
 
-    Returns the array, which the caller must go on with (an unused check is removed by XLA).
+    Returns the array, which the caller must go on with (an unused check is removed by XLA). For
+    `fits` see `ArgumentError`.
     """
     if is_traced((array, bad)):
-        message = f"Argument `{name}` must be {right}."
         values = _BAD_VALUES.get()
         if values is None or values.trace != get_opaque_trace_state():
-            return eqx.error_if(array, jnp.any(bad), message)
-        values.messages.append(message)
+            return eqx.error_if(array, jnp.any(bad), str(ArgumentError(name, right)))
+        values.wrong.append((name, right))
         values.bad.append(jnp.any(bad))
         return array
     where = np.argwhere(np.broadcast_to(np.asarray(bad), array.shape))
     if len(where):
         index = tuple(where[0].tolist())
         place = f" at index {list(index)}" if index else ""
-        raise ValueError(
-            f"Argument `{name}` must be {right}, got {shown(np.asarray(array)[index])}{place}."
-        )
+        got = f"{shown(np.asarray(array)[index])}{place}"
+        raise ArgumentError(name, right, got, fits=fits)
     return array
 
 
@@ -352,9 +414,11 @@ def _floats(value: Any, name: str) -> Inexact[Array, "..."]:
     return array.astype(array.dtype)  # no longer weak: 8.0 and array(8.0) compile once
 
 
-def _no_numbers(value: Any, name: str, shapes: tuple[tuple[int | str, ...], ...]) -> TypeError:
+def _no_numbers(
+    value: Any, name: str, shapes: tuple[tuple[int | str, ...], ...]
+) -> ArgumentTypeError:
     right = "one real number" if shapes == ((),) else "an array of real numbers"
-    return TypeError(f"Argument `{name}` must be {right} (float32 or float64), got {_kind(value)}.")
+    return ArgumentTypeError(name, f"{right} (float32 or float64)", _kind(value))
 
 
 def check_array(
@@ -409,8 +473,7 @@ def _check_shape(
             else "one number"
             for each in shapes
         )
-        hint = f": {hint}" if hint else ""
-        raise ValueError(f"Argument `{name}` must be {wanted}, got shape {tuple(shape)}{hint}.")
+        raise ArgumentError(name, wanted, f"shape {tuple(shape)}", hint=hint)
 
 
 def check_positive(value: Any, name: str, *shapes: tuple[int | str, ...]) -> Inexact[Array, "..."]:

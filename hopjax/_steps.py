@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hopjax._checks import check_array, check_number, check_values, is_traced
+from hopjax._checks import ArgumentError, check_array, check_number, check_values, is_traced
 
 ON_GRID = 1e-3  # a time that must lie on a step may miss it by this fraction of a step
 TYPED = 1e-7  # one that need not is on it if it misses it by this fraction of itself
@@ -52,12 +52,15 @@ def multiple_of(value: Any, name: str, dt: float) -> int:
     number = check_number(value, name, positive=True)
     count = number / dt
     if count >= _MOST:
-        raise ValueError(f"Argument `{name}` must be below 2^53 steps of dt = {dt}, got {number}.")
+        raise ArgumentError(name, f"below 2^53 steps of dt = {dt}", number, fits=("dt",))
     if count < 1 - ON_GRID or abs(count - round(count)) > ON_GRID:
         below = max(1, math.floor(count))
-        raise ValueError(
-            f"Argument `{name}` must be a whole multiple of dt = {dt:g}, got {number:g}: the "
-            f"nearest are {below * dt:g} and {(below + 1) * dt:g}."
+        raise ArgumentError(
+            name,
+            f"a whole multiple of dt = {dt:g}",
+            f"{number:g}",
+            hint=f"the nearest are {below * dt:g} and {(below + 1) * dt:g}",
+            fits=("dt",),
         )
     return round(count)
 
@@ -122,7 +125,7 @@ def steps_of(times: Times | Steps, name: str, dt: float) -> Steps:
     slack = numpy.minimum(ON_GRID + rounding, 0.25)
     # Beyond all steps that a float tells apart every time is a multiple, and never comes.
     bad = ~(abs(exact - exact.round()) <= slack)
-    times = check_values(times, bad, name, f"whole multiples of dt = {dt}")
+    times = check_values(times, bad, name, f"whole multiples of dt = {dt}", fits=("dt",))
     # From the checked times: what a check returns must be used.
     numbers = (times if is_traced(times) else np.asarray(times, float)) / dt
     numbers = numpy.clip(numbers.round(), -latest_step(), latest_step())

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree, UInt32
 
 from hopjax._checks import (
+    ArgumentError,
     check_count,
     check_flag,
     check_instance,
@@ -33,9 +34,10 @@ from hopjax.program import as_written, tracing, under_this_mark
 CHUNK = 128  # trials that are solved together on a device, if there are as many
 Device = Any  # jax.Device, which is a variable to type checkers
 _T = TypeVar("_T")
+Checks = list[tuple[str, str]]  # the argument that a check is of, and what it must be
 
 
-class OutOfRangeError(ValueError):
+class OutOfRangeError(ArgumentError):
     """A trial has a value that it must not have."""
 
 
@@ -71,9 +73,9 @@ class Program(NamedTuple):
     """How a chunk is solved, as a PyTree.
 
     Attributes:
-        function: `function(shared, arguments, key, numbers, messages)` -> `Checked`, for the trials
-            of these numbers; `messages` is a list, to which it gives what `bad` means, check by
-            check, when it is traced.
+        function: `function(shared, arguments, key, numbers, checks)` -> `Checked`, for the trials
+            of these numbers; when it is traced it gives to `checks`, a list, what those in `bad`
+            are of.
         shared: arrays, functions and whatever else all chunks have in common.
         size: the number of trials of a chunk.
     """
@@ -86,7 +88,7 @@ class Program(NamedTuple):
 def each_trial(
     one: Callable[[Int[Array, ""]], PyTree[Array]],
     numbers: Int[Array, " n"],
-    messages: list[str],
+    checks: Checks,
     *,
     one_by_one: bool = False,
 ) -> Checked:
@@ -95,14 +97,14 @@ def each_trial(
     Args:
         one: a function of a trial's number.
         numbers: of the trials.
-        messages: gets what the checks say, one by one.
+        checks: gets what the checks are of, one by one.
         one_by_one: whether trials follow each other and are not computed together.
     """
 
     def checked(number: Int[Array, ""]) -> tuple[PyTree[Array], Bool[Array, " checks"]]:
         with collect_bad_values() as values:
             results = one(number)
-        messages[:] = values.messages
+        checks[:] = values.wrong
         return results, jnp.array(values.bad, bool).reshape(len(values.bad))
 
     run = partial(jax.lax.map, checked) if one_by_one else jax.vmap(checked)
@@ -116,11 +118,11 @@ def _solve(static: Any, arrays: Any, arguments: Any, key: Array, start: Array) -
         return _traced(static, arrays, arguments, key, start, [])
 
 
-def _traced(static: Any, arrays: Any, arguments: Any, key: Any, start: Any, messages: list[str]):
+def _traced(static: Any, arrays: Any, arguments: Any, key: Any, start: Any, checks: Checks):
     structure, leaves = static
     program: Program = eqx.combine(arrays, jax.tree.unflatten(structure, leaves))
     numbers = start + jnp.arange(program.size)
-    return program.function(program.shared, arguments, key_of(key), numbers, messages)
+    return program.function(program.shared, arguments, key_of(key), numbers, checks)
 
 
 def _is_array(leaf: Any) -> bool:
@@ -170,8 +172,8 @@ class OnDevices:
             results, bad = jax.tree.map(np.asarray, solved.result())
             for row, check in np.argwhere(bad[: trials - chunk.start])[:1]:
                 where = name(chunk, chunk.start + int(row))
-                message = self._messages(chunk)[check]
-                raise OutOfRangeError(f"{message[:-1]}, which it is not in {where}.")
+                instead = f"which it is not in {where}"
+                raise OutOfRangeError(*self._checks(chunk)[check], instead=instead)
             return sink(chunk, results)
 
         with ExitStack() as stack:
@@ -190,12 +192,12 @@ class OnDevices:
             while waiting:
                 yield waiting.popleft().result()
 
-    def _messages(self, chunk: Chunk) -> list[str]:
-        """What the checks say."""
-        messages: list[str] = []
-        run = partial(_traced, self._static, messages=messages)
+    def _checks(self, chunk: Chunk) -> Checks:
+        """What the checks are of."""
+        checks: Checks = []
+        run = partial(_traced, self._static, checks=checks)
         jax.eval_shape(run, self._arrays, *_arguments(chunk))
-        return messages
+        return checks
 
 
 def _arguments(chunk: Chunk) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -205,7 +207,7 @@ def _arguments(chunk: Chunk) -> tuple[Any, np.ndarray, np.ndarray]:
 def check_trials(trials: Any, name: str = "trials") -> int:
     """A number of trials; their numbers enter the keys as 32 bits."""
     if check_count(trials, name) >= 2**31:
-        raise ValueError(f"Argument `{name}` must be below 2^31, got {shown(trials)}.")
+        raise ArgumentError(name, "below 2^31", shown(trials))
     return int(trials)
 
 
@@ -218,7 +220,7 @@ def check_devices(devices: Any) -> list[Device]:
     check_instance(devices, Sequence, "devices", right)
     some = list(devices)
     if not some or any(device not in local for device in some) or len(set(some)) < len(some):
-        raise ValueError(f"Argument `devices` must be {right}, got {devices}.")
+        raise ArgumentError("devices", right, devices)
     return some
 
 
@@ -239,7 +241,7 @@ class _Mapped(eqx.Module):
     trials: int = eqx.field(static=True)
     one_by_one: bool = eqx.field(static=True)
 
-    def __call__(self, shared: Any, arguments: Any, key: Any, numbers: Any, messages: Any):
+    def __call__(self, shared: Any, arguments: Any, key: Any, numbers: Any, checks: Any):
         """All cells in a row, each with the trials of its own key."""
         function, cells = shared
 
@@ -250,7 +252,7 @@ class _Mapped(eqx.Module):
             parameters = jax.tree.map(lambda leaf: leaf[cell], cells)
             return function(trial_key(trial_key(key, cell), number), parameters)
 
-        return each_trial(one, numbers, messages, one_by_one=self.one_by_one)
+        return each_trial(one, numbers, checks, one_by_one=self.one_by_one)
 
 
 @as_written
@@ -347,8 +349,6 @@ def _check_cells(cells: Any) -> int:
     leaves = jax.tree.leaves(cells)
     sizes = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in leaves}
     if len(sizes) != 1 or 0 in sizes:
-        raise ValueError(
-            "Argument `cells` must be arrays that share a leading axis, got "
-            f"{shown([np.shape(leaf) for leaf in leaves])}."
-        )
+        shapes = shown([np.shape(leaf) for leaf in leaves])
+        raise ArgumentError("cells", "arrays that share a leading axis", shapes)
     return sizes.pop()

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from hopjax._checks import (
+    ArgumentError,
     check_array,
     check_number,
     check_values,
@@ -78,7 +79,7 @@ class Schedule(eqx.Module):
         begins = onsets.numbers if in_steps else check_times(onsets, "onsets", ("S",))
         values = check_array(values, "values", (begins.shape[0], "N"), hint="one row per onset")
         if begins.shape[0] == 0:
-            raise ValueError("Argument `onsets` must have at least one entry, got none.")
+            raise ArgumentError("onsets", "at least one entry", "none", must="have")
         is_first = np.arange(begins.shape[0]) == 0
         # A pulse may be lost in the rounding of its onset; `on_grid` knows what is too short.
         is_end = (np.arange(begins.shape[0]) % 2 == 1) & (pulse is not None)
@@ -118,7 +119,7 @@ class Schedule(eqx.Module):
         """
         t = check_number(t, "t")
         if t < 0:
-            raise ValueError(f"Argument `t` must be zero or positive, got {t:g}.")
+            raise ArgumentError("t", "zero or positive", f"{t:g}")
         if isinstance(self.begins, Steps):
             begun = self.begins.numbers <= last_step(t, self.begins.dt)
         else:
@@ -154,7 +155,7 @@ class Schedule(eqx.Module):
         starts, on = numpy.asarray(starts, dtype), numpy.asarray(on, dtype)
         on = check_values(on, is_bad(on, lambda o: o > 0), name, "positive")
         short = starts[:-1] + on >= starts[1:]  # the last window has no end
-        on = check_values(on, numpy.any(short), name, _SHORTER)
+        on = check_values(on, numpy.any(short), name, _SHORTER, fits=("onsets",))
         both = numpy.stack([starts, starts + on], axis=1).ravel()
         values = jnp.stack([self.values, jnp.zeros_like(self.values)], axis=1)
         return Schedule(

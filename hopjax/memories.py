@@ -16,6 +16,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int8, PRNGKeyArray, Real, UInt32
 
 from hopjax._checks import (
+    ArgumentError,
+    ArgumentTypeError,
     check_array,
     check_count,
     check_key,
@@ -84,18 +86,21 @@ def orthogonal_memories(
     num_neurons = check_count(num_neurons, "num_neurons")
     dtype = float_dtype(dtype)
     if num_memories > num_neurons:
-        raise ValueError(
-            f"Argument `num_memories` must be at most num_neurons = {num_neurons} for orthogonal "
-            f"memories, got {num_memories}."
+        raise ArgumentError(
+            "num_memories",
+            f"at most num_neurons = {num_neurons} for orthogonal memories",
+            num_memories,
         )
     if _kronecker_orders(num_neurons) is None:
         below, above = (
             next(n for n in candidates if _kronecker_orders(n) is not None)
             for candidates in (itertools.count(num_neurons, -1), itertools.count(num_neurons))
         )
-        raise ValueError(
-            "Argument `num_neurons` must be the order of a Hadamard matrix that Sylvester's and "
-            f"Paley's constructions reach, got {num_neurons}: the nearest are {below} and {above}."
+        raise ArgumentError(
+            "num_neurons",
+            "the order of a Hadamard matrix that Sylvester's and Paley's constructions reach",
+            num_neurons,
+            hint=f"the nearest are {below} and {above}",
         )
     if key is None:
         rows = np.arange(1, num_memories + 1) % num_neurons
@@ -174,17 +179,15 @@ def sparse_memories(
     shape = check_count(num_memories, "num_memories"), num_neurons
     if active is not None:
         if density is not None:
-            raise ValueError(f"Argument `density` must be left out with `active`, got {density}.")
+            raise ArgumentError("density", "left out with `active`", density)
         active = check_count(active, "active")
         if active >= num_neurons:
-            raise ValueError(
-                f"Argument `active` must be less than num_neurons = {num_neurons}, got {active}."
-            )
+            raise ArgumentError("active", f"less than num_neurons = {num_neurons}", active)
         words = jax.random.bits(key, shape, jnp.uint32)
         # Each neuron's rank among the words of its memory; equal words do no harm.
         return (jnp.argsort(jnp.argsort(words, axis=1), axis=1) < active).astype(dtype)
     if density is None:
-        raise TypeError("Argument `density` must be given, or else `active`, got None for both.")
+        raise ArgumentTypeError("density", "given, or else `active`", "None for both")
     share = check_array(density, "density", (), finite=False)
     bad = is_bad(share, lambda p: (p > 0) & (p < 1))
     share = check_values(share, bad, "density", "between 0 and 1").astype(jnp.float32)
@@ -272,9 +275,7 @@ def float_dtype(dtype: DTypeLike | None) -> DTypeLike:
     except TypeError:
         name = " ".join(repr(dtype).split())
     if name not in ("float32", default):
-        raise ValueError(
-            f"Argument `dtype` must be float32, or float64 under jax_enable_x64, got {name}."
-        )
+        raise ArgumentError("dtype", "float32, or float64 under jax_enable_x64", name)
     return name
 
 

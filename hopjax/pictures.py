@@ -16,6 +16,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from hopjax._checks import (
+    ArgumentError,
+    ArgumentTypeError,
     check_flag,
     check_number,
     check_sides,
@@ -58,15 +60,15 @@ def glyph_memories(
 
     for value, name in ((text, "text"), (font, "font")):
         if not isinstance(value, str):
-            raise TypeError(f"Argument `{name}` must be a string, got {value!r}.")
+            raise ArgumentTypeError(name, "a string", repr(value))
     if not text:
-        raise ValueError("Argument `text` must have a character for each memory, got none.")
+        raise ArgumentError("text", "a character for each memory", "none", must="have")
     (rows, columns), dtype = check_sides(size, "size"), float_dtype(dtype)
     try:
         path = findfont(FontProperties(family=font, weight="bold"), fallback_to_default=False)
     except ValueError:
         right = 'a family that Matplotlib finds, such as "DejaVu Sans"'
-        raise ValueError(f"Argument `font` must be {right}, got {font!r}.") from None
+        raise ArgumentError("font", right, repr(font)) from None
     known, width, height = get_font(path).get_charmap(), columns * _DETAIL, rows * _DETAIL
     # The widest letters just fit.
     face = ImageFont.truetype(path, round(0.85 * min(width, height)))
@@ -76,9 +78,11 @@ def glyph_memories(
         ImageDraw.Draw(image).text((width / 2, height / 2), character, 255, face, anchor="mm")
         bright = np.asarray(image.resize((columns, rows), Image.Resampling.BOX)) > 127
         if ord(character) not in known or not bright.any():
-            raise ValueError(
-                f"Argument `text` must have characters that {font} can draw at size {size}, got "
-                f"{character!r}."
+            raise ArgumentError(
+                "text",
+                f"characters that {font} can draw at size {size}",
+                repr(character),
+                must="have",
             )
         patterns.append(np.where(bright, 1, -1).ravel())
     return jnp.asarray(np.stack(patterns).astype(dtype))
@@ -128,14 +132,14 @@ def picture_memories(
     """
     sides, dtype, grey = check_sides(size, "size"), float_dtype(dtype), check_flag(grey, "grey")
     if threshold is not None and not 0 < check_number(threshold, "threshold") < 1:
-        raise ValueError(f"Argument `threshold` must be between 0 and 1, got {threshold:g}.")
+        raise ArgumentError("threshold", "between 0 and 1", f"{threshold:g}")
     if threshold is not None and grey:
-        raise ValueError(f"Argument `threshold` must be left out for greys, got {threshold:g}.")
+        raise ArgumentError("threshold", "left out for greys", f"{threshold:g}")
     right = "a list of files or arrays, one for each memory"
     if isinstance(pictures, (str, os.PathLike)) or not hasattr(pictures, "__len__"):
-        raise TypeError(f"Argument `pictures` must be {right}, got {pictures!r}.")
+        raise ArgumentTypeError("pictures", right, repr(pictures))
     if not len(pictures):
-        raise ValueError(f"Argument `pictures` must be {right}, got none.")
+        raise ArgumentError("pictures", right, "none")
     patterns, unbalanced = [], []
     for number, picture in enumerate(pictures):
         name = f"pictures[{number}]"
@@ -148,8 +152,8 @@ def picture_memories(
         bright = brightness > (_balancing_level(brightness) if threshold is None else threshold)
         if bright.all() or not bright.any():
             right = "more than one grey" if grey else "pixels on both sides of the threshold"
-            raise ValueError(
-                f"Argument `{name}` must have {right}, got brightness from {low:.3g} to {high:.3g}."
+            raise ArgumentError(
+                name, right, f"brightness from {low:.3g} to {high:.3g}", must="have"
             )
         patterns.append(np.where(bright, 1, -1).ravel())
         if not _BALANCED[0] <= bright.mean() <= _BALANCED[1]:
@@ -180,9 +184,11 @@ def _brightness(
     is_file = isinstance(picture, (str, os.PathLike))
     values, largest = (_of_file if is_file else _of_array)(picture, name)
     if not ((values >= 0) & (values <= largest)).all():
-        raise ValueError(
-            f"Argument `{name}` must have values from 0 to {largest:g} (dtype {values.dtype}), got "
-            f"some from {values.min():g} to {values.max():g}."
+        raise ArgumentError(
+            name,
+            f"values from 0 to {largest:g} (dtype {values.dtype})",
+            f"some from {values.min():g} to {values.max():g}",
+            must="have",
         )
     # Sums entry by entry: a matrix product may round the same colour differently in two places.
     values = values / largest
@@ -214,7 +220,7 @@ def _of_file(picture: Any, name: str) -> tuple[np.ndarray, float]:
             return np.asarray(opened.convert(mode)), 255.0
     except (UnidentifiedImageError, OSError) as error:
         right = "a picture that Pillow can read"
-        raise ValueError(f"Argument `{name}` must be {right}: {error}.") from None
+        raise ArgumentError(name, right, hint=error) from None
 
 
 def _of_array(picture: Any, name: str) -> tuple[np.ndarray, float]:
@@ -226,10 +232,10 @@ def _of_array(picture: Any, name: str) -> tuple[np.ndarray, float]:
     kinds = (np.integer, np.floating, np.bool_)
     if not any(np.issubdtype(values.dtype, kind) for kind in kinds):
         right = "a file or an array of real numbers"
-        raise TypeError(f"Argument `{name}` must be {right}, got {type(picture).__name__}.")
+        raise ArgumentTypeError(name, right, type(picture).__name__)
     if values.ndim not in (2, 3) or values.shape[2:] not in ((), (3,), (4,)) or not values.size:
         right = "of shape (height, width) or (height, width, 3 or 4)"
-        raise ValueError(f"Argument `{name}` must be {right}, got {values.shape}.")
+        raise ArgumentError(name, right, values.shape)
     if not np.issubdtype(values.dtype, np.integer):
         return values, 1.0
     return values, _DEEP if values.dtype == np.uint16 else 255.0

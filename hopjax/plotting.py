@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from hopjax._checks import (
+    ArgumentError,
     check_sides,
     names_keywords,
 )
@@ -279,9 +280,11 @@ def plot_film(
     """
     frames, times = _frames(states, "states", size), np.asarray(ts)
     if times.shape != (len(frames),):
-        raise ValueError(
-            f"Argument `ts` must have one time for each of the {len(frames)} states, got shape "
-            f"{times.shape}."
+        raise ArgumentError(
+            "ts",
+            f"one time for each of the {len(frames)} states",
+            f"shape {times.shape}",
+            must="have",
         )
     rows, columns = frames.shape[1:]
     pitch = columns + max(1, columns // 16)
@@ -305,19 +308,20 @@ def _frames(states: Any, name: str, size: Any) -> Float[np.ndarray, "T rows colu
     shape = pictures.shape[1:] if name == "state" else pictures.shape
     if pictures.ndim != 2 or 0 in pictures.shape:
         right = "one state of N neurons" if name == "state" else "states of N neurons in rows"
-        raise ValueError(f"Argument `{name}` must be {right}, got shape {shape}.")
+        raise ArgumentError(name, right, f"shape {shape}")
     num_neurons = pictures.shape[1]
     side = math.isqrt(num_neurons)
     if size is None and side**2 != num_neurons:
-        raise ValueError(
-            f"Argument `size` must be (rows, columns) for {num_neurons} neurons, which make no "
-            "square, got None."
+        raise ArgumentError(
+            "size", f"(rows, columns) for {num_neurons} neurons, which make no square", "None"
         )
     rows, columns = (side, side) if size is None else check_sides(size, "size")
     if rows * columns != num_neurons:
-        raise ValueError(
-            f"Argument `size` must have one pixel for each of the {num_neurons} neurons, got "
-            f"{rows} rows of {columns}."
+        raise ArgumentError(
+            "size",
+            f"one pixel for each of the {num_neurons} neurons",
+            f"{rows} rows of {columns}",
+            must="have",
         )
     return pictures.reshape(-1, rows, columns)
 

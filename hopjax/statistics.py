@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from scipy import special
 
 from hopjax._checks import (
+    ArgumentError,
     check_array,
     check_host_array,
     check_values,
@@ -102,7 +103,7 @@ def mean_share(shares: Float[ArrayLike, " n"], *, confidence: float = 0.95) -> I
     right = "from 0 to 1, one for each trial"
     check_values(shares, ~((shares >= 0) & (shares <= 1)), "shares", right)
     if shares.size == 0:
-        raise ValueError("Argument `shares` must be one number for each trial, got none.")
+        raise ArgumentError("shares", "one number for each trial", "none")
     confidence = float(
         _between_0_and_1(check_host_array(confidence, "confidence", ()), "confidence")
     )
@@ -190,5 +191,5 @@ def histogram_quantiles(
 def _levels(q) -> Float[np.ndarray, " Q"]:
     levels = check_host_array(q, "q", ("Q",))
     for level in levels[~((levels >= 0) & (levels <= 1))]:
-        raise ValueError(f"Argument `q` must be between 0 and 1, got {level}.")
+        raise ArgumentError("q", "between 0 and 1", level)
     return levels

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from hopjax._checks import (
+    ArgumentError,
+    ArgumentTypeError,
     check_array,
     check_choice,
     check_count,
@@ -156,13 +158,11 @@ class Retrieval:
             check_choice(getattr(self, name), name, choices)
         for name in ("num_neurons", "num_memories"):
             if check_count(getattr(self, name), name) >= 2**31:
-                raise ValueError(
-                    f"Argument `{name}` must be below 2^31, got {shown(getattr(self, name))}."
-                )
+                raise ArgumentError(name, "below 2^31", shown(getattr(self, name)))
         check_flag(self.self_coupling, "self_coupling")
         load = self.memory_load
         if load is not None and check_number(load, "memory_load", positive=True) > 1:
-            raise ValueError(f"Argument `memory_load` must be at most 1, got {load}.")
+            raise ArgumentError("memory_load", "at most 1", load)
         size = 4 * self._count * self.num_neurons
         sizes = {name: getattr(self, name) for name in ("num_neurons", "num_memories")}
         check_fits(size, max(sizes, key=sizes.__getitem__), "the memories", max(sizes.values()))
@@ -181,10 +181,7 @@ class Retrieval:
         total = self.total_weight
         if isinstance(total, str):
             if total != "balanced":
-                raise ValueError(
-                    'Argument `total_weight` must be a number, None or "balanced", got '
-                    f"{shown(total)}."
-                )
+                raise ArgumentError("total_weight", 'a number, None or "balanced"', shown(total))
         elif total is not None:
             check_number(total, "total_weight", positive=True)
             _held(total, "total_weight", jnp.float32)
@@ -194,15 +191,11 @@ class Retrieval:
             indices["target"] = self.target if several else (self.target,)
         for name, values in indices.items():
             if not isinstance(values, (tuple, list)) or not values:
-                raise TypeError(
-                    f"Argument `{name}` must be a sequence of memories' numbers, got "
-                    f"{shown(values)}."
-                )
+                raise ArgumentTypeError(name, "a sequence of memories' numbers", shown(values))
             for value in values:
                 if check_count(value, name, minimum=0) >= self._count:
-                    raise ValueError(
-                        f"Argument `{name}` must be below the number of memories, {self._count}, "
-                        f"got {shown(value)}."
+                    raise ArgumentError(
+                        name, f"below the number of memories, {self._count}", shown(value)
                     )
         _check_onsets(self.onsets, len(self.shown))
 
@@ -312,14 +305,14 @@ class Retrieval:
 
 def _check(value: Any, name: str, right: str, good: Callable[[float], bool]) -> None:
     if not is_traced(value) and not good(_held(value, name)):
-        raise ValueError(f"Argument `{name}` must be {right}, got {shown(value)}.")
+        raise ArgumentError(name, right, shown(value))
 
 
 def _held(value: Any, name: str, dtype: Any = float) -> float:
     """A number that the dtype can hold."""
     number, kind = check_number(value, name), np.finfo(jnp.result_type(dtype))
     if abs(number) > float(kind.max):
-        raise ValueError(f"Argument `{name}` must be {size_within(kind.dtype)}, got {number}.")
+        raise ArgumentError(name, size_within(kind.dtype), number)
     return number
 
 
@@ -330,19 +323,20 @@ def _check_weight(weight: Any, name: str) -> None:
         weight = np.asarray(weight).tolist()
     ends = weight if isinstance(weight, (list, tuple)) else (weight, weight)
     if len(ends) != 2:
-        raise ValueError(
-            f"Argument `{name}` must be a number or a pair (low, high), got {shown(weight)}."
-        )
+        raise ArgumentError(name, "a number or a pair (low, high)", shown(weight))
     if _held(ends[0], name, jnp.float32) > _held(ends[1], name, jnp.float32):
-        raise ValueError(f"Argument `{name}` must have its lower end first, got {shown(weight)}.")
+        raise ArgumentError(name, "its lower end first", shown(weight), must="have")
 
 
 def _check_onsets(onsets: Any, number: int) -> None:
     listed = isinstance(onsets, (list, tuple))
     if ((len(onsets),) if listed else np.shape(onsets)) != (number,):
-        raise ValueError(
-            f"Argument `onsets` must have one time for each of the {number} inputs in `shown`, got "
-            f"{shown(onsets)}."
+        raise ArgumentError(
+            "onsets",
+            f"one time for each of the {number} inputs in `shown`",
+            shown(onsets),
+            must="have",
+            fits=("shown",),
         )
     for onset in onsets if listed else ():
         if not is_traced(onset):
@@ -352,9 +346,7 @@ def _check_onsets(onsets: Any, number: int) -> None:
 def _check_finite(made: Float[Array, "..."], name: str, value: Any) -> None:
     """Name what makes an input infinite."""
     if not is_traced(made) and not np.isfinite(made).all():
-        raise ValueError(
-            f"Argument `{name}` must make an input that is finite in float32, got {shown(value)}."
-        )
+        raise ArgumentError(name, "an input that is finite in float32", shown(value), must="make")
 
 
 def _float32(value: Any) -> Float[Array, "..."]:

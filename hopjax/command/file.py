@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import jax
 from jaxtyping import Array, Key
 
-from hopjax._checks import check_count, check_instance, shown
+from hopjax._checks import ArgumentError, check_count, check_instance, shown
 from hopjax.tasks import Retrieval
 from hopjax.trials import Criterion
 
@@ -88,23 +88,18 @@ class Source:
             raise self._blame(error, tables) from error
 
     def _blame(self, error: Exception, tables: tuple[str, ...]) -> FileError:
-        message = " ".join(str(error).split())
-        found = re.match(r"Argument `(?:\w+\['(\w+)'\]|(\w+))` (.*)", message)
-        if not found:
-            return FileError(f"{self.path}: {message}")
-        key, rest = found[1] or found[2], found[3]
-        key = self.aliases.get(key, key)
-        tables = (*tables, "")
-        for table in tables:
-            if key in self.written(table):
-                return self.wrong(table, key, rest)
+        if not isinstance(error, ArgumentError):
+            return FileError(f"{self.path}: {' '.join(str(error).split())}")
+        name, what = self.aliases.get(error.name, error.name), error.predicate
+        written = [(table, key) for table in (*tables, "") for key in self.written(table)]
+        for table, key in written:
+            if name == key or name.endswith(f"[{key!r}]"):  # such as sweep['noise']
+                return self.wrong(table, key, what)
         # What is wrong was not written: then it is something else that does not fit it.
-        named = set(re.findall(r"\w+", rest.partition(" (In the cell ")[0]))
-        for table in tables:
-            for other in self.written(table):
-                if other in named:
-                    return self.wrong(table, other, f"does not fit: `{key}` {rest}")
-        return self.wrong("", key, rest)
+        for table, key in written:
+            if key in error.fits:
+                return self.wrong(table, key, f"does not fit: `{name}` {what}")
+        return self.wrong("", name, what)
 
 
 def read_file(

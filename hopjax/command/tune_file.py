@@ -4,7 +4,7 @@ import inspect
 import os
 from typing import Any, NamedTuple
 
-from hopjax._checks import check_array, check_number, shown
+from hopjax._checks import ArgumentError, check_array, check_number, shown
 from hopjax.command.file import CRITERION, Source, check_tables, read_file, read_task, tuples
 from hopjax.tasks import Retrieval
 from hopjax.tuning import (
@@ -87,9 +87,8 @@ def _parameters(
             try:
                 if end in given:
                     check_number(given[end], end)
-            except (TypeError, ValueError) as error:
-                message = str(error).removeprefix(f"Argument `{end}` ")
-                raise source.wrong("tune", name, f"{end} {message}") from error
+            except ArgumentError as error:
+                raise source.wrong("tune", name, f"{end} {error.predicate}") from error
         if len(given) > 1:
             bounds[name] = (given.get("low"), given.get("high"))
     return start, bounds

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from hopjax._checks import check_array, check_number
+from hopjax._checks import ArgumentError, ArgumentTypeError, check_array, check_number
 
 Partial = dict[str, np.ndarray]  # what a reduction knows of some trials, by name
 Measure = Callable[[Any, Any], PyTree[Array]]  # of a `Trial` and its `Trajectory`
@@ -114,17 +114,16 @@ class Histogram(AbstractReduction):
         self.function = _check_function(function)
         self.low, self.high = check_number(low, "low"), check_number(high, "high")
         if self.high <= self.low:
-            raise ValueError(f"Argument `high` must be above low = {low}, got {high}.")
+            raise ArgumentError("high", f"above low = {low}", high)
         width = check_number(bin_width, "bin_width", positive=True)
         if width > self.high - self.low:
-            raise ValueError(
-                f"Argument `bin_width` must be at most high - low = {high - low:g}, got "
-                f"{bin_width:g}."
+            raise ArgumentError(
+                "bin_width", f"at most high - low = {high - low:g}", f"{bin_width:g}"
             )
         self.num_bins = round((self.high - self.low) / width)
         if self.num_bins > 10**6:
-            raise ValueError(
-                f"Argument `bin_width` must make at most a million bins, got {bin_width:g}."
+            raise ArgumentError(
+                "bin_width", "at most a million bins", f"{bin_width:g}", must="make"
             )
 
     @property
@@ -177,9 +176,11 @@ class PerTrial(AbstractReduction):
             values = {"values": values}
         for name in values:
             if not isinstance(name, str) or not name or set("/\0") & set(name):
-                raise ValueError(
-                    "Argument `function` must give a dict by names that a file can hold, given "
-                    f"(trial, trajectory), got {name!r}."
+                raise ArgumentError(
+                    "function",
+                    "a dict by names that a file can hold, given (trial, trajectory)",
+                    repr(name),
+                    must="give",
                 )
         return {name: _one_array(value) for name, value in values.items()}
 
@@ -199,9 +200,7 @@ class PerTrial(AbstractReduction):
 
 def _check_function(function: Any) -> Measure:
     if not callable(function):
-        raise TypeError(
-            f"Argument `function` must be a function of (trial, trajectory), got {function!r}."
-        )
+        raise ArgumentTypeError("function", "a function of (trial, trajectory)", repr(function))
     return function
 
 
@@ -217,9 +216,8 @@ def _one_array(value: Any) -> Array:
             raise TypeError
     except (TypeError, ValueError):
         got = getattr(value, "dtype", type(value).__name__)
-        raise TypeError(
-            "Argument `function` must give an array of numbers, given (trial, trajectory), got "
-            f"{got}."
+        raise ArgumentTypeError(
+            "function", "an array of numbers, given (trial, trajectory)", got, must="give"
         ) from None
     return array
 

@@ -19,6 +19,7 @@ from hopjax._checks import check_count, check_flag, check_key, check_takes
 from hopjax._keys import data_of, key_of, trial_key
 from hopjax.engine import (
     Checked,
+    Checks,
     Chunk,
     Device,
     OnDevices,
@@ -50,7 +51,7 @@ def _measure_trials(
     parameters: Any,
     key: Key[Array, ""],
     numbers: Int[Array, " n"],
-    messages: list[str],
+    checks: Checks,
 ) -> Checked:
     """A chunk of trials, for `OnDevices`."""
     make, plan = shared
@@ -63,7 +64,7 @@ def _measure_trials(
         measures = {name: each.measure(trial, trajectory) for name, each in reductions.items()}
         return _Measured(trajectory.ok, measures)
 
-    return each_trial(measure, numbers, messages)
+    return each_trial(measure, numbers, checks)
 
 
 def summarise_chunks(

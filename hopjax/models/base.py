@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
-from hopjax._checks import check_array, check_index, check_values, is_traced
+from hopjax._checks import ArgumentError, check_array, check_index, check_values, is_traced
 
 _Model = TypeVar("_Model", bound="AbstractHopfield")  # not Self, which beartype does not know here
 
@@ -96,7 +96,7 @@ class AbstractHopfield(eqx.Module):
         try:
             return dataclasses.replace(self, memories=jnp.concatenate(rows))
         except ValueError as error:
-            raise ValueError(f"Argument `pattern` must be a further memory: {error}") from error
+            raise ArgumentError("pattern", "a further memory", hint=error) from error
 
     def without_memory(self: _Model, index: int) -> _Model:
         """The network that has forgotten a memory; those behind it move up by one.
@@ -107,7 +107,7 @@ class AbstractHopfield(eqx.Module):
         num_memories = self.memories.shape[0]
         index = check_index(index, "index", num_memories, "memories")
         if num_memories == 1:
-            raise ValueError(f"Argument `index` must leave a memory, got {index}, the only one.")
+            raise ArgumentError("index", "a memory", f"{index}, the only one", must="leave")
         return dataclasses.replace(self, memories=jnp.delete(self.memories, index, axis=0))
 
 
@@ -149,9 +149,8 @@ def check_memories(memories: Any, *, finite: bool = False) -> Float[Array, "P N"
     """At least one memory and one neuron; `finite` where no other check of the entries follows."""
     memories = check_array(memories, "memories", ("P", "N"), finite=finite)
     if 0 in memories.shape:
-        raise ValueError(
-            "Argument `memories` must have at least one memory and one neuron, got shape "
-            f"{memories.shape}."
+        raise ArgumentError(
+            "memories", "at least one memory and one neuron", f"shape {memories.shape}", must="have"
         )
     return memories
 
@@ -170,9 +169,11 @@ def independent(memories: Float[Array, "P N"]) -> Float[Array, "P N"]:
     values = np.linalg.eigvalsh(rows @ rows.T)
     least = _RESOLVED * values[-1]
     if not values[0] >= least:
-        raise ValueError(
-            "Argument `memories` must be linearly independent (least eigenvalue of their "
-            f"correlations ≥ {_RESOLVED:g} times the largest), got {_dependence(rows, least)}."
+        raise ArgumentError(
+            "memories",
+            "linearly independent (least eigenvalue of their correlations ≥ "
+            f"{_RESOLVED:g} times the largest)",
+            _dependence(rows, least),
         )
     return memories
 

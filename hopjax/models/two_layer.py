@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import (
+    ArgumentError,
     cast_floats,
     check_array,
     check_choice,
@@ -263,9 +264,10 @@ class TwoLayerHopfield(AbstractHopfield):
         self.memory_time_constant = tau.astype(dtype)
         self.self_coupling = check_flag(self_coupling, "self_coupling")
         if not self_coupling and not isinstance(self.separation, LinearSeparation):
-            raise ValueError(
-                "Argument `self_coupling` must be True but for the linear separation, got False "
-                f"with {type(self.separation).__name__}."
+            raise ArgumentError(
+                "self_coupling",
+                "True but for the linear separation",
+                f"False with {type(self.separation).__name__}",
             )
 
     @property

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key, Real
 
 from hopjax._checks import (
+    ArgumentError,
+    ArgumentTypeError,
     check_array,
     check_count,
     check_flag,
@@ -190,7 +192,7 @@ class Gaussian(AbstractLaw):
         """Both arguments are static: another value compiles anew."""
         self.refinement = check_count(refinement, "refinement", minimum=0)
         if self.refinement > 20:
-            raise ValueError(f"Argument `refinement` must be at most 20, got {refinement}.")
+            raise ArgumentError("refinement", "at most 20", refinement)
         self.full_precision = check_flag(full_precision, "full_precision")
 
     def path(
@@ -245,7 +247,7 @@ class BrownianTree(AbstractLaw):
         """`tolerance` is the finest interval that is resolved, as a fraction of dt."""
         self.tolerance = check_number(tolerance, "tolerance", positive=True)
         if self.tolerance >= 1:
-            raise ValueError(f"Argument `tolerance` must be below 1, got {tolerance}.")
+            raise ArgumentError("tolerance", "below 1", tolerance)
 
     def path(
         self, key: Key[Array, ""], size: int, dtype: Any, end: float, step: float, levy_area: type
@@ -271,7 +273,7 @@ def _law(law: AbstractLaw | str) -> AbstractLaw:
         check_instance(law, AbstractLaw, "law", right)
         return law
     if law not in _LAWS:
-        raise ValueError(f"Argument `law` must be {right}, got {law!r}.")
+        raise ArgumentError("law", right, repr(law))
     return _LAWS[law]()
 
 
@@ -355,9 +357,11 @@ class MultiplicativeNoise(AbstractNoise):
             ValueError: if the law is unknown.
         """
         if not callable(strength):
-            raise TypeError(
-                "Argument `strength` must be a function of (t, x), got "
-                f"{strength!r}: for a constant strength use AdditiveNoise."
+            raise ArgumentTypeError(
+                "strength",
+                "a function of (t, x)",
+                repr(strength),
+                hint="for a constant strength use AdditiveNoise",
             )
         self.strength = strength
         self.law = _law(law)

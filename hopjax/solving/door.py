@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Real
 
 from hopjax._checks import (
+    ArgumentError,
+    ArgumentTypeError,
     cast_floats,
     check_array,
     check_instance,
@@ -74,23 +76,25 @@ def check_problem(
     memories = check_array(model.memories, "model.memories", ("P", "N"), hint=hint, finite=False)
     num_neurons, dtype = memories.shape[1], memories.dtype
     if getattr(model.memories, "dtype", None) != dtype:
-        raise TypeError(
-            "Argument `model.memories` must be an array of float32 or float64, which is the dtype "
-            f"of the solve, got {getattr(model.memories, 'dtype', type(model.memories).__name__)}."
+        raise ArgumentTypeError(
+            "model.memories",
+            "an array of float32 or float64, which is the dtype of the solve",
+            getattr(model.memories, "dtype", type(model.memories).__name__),
         )
     grid = _grid(t1, dt, save_every)
     most = 2 ** (jnp.finfo(dtype).nmant + 1)
     if grid.num_steps >= most:
-        raise ValueError(
-            f"Argument `t1` must be below {most} steps of dt in {dtype}, got {grid.num_steps}: "
-            "use float64 memories under jax_enable_x64."
+        raise ArgumentError(
+            "t1",
+            f"below {most} steps of dt in {dtype}",
+            grid.num_steps,
+            hint="use float64 memories under jax_enable_x64",
         )
     if noise is not None:
         check_instance(noise, AbstractNoise, "noise", "noise such as AdditiveNoise(8.0), or None")
         if key is None:
-            raise ValueError(
-                "Argument `key` must be a key such as jax.random.key(0) where there is noise, got "
-                "None."
+            raise ArgumentError(
+                "key", "a key such as jax.random.key(0) where there is noise", "None"
             )
     if key is not None:
         key = check_key(key)
@@ -108,9 +112,11 @@ def check_problem(
             right = f"at most the model's fastest time constant (got {grid.dt:g})"
             x0 = check_values(x0, too_long, "dt", right)
         elif too_long:
-            raise ValueError(
-                "Argument `dt` must not exceed the model's fastest time constant "
-                f"{float(fastest):g}, got {grid.dt:g}."
+            raise ArgumentError(
+                "dt",
+                f"the model's fastest time constant {float(fastest):g}",
+                f"{grid.dt:g}",
+                must="not exceed",
             )
     shown = _shown(inputs, num_neurons, grid, method)
     for function, name, of in (
@@ -118,12 +124,10 @@ def check_problem(
         (passage_fn, "passage_fn", "(t, state, overlaps)"),
     ):
         if function is not None and not callable(function):
-            raise TypeError(f"Argument `{name}` must be a function of {of}, got {function!r}.")
+            raise ArgumentTypeError(name, f"a function of {of}", repr(function))
     passage_since = check_number(passage_since, "passage_since")
     if not grid.reaches(passage_since):
-        raise ValueError(
-            f"Argument `passage_since` must be from 0 to t1 = {grid.t1:g}, got {passage_since:g}."
-        )
+        raise ArgumentError("passage_since", f"from 0 to t1 = {grid.t1:g}", f"{passage_since:g}")
 
     model, shown, x0, noise = cast_floats((model, shown, x0, noise), dtype)
     passage_from = passage_since if method.adaptive else grid.first_step(passage_since)
@@ -151,8 +155,8 @@ def _grid(t1: Any, dt: Any, save_every: Any) -> Grid:
     else:
         stride = multiple_of(save_every, "save_every", dt)
         if stride > num_steps:
-            raise ValueError(
-                f"Argument `save_every` must not exceed t1 = {float(t1):g}, got {save_every:g}."
+            raise ArgumentError(
+                "save_every", f"t1 = {float(t1):g}", f"{save_every:g}", must="not exceed"
             )
     return Grid(dt, num_steps, stride)
 
@@ -161,18 +165,22 @@ def check_inputs(inputs: Any, num_neurons: int, *, finite: bool = True) -> Any:
     """A schedule of such a network, a constant input as an array, or a function."""
     if isinstance(inputs, Schedule):
         if inputs.onsets.ndim != 1 or inputs.values.shape[-1] != num_neurons:
-            raise ValueError(
-                f"Argument `inputs` must have values of shape (S, {num_neurons}), got "
-                f"{inputs.values.shape}: one row of {num_neurons} neurons per onset; use jax.vmap "
-                "for many trajectories."
+            raise ArgumentError(
+                "inputs",
+                f"values of shape (S, {num_neurons})",
+                inputs.values.shape,
+                must="have",
+                hint=f"one row of {num_neurons} neurons per onset; use jax.vmap for many "
+                "trajectories",
             )
         return inputs
     if callable(inputs):
         return inputs
     if inputs is None or isinstance(inputs, str):
-        raise TypeError(
-            f"Argument `inputs` must be a Schedule, an array of shape ({num_neurons},) or a "
-            f"function u(t), got {inputs!r}."
+        raise ArgumentTypeError(
+            "inputs",
+            f"a Schedule, an array of shape ({num_neurons},) or a function u(t)",
+            repr(inputs),
         )
     return check_array(
         inputs,
@@ -200,7 +208,9 @@ def output_of(function: Callable, name: str, right: str, *args: Any) -> Any:
         return jax.eval_shape(lambda *args: function(*args), *args)
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
-        raise TypeError(f"Argument `{name}` must give {right}, but it failed: {reason}") from error
+        raise ArgumentTypeError(
+            name, right, must="give", instead=f"but it failed: {reason}"
+        ) from error
 
 
 def check_output(function: Callable, name: str, sizes: tuple[tuple[int, ...], ...], *args) -> None:
@@ -210,11 +220,11 @@ def check_output(function: Callable, name: str, sizes: tuple[tuple[int, ...], ..
     got = getattr(output, "shape", None)
     if got not in sizes:
         kind = type(output).__name__ if got is None else f"shape {got}"
-        raise ValueError(f"Argument `{name}` must give {right}, got {kind}.")
+        raise ArgumentError(name, right, kind, must="give")
     if not (
         jnp.issubdtype(output.dtype, jnp.floating) or jnp.issubdtype(output.dtype, jnp.integer)
     ):
-        raise TypeError(f"Argument `{name}` must give real numbers, got dtype {output.dtype}.")
+        raise ArgumentTypeError(name, "real numbers", f"dtype {output.dtype}", must="give")
 
 
 def check_methods(model: AbstractHopfield) -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import diffrax as dfx
 import jax
 
-from hopjax._checks import check_instance
+from hopjax._checks import ArgumentError, check_instance
 from hopjax.noise import AbstractNoise
 
 
@@ -47,14 +47,16 @@ def choose_method(
         "not give the gradient of the solve on its grid)",
     )
     if noise is not None and adaptive and noise.law.on_grid:
-        raise ValueError(
-            "Argument `stepsize_controller` must be None for noise with law "
-            f"{type(noise.law).__name__}, whose increments exist on the grid of steps only, got "
-            f'{type(controller).__name__}: for adaptive steps use law="tree".'
+        raise ArgumentError(
+            "stepsize_controller",
+            f"None for noise with law {type(noise.law).__name__}, whose increments "
+            "exist on the grid of steps only",
+            type(controller).__name__,
+            hint='for adaptive steps use law="tree"',
         )
     problem = _misfit(solver, noise, adaptive)
     if problem is not None:
-        raise ValueError(f"Argument `solver` must suit the problem, got {_name(solver)}: {problem}")
+        raise ArgumentError("solver", "the problem", _name(solver), must="suit", hint=problem)
     return Method(solver, controller, adjoint, adaptive)
 
 
@@ -70,10 +72,12 @@ def _default_solver(noise: AbstractNoise | None, adaptive: bool) -> dfx.Abstract
         return dfx.Tsit5()
     if noise.additive:
         return dfx.SPaRK()
-    raise ValueError(
-        "Argument `solver` must be given for adaptive steps with state dependent noise, got None: "
-        "HalfSolver(ItoMilstein()) for few neurons (its memory grows as N cubed), or leave "
-        "stepsize_controller=None."
+    raise ArgumentError(
+        "solver",
+        "given for adaptive steps with state dependent noise",
+        "None",
+        hint="HalfSolver(ItoMilstein()) for few neurons (its memory grows as N "
+        "cubed), or leave stepsize_controller=None",
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import ArrayLike, PRNGKeyArray, Real
 
 from hopjax._checks import (
+    ArgumentError,
     check_flag,
     is_traced,
     names_keywords,
@@ -127,10 +128,11 @@ def solve(
         reverse_only = isinstance(method.adjoint, dfx.RecursiveCheckpointAdjoint)
         if not reverse_only or "forward-mode" not in str(error):
             raise
-        raise ValueError(
-            "Argument `adjoint` must be diffrax.ForwardMode() or diffrax.DirectAdjoint() under "
-            "forward-mode differentiation (jvp, jacfwd, hessian): the default, "
-            "RecursiveCheckpointAdjoint(), is for reverse mode."
+        raise ArgumentError(
+            "adjoint",
+            "diffrax.ForwardMode() or diffrax.DirectAdjoint() under forward-mode "
+            "differentiation (jvp, jacfwd, hessian)",
+            hint="the default, RecursiveCheckpointAdjoint(), is for reverse mode",
         ) from error
     if throw and not is_traced(trajectory) and not trajectory.ok:
         what, remedy = "The state stopped being finite", f"a smaller dt than {grid.dt:g}"

@@ -35,7 +35,7 @@ class Labels(PandasIndex):
             places.setdefault(label(value), []).append(place)
         found: list[int] = []
         for value in given if several else [given]:
-            text = label(plain(value, f"A value of `{name}`"))
+            text = label(plain(value, name))
             if text not in places:
                 raise KeyError(
                     f"`{name}` has no value {value!r}, but {', '.join(places)} (a list asks for "

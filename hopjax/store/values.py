@@ -6,22 +6,21 @@ from typing import Any
 import jax
 import numpy as np
 
+from hopjax._checks import ArgumentError, ArgumentTypeError
 from hopjax.store.identity import canonical
 
 
-def plain(value: Any, where: str) -> Any:
-    """A value of a parameter as plain data, sequences as tuples; `where` is what errors call it."""
+def plain(value: Any, name: str) -> Any:
+    """A value of a parameter as plain data, sequences as tuples; `name` is what errors call it."""
     if isinstance(value, (np.generic, np.ndarray, jax.Array)):
         value = np.asarray(value).tolist()
     if isinstance(value, (list, tuple)):
-        return tuple(plain(item, where) for item in value)
+        return tuple(plain(item, name) for item in value)
     if value is not None and not isinstance(value, (bool, int, float, str)):
-        raise TypeError(
-            f"{where} must be numbers, strings, truth values, None or sequences of numbers, got "
-            f"{type(value).__name__}."
-        )
+        right = "numbers, strings, truth values, None or sequences of numbers"
+        raise ArgumentTypeError(name, right, type(value).__name__)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} must be finite, got {value}.")
+        raise ArgumentError(name, "finite", value)
     return value
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from hopjax._checks import ArgumentError
 from hopjax._keys import cell_key, data_of
 from hopjax._steps import steps_of
 from hopjax.engine import Chunk
@@ -96,8 +97,10 @@ def make_cells(
                 looked_at.add(canonical(fixed))
         except (TypeError, ValueError) as error:
             cell = ", ".join(f"{name} = {text(value)}" for name, value in parameters.items())
-            message = " ".join(str(error).split())
-            raise type(error)(f"{message} (In the cell {cell}.)") from error
+            if isinstance(error, ArgumentError):
+                raise error.at(f"In the cell {cell}.") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{' '.join(str(error).split())} (In the cell {cell}.)") from error
         named = {name: value for name, value in parameters.items() if name not in paired}
         yield Cell(
             parameters,

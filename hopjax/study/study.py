@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from hopjax._checks import (
+    ArgumentError,
+    ArgumentTypeError,
     check_fits,
     check_flag,
     check_instance,
@@ -131,10 +133,8 @@ class Study:
             TypeError, ValueError: for a wrong argument; where it is a cell's, that is named.
         """
         if not callable(trial):
-            raise TypeError(
-                "Argument `trial` must be a function of a key and the swept parameters, got "
-                f"{type(trial).__name__}."
-            )
+            right = "a function of a key and the swept parameters"
+            raise ArgumentTypeError("trial", right, type(trial).__name__)
         trials, key, version = check_trials(trials), check_key(key), check_version(version)
         levels = _check_quantiles(quantiles)
         grid, points = check_sweep(sweep, (*float_names(trial), *OF_THE_SOLVE))
@@ -155,10 +155,10 @@ class Study:
         }
         for name in ("t1", "dt"):
             if settings[name] is None and name not in names:
-                raise TypeError(f"Argument `{name}` must be given, or swept.")
+                raise ArgumentTypeError(name, "given, or swept")
         for name in OF_THE_SOLVE:
             if settings[name] is not None and name in names:
-                raise TypeError(f"Argument `{name}` must not be given where it is swept.")
+                raise ArgumentTypeError(name, "given where it is swept", must="not be")
         given = [name for name in names if name not in OF_THE_SOLVE]
         right = f"a key and the swept parameters {', '.join(given)}"
         check_takes(trial, "trial", right, None, **dict.fromkeys(given))
@@ -240,7 +240,7 @@ class Study:
         devices = check_devices(devices)
         if folder is None:
             if jax.process_count() > 1:
-                raise ValueError("Argument `folder` must be given in several processes, got None.")
+                raise ArgumentError("folder", "given in several processes", "None")
             with as_code_is(self._work.made_of):
                 ensembles = self._work.solve_in_memory(devices, progress)
                 return self._work.dataset(ensembles, provenance() | environment())
@@ -262,8 +262,6 @@ def _check_quantiles(quantiles: Any) -> tuple[float, ...]:
     except (TypeError, ValueError):
         levels = (math.nan,)
     if not all(0 <= level <= 1 for level in levels) or list(levels) != sorted(set(levels)):
-        raise ValueError(
-            "Argument `quantiles` must be increasing numbers from 0 to 1 in a list, which may be "
-            f"empty, got {shown(quantiles)}."
-        )
+        right = "increasing numbers from 0 to 1 in a list, which may be empty"
+        raise ArgumentError("quantiles", right, shown(quantiles))
     return levels

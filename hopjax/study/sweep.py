@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hopjax._checks import shown, size_within
+from hopjax._checks import ArgumentError, ArgumentTypeError, shown, size_within
 from hopjax.ensemble import VARIABLES
 from hopjax.store import canonical, plain
 
@@ -21,12 +21,11 @@ MOST_CELLS = 10**6
 def check_names(names: Any, argument: str, known: list[str]) -> tuple[str, ...]:
     """Names of swept parameters."""
     if isinstance(names, str) or not isinstance(names, Sequence):
-        raise TypeError(f"Argument `{argument}` must be a sequence of names, got {shown(names)}.")
+        raise ArgumentTypeError(argument, "a sequence of names", shown(names))
     for name in names:
         if name not in known:
-            raise ValueError(
-                f"Argument `{argument}` must name swept parameters ({', '.join(known)}), got "
-                f"{shown(name)}."
+            raise ArgumentError(
+                argument, f"swept parameters ({', '.join(known)})", shown(name), must="name"
             )
     return tuple(names)
 
@@ -60,13 +59,15 @@ def check_sweep(
         grid = {}
         check_number_of_cells("sweep", len(sweep))
         if not all(isinstance(cell, Mapping) for cell in sweep):
-            raise TypeError("Argument `sweep` must be a grid {name: values} or a list of cells.")
+            raise ArgumentTypeError("sweep", "a grid {name: values} or a list of cells")
         names = list(sweep[0]) if sweep else []
         for cell in sweep:
             if set(cell) != set(names):
-                raise ValueError(
-                    "Argument `sweep` must have the same parameters in every cell, got "
-                    f"{', '.join(names)} and {', '.join(map(str, cell))}."
+                raise ArgumentError(
+                    "sweep",
+                    "the same parameters in every cell",
+                    f"{', '.join(names)} and {', '.join(map(str, cell))}",
+                    must="have",
                 )
         columns = {
             name: _check_values(name, [cell[name] for cell in sweep], floats, repeated=True)
@@ -79,23 +80,22 @@ def check_sweep(
         seen: set[str] = set()
         for point in points:
             if canonical(point) in seen:
-                raise ValueError(f"Argument `sweep` must have no cell twice, got {shown(point)}.")
+                raise ArgumentError("sweep", "no cell twice", shown(point), must="have")
             seen.add(canonical(point))
     else:
-        raise TypeError(
-            "Argument `sweep` must be a grid {name: values} or a list of cells, got "
-            f"{type(sweep).__name__}."
+        raise ArgumentTypeError(
+            "sweep", "a grid {name: values} or a list of cells", type(sweep).__name__
         )
     names = list(points[0]) if points else []
     if not names:
-        raise ValueError(
-            "Argument `sweep` must have at least one parameter with a value, got none."
-        )
+        raise ArgumentError("sweep", "at least one parameter with a value", "none", must="have")
     for name in names:
         if not isinstance(name, str) or not name.isidentifier() or name in OF_THE_RESULT:
-            raise ValueError(
-                "Argument `sweep` must have names that are identifiers and none of "
-                f"{', '.join(OF_THE_RESULT)}, got {shown(name)}."
+            raise ArgumentError(
+                "sweep",
+                f"names that are identifiers and none of {', '.join(OF_THE_RESULT)}",
+                shown(name),
+                must="have",
             )
     return grid, points
 
@@ -103,35 +103,35 @@ def check_sweep(
 def check_number_of_cells(name: str, number: int) -> None:
     """Refuse a sweep that no one would live to see the end of."""
     if number > MOST_CELLS:
-        raise ValueError(
-            f"Argument `{name}` must have at most {MOST_CELLS} cells, got {shown(number)}."
-        )
+        raise ArgumentError(name, f"at most {MOST_CELLS} cells", shown(number), must="have")
 
 
 def _check_values(
     name: Any, values: Any, floats: tuple[str, ...], repeated: bool = False
 ) -> list[Any]:
     """Plain values of one parameter, all fractional if one of them is."""
-    where = f"Argument `sweep[{name!r}]`"
+    where = f"sweep[{name!r}]"
     if isinstance(values, (np.ndarray, jax.Array)):
         values = np.asarray(values).tolist()
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise TypeError(f"{where} must be a sequence of values, got {shown(values)}.")
+        raise ArgumentTypeError(where, "a sequence of values", shown(values))
     values = [plain(value, where) for value in values]
     if not values:
-        raise ValueError(f"{where} must have at least one value, got none.")
+        raise ArgumentError(where, "at least one value", "none", must="have")
     if name in floats or any(isinstance(value, float) for value in values):
         values = [plain(_as_floats(value), where) for value in values]
     for value in values:
         _check_kept(value, where)
     if not repeated and len({canonical(value) for value in values}) < len(values):
-        raise ValueError(f"{where} must have no value twice, got {shown(values)}.")
+        raise ArgumentError(where, "no value twice", shown(values), must="have")
     called = {canonical(value): value for value in values if not isinstance(value, str)}
     for value in values:
         if isinstance(value, str) and value in called:
-            raise ValueError(
-                f"{where} must not have a text that is the label of another value, got "
-                f"{shown(value)} and {shown(called[value])}."
+            raise ArgumentError(
+                where,
+                "a text that is the label of another value",
+                f"{shown(value)} and {shown(called[value])}",
+                must="not have",
             )
     return values
 
@@ -144,11 +144,11 @@ def _check_kept(value: Any, where: str) -> None:
     elif isinstance(value, float):
         kind = np.finfo(jnp.result_type(float))
         if abs(value) > float(kind.max):
-            raise ValueError(f"{where} must be {size_within(kind.dtype)}, got {value}.")
+            raise ArgumentError(where, size_within(kind.dtype), value)
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError(f"{where} must be whole numbers of 64 bits, got {shown(value)}.")
+        raise ArgumentError(where, "whole numbers of 64 bits", shown(value))
     elif isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
-        raise ValueError(f"{where} must be texts that a file can hold, got {shown(value)}.")
+        raise ArgumentError(where, "texts that a file can hold", shown(value))
 
 
 def _is_unicode(value: str) -> bool:

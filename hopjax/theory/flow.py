@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
 
 from hopjax._checks import (
+    ArgumentError,
     check_instance,
     check_values,
     is_traced,
@@ -65,9 +66,11 @@ def feature_noise(model: Any, noise: Any) -> Float[Array, ""] | Float[Array, " N
     num_neurons = model.memories.shape[1]
     reason = why_not(model)
     if reason is not None:
-        raise ValueError(
-            f"Argument `model` must be one whose noise averages out in an activation, got "
-            f"{type(model).__name__}: {reason}."
+        raise ArgumentError(
+            "model",
+            "one whose noise averages out in an activation",
+            type(model).__name__,
+            hint=reason,
         )
     strength = _averaged(model, noise, num_neurons).astype(model.memories.dtype)
     if is_traced(model):
@@ -81,10 +84,12 @@ def _averaged(model: Any, noise: Any, num_neurons: int) -> Float[Array, ""] | Fl
     if not isinstance(noise, AbstractNoise):
         return check_noise(noise, (), (num_neurons,))
     if not isinstance(noise, AdditiveNoise):
-        raise ValueError(
-            "Argument `noise` must be additive, a number or AdditiveNoise, got "
-            f"{type(noise).__name__}: under noise that depends on the state neurons are not "
-            "normally distributed about their mean."
+        raise ArgumentError(
+            "noise",
+            "additive, a number or AdditiveNoise",
+            type(noise).__name__,
+            hint="under noise that depends on the state neurons are not normally "
+            "distributed about their mean",
         )
     strength = check_noise(noise.strength, (), (model.state_size,))
     if model.state_size == num_neurons:

@@ -19,6 +19,7 @@ from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Real
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
 from hopjax._checks import (
+    ArgumentError,
     cast_floats,
     check_array,
     check_count,
@@ -235,9 +236,7 @@ def leading_eigenvalues(
         raise TypeError("leading_eigenvalues runs on the host: call it outside jit, vmap and grad.")
     count = check_count(count, "count")
     if count > size:
-        raise ValueError(
-            f"Argument `count` must be at most the size of the state {size}, got {count}."
-        )
+        raise ArgumentError("count", f"at most the size of the state {size}", count)
     product = _JacobianProduct(model, u, state)
     if size - count < 3 or size <= 16:  # too many for ARPACK, or too few to spare it
         dense = np.stack([product(column) for column in np.eye(size, dtype=state.dtype)], axis=1)
@@ -307,9 +306,11 @@ def classify_with_growth(
     if is_traced(equilibrium):
         raise TypeError("classify runs on the host: call it outside jit, vmap and grad.")
     if equilibrium.state.shape != (model.state_size,):
-        raise ValueError(
-            f"Argument `equilibrium` must be one, with a state of shape ({model.state_size},), got "
-            f"{equilibrium.state.shape}: of a batch, take one at a time."
+        raise ArgumentError(
+            "equilibrium",
+            f"one, with a state of shape ({model.state_size},)",
+            equilibrium.state.shape,
+            hint="of a batch, take one at a time",
         )
     if not equilibrium.found:
         return "absent", np.nan

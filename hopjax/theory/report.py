@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from hopjax._checks import (
+    ArgumentError,
     check_instance,
     check_number,
     is_traced,
@@ -209,19 +210,20 @@ def _held(model: AbstractHopfield, u: Any, at: Any) -> tuple[Any, float | None]:
     """The input at a time, and that time."""
     if not (isinstance(u, Schedule) or callable(u)):
         if at is not None:
-            raise ValueError(
-                "Argument `at` must be None for a constant input, which is the same at all times, "
-                f"got {at!r}."
+            raise ArgumentError(
+                "at", "None for a constant input, which is the same at all times", repr(at)
             )
         return u, None
     if at is None:
-        raise ValueError(
-            "Argument `at` must be a time such as 2.5 where `u` is a Schedule or a function of "
-            "time, got None: a report is of one input."
+        raise ArgumentError(
+            "at",
+            "a time such as 2.5 where `u` is a Schedule or a function of time",
+            "None",
+            hint="a report is of one input",
         )
     at = check_number(at, "at")
     if at < 0:
-        raise ValueError(f"Argument `at` must be at least 0, got {at:g}.")
+        raise ArgumentError("at", "at least 0", f"{at:g}")
     return input_at(u, at, model.memories.dtype), at
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from hopjax._checks import check_instance, check_number
+from hopjax._checks import ArgumentError, check_instance, check_number
 from hopjax.solving import levy_area_of
 
 
@@ -24,7 +24,7 @@ def step_response(solver: dfx.AbstractSolver | None, dt: float | None) -> tuple[
         return 1.0, 1.0
     dt = check_number(dt, "dt", positive=True)
     if dt >= 1:
-        raise ValueError(f"Argument `dt` must be below 1, got {dt:g}.")
+        raise ArgumentError("dt", "below 1", f"{dt:g}")
     if solver is None or isinstance(solver, dfx.Euler):
         decay, variance = 1 - dt, dt
     else:

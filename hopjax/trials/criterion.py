@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from hopjax._checks import (
+    ArgumentError,
+    ArgumentTypeError,
     check_array,
     check_choice,
     check_flag,
@@ -49,13 +51,14 @@ def check_target(target: Any, num_memories: int) -> Int[Array, " R"]:
     if not isinstance(target, (np.ndarray, jax.Array)):
         numbers = target if isinstance(target, (list, tuple)) else [target]
         if not numbers:
-            raise ValueError("Argument `target` must have at least one memory's number, got none.")
+            raise ArgumentError("target", "at least one memory's number", "none", must="have")
         indices = [check_index(each, "target", num_memories, "memories") for each in numbers]
         return jnp.asarray(indices, jnp.int32)
     if target.ndim > 1 or target.size == 0 or not jnp.issubdtype(target.dtype, jnp.integer):
-        raise TypeError(
-            "Argument `target` must be an integer or a list of integers, got dtype "
-            f"{target.dtype} and shape {target.shape}."
+        raise ArgumentTypeError(
+            "target",
+            "an integer or a list of integers",
+            f"dtype {target.dtype} and shape {target.shape}",
         )
     if not is_traced(target):
         return check_target(target.tolist(), num_memories)
@@ -145,22 +148,24 @@ class Criterion(eqx.Module):
         """
         self.threshold = check_number(threshold, "threshold", positive=True)
         if self.threshold >= 1:
-            raise ValueError(
-                f"Argument `threshold` must be below 1, the overlap of a perfect copy, got "
-                f"{self.threshold:g}."
+            raise ArgumentError(
+                "threshold", "below 1, the overlap of a perfect copy", f"{self.threshold:g}"
             )
         mixed = min(0.3, self.threshold) if mixed is None else mixed
         self.mixed = check_number(mixed, "mixed", positive=True)
         if self.mixed > self.threshold:
-            raise ValueError(
-                f"Argument `mixed` must be at most the threshold {self.threshold:g}, got {mixed:g}."
+            raise ArgumentError(
+                "mixed",
+                f"at most the threshold {self.threshold:g}",
+                f"{mixed:g}",
+                fits=("threshold",),
             )
         self.settle, self.since = check_number(settle, "settle"), check_number(since, "since")
         self.amplitude = None if amplitude is None else check_number(amplitude, "amplitude")
         for name in ("settle", "since", "amplitude"):
             value = getattr(self, name)
             if value is not None and value < 0:
-                raise ValueError(f"Argument `{name}` must be zero or positive, got {value:g}.")
+                raise ArgumentError(name, "zero or positive", f"{value:g}")
         self.mirror = check_flag(mirror, "mirror")
         self.judge = check_choice(judge, "judge", JUDGES)
 
@@ -235,13 +240,9 @@ class Criterion(eqx.Module):
             ValueError: naming `settle` or `since`.
         """
         if not grid.reaches(self.settle):
-            raise ValueError(
-                f"Argument `settle` must be at most t1 = {grid.t1:g}, got {self.settle:g}."
-            )
+            raise ArgumentError("settle", f"at most t1 = {grid.t1:g}", f"{self.settle:g}")
         if not grid.reaches(self.since) or grid.last_step(self.since) == grid.num_steps:
-            raise ValueError(
-                f"Argument `since` must be below t1 = {grid.t1:g}, got {self.since:g}."
-            )
+            raise ArgumentError("since", f"below t1 = {grid.t1:g}", f"{self.since:g}")
 
     def judged_times(self, grid: Grid) -> int:
         """At how many times a trial is judged: 1, or with "instants" those in `settle`."""
@@ -414,9 +415,11 @@ class Margin(eqx.Module):
         if self.squares is None:
             return None
         if trajectory.amplitudes is None:
-            raise ValueError(
-                "Argument `trajectory` must have the amplitudes that the criterion asks for, as in "
-                "ensembles, studies and tuning, got none."
+            raise ArgumentError(
+                "trajectory",
+                "the amplitudes that the criterion asks for, as in ensembles, studies and tuning",
+                "none",
+                must="have",
             )
         return trajectory.amplitudes
 

@@ -21,7 +21,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from jaxtyping import Array, Float, PyTree
 
-from hopjax._checks import cast_floats, collect_bad_values, on_host
+from hopjax._checks import ArgumentError, cast_floats, collect_bad_values, on_host
 from hopjax.inputs import Schedule
 from hopjax.program import tracing
 from hopjax.solving import Problem, Trajectory
@@ -78,9 +78,12 @@ def check_draws(
     if make is not None:
         again, where = _compare(trial, make, _different_field, generators)
         if where is not None:
-            raise ValueError(
-                "Argument `trial` must make the same trial whenever it gets the same key, got two "
-                f"that differ in `{where}`: {_REMEDY}"
+            raise ArgumentError(
+                "trial",
+                "the same trial whenever it gets the same key",
+                f"two that differ in `{where}`",
+                must="make",
+                hint=_REMEDY,
             )
     trajectory = blank_trajectory(trial, problem, criterion)
     measured = {name: (measure, trajectory) for name, measure in measures.items()}
@@ -96,13 +99,12 @@ def check_draws(
         except Exception:  # where it is solved it fails again, and is refused with the reason
             continue
         if differ:
-            wrong = (
-                f"`{name}` must measure the same at every call, got two measurements that differ"
-                if name in measures
-                else "`trial` must have functions that compute the same at every call, got "
-                f"`{name}`, which does not"
-            )
-            raise ValueError(f"Argument {wrong}: {_REMEDY}")
+            same = "the same at every call"
+            if name in measures:
+                got = "two measurements that differ"
+                raise ArgumentError(name, same, got, must="measure", hint=_REMEDY)
+            right, got = f"functions that compute {same}", f"`{name}`, which does not"
+            raise ArgumentError("trial", right, got, must="have", hint=_REMEDY)
 
 
 def _compare(

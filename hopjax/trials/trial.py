@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray, Real
 
 from hopjax._checks import (
+    ArgumentError,
     check_array,
     check_instance,
     check_key,
@@ -142,9 +143,10 @@ def _most_salient(model: AbstractHopfield, inputs: Schedule | Input) -> Int[Arra
     if isinstance(inputs, Schedule):
         values = inputs.values
     elif callable(inputs):
-        raise ValueError(
-            "Argument `target` must be given where the input is a function of time: the number of "
-            "the right memory, or several."
+        raise ArgumentError(
+            "target",
+            "given where the input is a function of time",
+            hint="the number of the right memory, or several",
         )
     else:
         values = jnp.asarray(inputs)[None]
@@ -152,9 +154,10 @@ def _most_salient(model: AbstractHopfield, inputs: Schedule | Input) -> Int[Arra
     xp = jnp if is_traced(values) else np
     shown = xp.any(xp.asarray(values) != 0, axis=1)
     if xp is np and not shown.any():
-        raise ValueError(
-            "Argument `target` must be given where the input is zero throughout: the number of the "
-            "right memory, or several."
+        raise ArgumentError(
+            "target",
+            "given where the input is zero throughout",
+            hint="the number of the right memory, or several",
         )
     last = values[len(shown) - 1 - xp.argmax(shown[::-1])].astype(memories.dtype)
     alpha = jax.lax.stop_gradient(model.saliency(last))
@@ -172,14 +175,16 @@ def _most_salient(model: AbstractHopfield, inputs: Schedule | Input) -> Int[Arra
         # An infinite one is none either.
         without, tie = ~((best > slack) & (best < np.inf)), rivals.any()
     if not traced and without:
-        raise ValueError(
-            "Argument `target` must be given where no memory has a positive and finite saliency in "
-            f"the input, got {best:.4g} at most."
+        raise ArgumentError(
+            "target",
+            "given where no memory has a positive and finite saliency in the input",
+            f"{best:.4g} at most",
         )
     if not traced and tie:
-        raise ValueError(
-            "Argument `target` must be given where two memories are the most salient ones in the "
-            f"input, got {best:.4g} for memories[{first}] and memories[{np.argmax(rivals)}]."
+        raise ArgumentError(
+            "target",
+            "given where two memories are the most salient ones in the input",
+            f"{best:.4g} for memories[{first}] and memories[{np.argmax(rivals)}]",
         )
     target = jnp.atleast_1d(jnp.asarray(first, jnp.int32))
     right = "given where no memory has a positive and finite saliency in the input"

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from hopjax._keys import data_of, key_of, trial_key
-from hopjax.engine import Checked, Chunk, Device, OnDevices, Program, each_trial
+from hopjax.engine import Checked, Checks, Chunk, Device, OnDevices, Program, each_trial
 from hopjax.ensemble import Plan
 from hopjax.program import Program as Traced, compiled, program_of
 from hopjax.solving import Problem, Trajectory
@@ -86,7 +86,7 @@ class _At(NamedTuple):
 
 
 def _differentiate(
-    job: Job, at: _At, key: Key[Array, ""], numbers: Int[Array, " n"], messages: list[str]
+    job: Job, at: _At, key: Key[Array, ""], numbers: Int[Array, " n"], checks: Checks
 ) -> Checked:
     """A chunk of trials and the slopes of their sum, for `OnDevices`."""
     counted = numbers < at.trials
@@ -105,7 +105,7 @@ def _differentiate(
 
     def sums(z: Values):
         one = partial(measure, values_of(z, job.ranges))
-        (measured, ok), bad = each_trial(one, numbers, messages)
+        (measured, ok), bad = each_trial(one, numbers, checks)
         return [jnp.sum(each, where=counted) for each in measured], (measured, ok, bad)
 
     slopes = None

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from hopjax._checks import (
+    ArgumentError,
     check_array,
     check_flag,
     check_instance,
@@ -94,13 +95,15 @@ class WeightedSum(AbstractLoss):
         weights = [1.0] * len(self.losses) if weights is None else weights
         check_instance(weights, (list, tuple), "weights", "a list of numbers, one for each loss")
         if not self.losses:
-            raise ValueError("Argument `losses` must have at least one loss, got none.")
+            raise ArgumentError("losses", "at least one loss", "none", must="have")
         for loss in self.losses:
             check_instance(loss, AbstractLoss, "losses", "losses such as OverlapLoss()")
         if len(weights) != len(self.losses):
-            raise ValueError(
-                f"Argument `weights` must have one number for each of {len(self.losses)} losses, "
-                f"got {len(weights)}."
+            raise ArgumentError(
+                "weights",
+                f"one number for each of {len(self.losses)} losses",
+                len(weights),
+                must="have",
             )
         self.weights = tuple(_number(weight, "weight") for weight in weights)
 
@@ -180,10 +183,10 @@ class _Wanted(eqx.Module):
 
     def __init__(self, goal: Any, at_least: Any):
         if goal is not None and at_least is not None:
-            raise ValueError("Argument `at_least` must be None where `goal` is given.")
+            raise ArgumentError("at_least", "None where `goal` is given")
         for value, name in ((goal, "goal"), (at_least, "at_least")):
             if value is not None and not 0 <= check_number(value, name) <= 1:
-                raise ValueError(f"Argument `{name}` must be from 0 to 1, got {value:g}.")
+                raise ArgumentError(name, "from 0 to 1", f"{value:g}")
         self.goal = None if goal is None else _number(goal, "goal")
         self.at_least = None if at_least is None else _number(at_least, "at_least")
 
@@ -317,9 +320,10 @@ class TimeLoss(AbstractLoss):
         """The time spent without retrieval."""
         grid = trajectory.grid
         if grid.last_step(criterion.since) >= grid.save_steps[-1]:
-            raise ValueError(
-                f"Argument `since` must be below the last saved time {grid.save_times[-1]:g} for a "
-                f"TimeLoss, got {criterion.since:g}."
+            raise ArgumentError(
+                "since",
+                f"below the last saved time {grid.save_times[-1]:g} for a TimeLoss",
+                f"{criterion.since:g}",
             )
         margins = criterion.of(trial.model, trial.target).over_time(trajectory)
         without = jax.nn.sigmoid(-margins / self.temperature)
@@ -354,7 +358,7 @@ class InputCost(AbstractLoss):
         """
         self.power = check_number(power, "power")
         if self.power < 1:
-            raise ValueError(f"Argument `power` must be at least 1, got {power:g}.")
+            raise ArgumentError("power", "at least 1", f"{power:g}")
 
     def measure(
         self, trial: Trial, trajectory: Trajectory, criterion: Criterion

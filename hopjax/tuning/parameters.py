@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from hopjax._checks import (
+    ArgumentError,
+    ArgumentTypeError,
     check_array,
     check_instance,
     check_number,
@@ -130,14 +132,16 @@ def select(
         check_instance(trial, Trial, "trial", "a Trial, or a function that makes one from a key")
     check_instance(parameters, Mapping, "parameters", "a dict of starting values by name")
     if not parameters:
-        raise ValueError("Argument `parameters` must have at least one parameter, got none.")
+        raise ArgumentError("parameters", "at least one parameter", "none", must="have")
     for name in parameters:
         if not isinstance(name, str):
-            raise TypeError(f"Argument `parameters` must have names, got {name!r}.")
+            raise ArgumentTypeError("parameters", "names", repr(name), must="have")
         if not all(part.isidentifier() for part in name.split(".")):
-            raise ValueError(
-                "Argument `parameters` must have names of arguments, or paths such as "
-                f"'noise.strength', got {name!r}."
+            raise ArgumentError(
+                "parameters",
+                "names of arguments, or paths such as 'noise.strength'",
+                repr(name),
+                must="have",
             )
     paths = tuple(name for name in parameters if "." in name or isinstance(trial, Trial))
     given = {
@@ -157,9 +161,11 @@ def select(
         found = _at_path(example, name)
         start[name] = _as_start(found if value is None else value, name)
         if start[name].shape != found.shape:
-            raise ValueError(
-                f"Argument `parameters[{name!r}]` must have the shape {found.shape} of what it "
-                f"replaces, got {start[name].shape}."
+            raise ArgumentError(
+                f"parameters[{name!r}]",
+                f"the shape {found.shape} of what it replaces",
+                start[name].shape,
+                must="have",
             )
     make = Tuned(trial, paths, start)
     return make, start, make.at_paths(example, start)
@@ -172,11 +178,9 @@ def _as_start(value: Any, name: str) -> Float[Array, "..."]:
         if array.dtype.kind not in "iufO":  # objects: integers beyond 64 bits, or no numbers
             raise TypeError
     except (TypeError, ValueError):
-        raise TypeError(
-            f"Argument `{where}` must be a number or an array of numbers, got {shown(value)}."
-        ) from None
+        raise ArgumentTypeError(where, "a number or an array of numbers", shown(value)) from None
     if array.size == 0:
-        raise ValueError(f"Argument `{where}` must have numbers, got shape {array.shape}.")
+        raise ArgumentError(where, "numbers", f"shape {array.shape}", must="have")
     return check_array(value, where).astype(jnp.result_type(float))
 
 
@@ -198,9 +202,12 @@ def _check_arguments(trial: Callable, given: Values) -> None:
         known = [name for name in known if name not in getattr(task, "static_parameters", ())]
     for name in given:
         if name not in known:
-            raise ValueError(
-                f"Argument `parameters` must name numbers that the trial takes, got {name!r}: "
-                f"{_hint(name, known)}"
+            raise ArgumentError(
+                "parameters",
+                "numbers that the trial takes",
+                repr(name),
+                must="name",
+                hint=_hint(name, known),
             )
     right = " and the parameters ".join(["a key", *([", ".join(given)] if given else [])])
     check_takes(trial, "trial", right, None, **given)
@@ -224,16 +231,14 @@ def _at_path(trial: Trial, path: str) -> Float[Array, "..."]:
         if part not in known:
             before = ".".join(["trial", *path.split(".")[:place]])
             hint = _hint(part, known) if known else f"{before} has no fields."
-            raise ValueError(
-                "Argument `parameters` must have paths of arrays in the trial, got "
-                f"{path!r}: {hint}"
+            raise ArgumentError(
+                "parameters", "paths of arrays in the trial", repr(path), must="have", hint=hint
             )
         found = getattr(found, part)
     if not eqx.is_inexact_array(found):
         kind = f"of {found.dtype}" if eqx.is_array(found) else type(found).__name__
-        raise ValueError(
-            f"Argument `parameters` must have paths of arrays of floats, got {path!r}, which is "
-            f"{kind}."
+        raise ArgumentError(
+            "parameters", "paths of arrays of floats", f"{path!r}, which is {kind}", must="have"
         )
     return found
 
@@ -244,20 +249,19 @@ def make_ranges(start: Values, bounds: Any) -> dict[str, Range]:
     check_instance(bounds, Mapping, "bounds", "a dict of pairs (low, high) by name")
     for name in bounds:
         if name not in start:
-            raise ValueError(
-                f"Argument `bounds` must name parameters, got {name!r}: {_hint(name, list(start))}"
+            raise ArgumentError(
+                "bounds", "parameters", repr(name), must="name", hint=_hint(name, list(start))
             )
     ranges = {}
     for name, value in start.items():
         pair = bounds.get(name, (None, None))
         where = f"bounds[{name!r}]"
         if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-            raise TypeError(f"Argument `{where}` must be a pair (low, high), got {shown(pair)}.")
+            raise ArgumentTypeError(where, "a pair (low, high)", shown(pair))
         low, high = (None if end is None else check_number(end, where) for end in pair)
         if low is not None and high is not None and low >= high:
-            raise ValueError(
-                f"Argument `{where}` must have its lower end below the upper one, got "
-                f"({low:g}, {high:g})."
+            raise ArgumentError(
+                where, "its lower end below the upper one", f"({low:g}, {high:g})", must="have"
             )
         numbers = np.asarray(value, float)
         inside = (low is None or numbers > low) & (high is None or numbers < high)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from hopjax._checks import (
+    ArgumentError,
     cast_floats,
     check_count,
     check_flag,
@@ -105,7 +106,7 @@ def prepare(
     fresh, progress = check_flag(fresh, "fresh"), check_flag(progress, "progress")
     if mode not in (None, "forward", "reverse"):
         right = '"forward", "reverse" or None'
-        raise ValueError(f"Argument `mode` must be {right}, got {shown(mode)}.")
+        raise ArgumentError("mode", right, shown(mode))
     devices = check_devices(devices)
     plan = make_plan(
         trials=trials,
