@@ -1,5 +1,7 @@
 """Inputs as the network sees them: in every step of a solve, to the step."""
 
+# pyright: reportArgumentType=false
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,14 @@ from conftest import EXACT
 from jaxtyping import Array, Float
 from numpy.testing import assert_allclose, assert_array_equal
 from odd_models import Integrator
+from refusals import (
+    NAN,
+    ONES,
+    assert_refused,
+    assert_refused_at_run_time,
+    each,
+    schedule,
+)
 
 import hopjax as hj
 
@@ -179,3 +189,54 @@ def test_a_callable_drives_plasticity_like_the_equivalent_constant():
 def test_integers_become_floats():
     schedule = hj.Schedule([0, 1], np.array([[1, -1], [2, -2]]))
     assert schedule.onsets.dtype == schedule.values.dtype == jnp.float64
+
+
+# What is refused.
+
+TWO = np.ones((2, 8))
+
+
+@each(
+    (lambda: schedule([0.1, 0.2]), ValueError, "onsets", "0 in its first entry"),
+    (lambda: schedule([0.0, 0.5, 0.3]), ValueError, "onsets", "increasing, got 0.3 at index [2]"),
+    (lambda: schedule([0.0, 0.5, 0.5]), ValueError, "onsets", "increasing, got 0.5 at index [2]"),
+    (lambda: hj.Schedule(0.0, ONES), ValueError, "onsets", "got shape ()"),
+    (lambda: schedule([], np.ones((0, 8))), ValueError, "onsets", "got none"),
+    (lambda: schedule([0.0, 0.5], np.ones((3, 8))), ValueError, "values", "got shape (3, 8)"),
+    (lambda: schedule([0.0], ONES), ValueError, "values", "got shape (8,)"),
+    (lambda: schedule([0.0, 0.5, 0.7]).pulsed(0.3), ValueError, "duration", "got 0.3"),
+    (lambda: schedule([0.0]).pulsed(0), ValueError, "duration", "got 0.0"),
+    (lambda: schedule([0.0]).pulsed("1"), TypeError, "duration", "got '1'"),
+    (lambda: schedule([0.0, 0.25]).onset_steps(0.1), ValueError, "onsets", "dt = 0.1, got 0.25"),
+    (lambda: schedule([0.0]).onset_steps(0.0), ValueError, "dt", "got 0.0"),
+    (lambda: schedule([0.0]).at(-1.0), ValueError, "t", "zero or positive, got -1"),
+)
+def test_wrong_schedules(row):
+    assert_refused(row)
+
+
+def test_wrong_schedules_under_a_trace():
+    assert_refused_at_run_time(
+        (
+            lambda onsets: schedule(onsets).onsets,
+            *(np.array([0, 0.3, 0.5]), np.array([0, 0.5, 0.3]), "`onsets` must be increasing"),
+        ),
+        (
+            lambda onsets: schedule(onsets, TWO).onsets,
+            *(np.array([0, 0.5]), np.array([0.1, 0.5]), "`onsets` must be 0 in its first entry"),
+        ),
+        (
+            lambda onsets: schedule(onsets, TWO).onset_steps(0.1),
+            *(
+                np.array([0, 0.5]),
+                np.array([0, 0.55]),
+                "`onsets` must be whole multiples of dt = 0.1",
+            ),
+        ),
+        (
+            lambda values: schedule([0.0, 0.5], values).values,
+            TWO,
+            NAN * TWO,
+            "`values` must be finite",
+        ),
+    )

@@ -4,9 +4,7 @@
 # pyright: reportArgumentType=false
 
 import functools
-import inspect
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 
 import hopjax as hj
-from hopjax import _checks, statistics, theory
+from hopjax import statistics
 from hopjax._checks import check_array, check_host_array
 
 INTEGERS = [np.dtype(kind + size) for kind in "iu" for size in "1248"]
@@ -222,154 +220,7 @@ def test_arrays_of_jax(dtype, x64):
             np.testing.assert_array_equal(found, [0, 1, 1])
 
 
-# Each array argument goes through it.
-
-
-class Reached(Exception):
-    """The one place was given this argument."""
-
-
 MEMORIES = np.array([[1, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]])
-KEY = jax.random.key(0)
-MARK = np.array([7])  # known by its identity
-# Right values of arguments by their names; those of one function only, as "function.argument".
-RIGHT: dict[str, Any] = {
-    "activation": hj.Tanh(),
-    "alpha": 3.0,
-    "alpha_max": 3.0,
-    "beta": 1.0,
-    "confidence": 0.95,
-    "correlation": 0.5,
-    "counts": np.ones(3, int),
-    "coupling": 1.0,
-    "density": 0.5,
-    "dt": 0.1,
-    "edges": np.linspace(0, 1, 4),
-    "flip_probability": 0.5,
-    "index": 0,
-    "inputs": MEMORIES[0],
-    "key": KEY,
-    "memories": MEMORIES,
-    "memory": 0,
-    "model": hj.IDPHopfield(MEMORIES),
-    "noise": 1.0,
-    "num_memories": 2,
-    "num_neurons": 8,
-    "overlap": 0.9,
-    "pattern": MEMORIES[0],
-    "q": [0.5],
-    "reached": np.ones(3, bool),
-    "separation": hj.LinearSeparation(),
-    "shares": [0.5],
-    "slope": 10.0,
-    "start": MEMORIES[0],
-    "state": MEMORIES[0],
-    "successes": 1,
-    "t1": 1.0,
-    "times": [1.0],
-    "trials": 2,
-    "ts": np.arange(3.0),
-    "u": MEMORIES[0],
-    "values": MEMORIES,
-    "weights": [1.0, 1.0],
-    "x0": MEMORIES[0],
-    "Schedule.onsets": [0.0, 1.0],
-    "crosstalk_noise.alpha": [3.0, 1.0],
-    "FiringRateHopfield.memories": (MEMORIES + 1) // 2,
-    "solve.noise": None,
-    "Trial.noise": None,
-    "noisy_flow.noise": 1.0,
-}
-OBJECTS = [
-    hj.IDPHopfield(MEMORIES),
-    hj.TwoLayerHopfield(MEMORIES),
-    hj.Trial(hj.IDPHopfield(MEMORIES), MEMORIES[0], MEMORIES[0]),
-]
-# Numbers of memories, which are integers and become no floats; and what is given to the user.
-NOT_MADE_FLOATS = {
-    "target",
-    "reached",
-    "counts",
-    "edges",
-    "measured",
-    "ok",
-    "first",
-    "second",
-    "total",
-    "quantiles",
-}
-
-
-def public() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Functions, constructors and methods that users call."""
-    own = {name: value for name, value in vars(statistics).items() if is_of(value, statistics)}
-    for name, value in (vars(hj) | vars(theory) | own).items():
-        if not name.startswith("_") and callable(value) and not inspect.isabstract(value):
-            yield name, value
-    for value in OBJECTS:
-        for name, method in inspect.getmembers(value, callable):
-            if not name.startswith("_"):
-                yield f"{type(value).__name__}.{name}", method
-
-
-def is_of(value: Any, module: types.ModuleType) -> bool:
-    """Whether a module has a function of its own, not one that it imported or a result."""
-    return inspect.isfunction(value) and value.__module__ == module.__name__
-
-
-def array_arguments() -> list[tuple[str, Callable[..., Any], str]]:
-    found = []
-    for name, function in public():
-        try:
-            arguments = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):
-            continue
-        for argument in arguments:
-            about = str(argument.annotation)
-            given = "jaxtyping" in about and "ndarray" in about and "Array" in about
-            if given and argument.name not in NOT_MADE_FLOATS:
-                found.append((name, function, argument.name))
-    return found
-
-
-ARGUMENTS = array_arguments()
-
-
-def test_the_array_arguments_are_found():
-    names = {f"{name}.{argument}" for name, _, argument in ARGUMENTS}
-    assert {
-        *("AdditiveNoise.strength", "mixture.weights", "Schedule.onsets", "solve.x0"),
-        *("wilson_interval.trials", "censored_quantiles.times", "Trial.x0"),
-        *(
-            "IDPHopfield.with_memory.pattern",
-            "report.noise",
-            "TwoLayerHopfield.noise_strength.features",
-        ),
-    } <= names
-    assert len(names) > 80
-
-
-@pytest.mark.parametrize(
-    ("function", "argument"), [pytest.param(f, a, id=f"{name}.{a}") for name, f, a in ARGUMENTS]
-)
-def test_each_array_argument_goes_through_it(function, argument, monkeypatch):
-    inside = _checks._host_floats
-
-    def recorded(value, name, *args):
-        if value is MARK:
-            raise Reached(name)
-        return inside(value, name, *args)
-
-    monkeypatch.setattr(_checks, "_host_floats", recorded)
-    called = getattr(function, "__name__", "")
-    given = {
-        name: RIGHT.get(f"{called}.{name}", RIGHT.get(name))
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.default is parameter.empty
-    }
-    with pytest.raises(Reached) as reached:
-        function(**(given | {argument: MARK}))
-    assert str(reached.value).split(".")[-1] == argument
 
 
 @X64

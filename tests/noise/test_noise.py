@@ -1,5 +1,7 @@
 """Grid paths: bits that depend on (key, step) alone, and the laws that they promise."""
 
+# pyright: reportArgumentType=false
+
 import functools
 
 import diffrax as dfx
@@ -8,6 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
+from refusals import (
+    INF,
+    ONES,
+    assert_refused,
+    assert_refused_at_run_time,
+    each,
+    with_entry,
+)
 from scipy import stats
 
 import hopjax as hj
@@ -164,3 +174,34 @@ def test_late_steps_have_increments_of_their_own():
     # The trap of keying noise on float32 time: increments repeat at large times.
     late = np.asarray(increments(hj.Gaussian(), range(2**24 - 100, 2**24)))
     assert len(np.unique(late[:, 0])) == 100
+
+
+# What is refused.
+
+
+def half(t, x):
+    return 0.5 * x
+
+
+@each(
+    (lambda: hj.AdditiveNoise(-1), ValueError, "strength", "zero or positive, got -1.0"),
+    (lambda: hj.AdditiveNoise(np.eye(8)), ValueError, "strength", "got shape (8, 8)"),
+    (lambda: hj.MultiplicativeNoise(0.5), TypeError, "strength", "use AdditiveNoise"),
+    (lambda: hj.Gaussian(refinement=21), ValueError, "refinement", "at most 20, got 21"),
+    (lambda: hj.BrownianTree(1.0), ValueError, "tolerance", "below 1, got 1.0"),
+    (lambda: hj.BrownianTree(0.0), ValueError, "tolerance", "positive number, got 0.0"),
+)
+def test_wrong_noise(row):
+    assert_refused(row)
+
+
+def test_wrong_noise_under_a_trace():
+    assert_refused_at_run_time(
+        (lambda s: hj.AdditiveNoise(s).strength, 0.0, -0.5, "`strength` must be zero or positive"),
+        (
+            lambda s: hj.AdditiveNoise(s).strength,
+            ONES,
+            with_entry(ONES, INF),
+            "`strength` must be finite",
+        ),
+    )
