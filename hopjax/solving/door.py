@@ -127,7 +127,9 @@ def check_problem(
             raise ArgumentTypeError(name, f"a function of {of}", repr(function))
     passage_since = check_number(passage_since, "passage_since")
     if not grid.reaches(passage_since):
-        raise ArgumentError("passage_since", f"from 0 to t1 = {grid.t1:g}", f"{passage_since:g}")
+        raise ArgumentError(
+            "passage_since", f"from 0 to t1 = {grid.t1:g}", f"{passage_since:g}", fits=("t1",)
+        )
 
     model, shown, x0, noise = cast_floats((model, shown, x0, noise), dtype)
     passage_from = passage_since if method.adaptive else grid.first_step(passage_since)
@@ -156,7 +158,11 @@ def _grid(t1: Any, dt: Any, save_every: Any) -> Grid:
         stride = multiple_of(save_every, "save_every", dt)
         if stride > num_steps:
             raise ArgumentError(
-                "save_every", f"t1 = {float(t1):g}", f"{save_every:g}", must="not exceed"
+                "save_every",
+                f"t1 = {float(t1):g}",
+                f"{save_every:g}",
+                must="not exceed",
+                fits=("t1",),
             )
     return Grid(dt, num_steps, stride)
 

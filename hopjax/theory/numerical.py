@@ -312,11 +312,11 @@ def classify_with_growth(
             equilibrium.state.shape,
             hint="of a batch, take one at a time",
         )
-    if not equilibrium.found:
-        return "absent", np.nan
     if memory is not None:
         memory = check_index(memory, "memory", model.memories.shape[0], "memories")
-        if not bool(belongs(model, equilibrium.state, memory)):
-            return "absent", np.nan
+    if not equilibrium.found:
+        return "absent", np.nan
+    if memory is not None and not bool(belongs(model, equilibrium.state, memory)):
+        return "absent", np.nan
     growth = float(leading_eigenvalues(model, equilibrium.state, u, count=1)[0].real)
     return ("stable" if growth < 0 else "saddle"), growth

@@ -240,9 +240,11 @@ class Criterion(eqx.Module):
             ValueError: naming `settle` or `since`.
         """
         if not grid.reaches(self.settle):
-            raise ArgumentError("settle", f"at most t1 = {grid.t1:g}", f"{self.settle:g}")
+            raise ArgumentError(
+                "settle", f"at most t1 = {grid.t1:g}", f"{self.settle:g}", fits=("t1",)
+            )
         if not grid.reaches(self.since) or grid.last_step(self.since) == grid.num_steps:
-            raise ArgumentError("since", f"below t1 = {grid.t1:g}", f"{self.since:g}")
+            raise ArgumentError("since", f"below t1 = {grid.t1:g}", f"{self.since:g}", fits=("t1",))
 
     def judged_times(self, grid: Grid) -> int:
         """At how many times a trial is judged: 1, or with "instants" those in `settle`."""

@@ -23,7 +23,10 @@ from hopjax import theory
 
 IDP, U, TANH = hj.IDPHopfield(MEMORIES), MEMORIES[0], hj.Tanh()
 PAIRS = np.ones((2, 3))
-FOUND = theory.Equilibrium(*map(jnp.asarray, (U, np.ones(2), -1.0, 0.0, True)))
+FOUND, ABSENT = (
+    theory.Equilibrium(*map(jnp.asarray, (U, np.ones(2), -1.0, 0.0, found)))
+    for found in (True, False)
+)
 
 
 def crosstalk(alpha: Any = (3.0,), noise: Any = 1.0, **changes: Any) -> Any:
@@ -86,6 +89,7 @@ def eigenvalues(state: Any = ONES, u: Any = U, **changes: Any) -> Any:
     (lambda: crosstalk(memory=1), ValueError, "memory", "of memories, 1, got 1"),
     (lambda: theory.find_memory(IDP, U, 2), ValueError, "memory", "of memories, 2, got 2"),
     (lambda: theory.classify(IDP, U, FOUND, memory=2), ValueError, "memory", "got 2"),
+    (lambda: theory.classify(IDP, U, ABSENT, memory=2), ValueError, "memory", "got 2"),
     # any model
     (lambda: report(u=np.ones(7)), ValueError, "u", "(8,), got shape (7,)"),
     (lambda: theory.find_memory(IDP, schedule([0.0]), 0), TypeError, "u", "Schedule"),

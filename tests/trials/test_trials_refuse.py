@@ -7,7 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from refusals import (
+    KEY,
     MEMORIES,
     ONES,
     assert_refused,
@@ -29,6 +31,14 @@ def margin(
     """A correct call, but for the changes."""
     model = hj.IDPHopfield(MEMORIES) if model is None else model
     return hj.Criterion().margin(model, state, overlaps, target)
+
+
+def solved(t1: float = 0.2, save_every: float | None = None, **criterion: Any) -> Any:
+    """An ensemble that is refused before it is solved."""
+    times = {"t1": t1, "dt": 0.1, "save_every": save_every}
+    return hj.solve_ensemble(
+        trial(), trials=2, key=KEY, criterion=hj.Criterion(**criterion), **times
+    )
 
 
 @each(
@@ -70,6 +80,25 @@ def margin(
 )
 def test_wrong_trials(row):
     assert_refused(row)
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "fits"),
+    [
+        (lambda: hj.Criterion(0.5, mixed=0.6), "mixed", "threshold"),
+        (lambda: solved(settle=0.3), "settle", "t1"),
+        (lambda: solved(since=0.2), "since", "t1"),
+        (lambda: solved(t1=0.25), "t1", "dt"),
+        (lambda: solved(save_every=0.3), "save_every", "t1"),
+        (lambda: schedule([0.0, 0.25]).onset_steps(0.1), "onsets", "dt"),
+        (lambda: schedule([0.0, 0.2]).pulsed(0.3), "duration", "onsets"),
+        (lambda: hj.Retrieval(onsets=(0.0, 1.0)), "onsets", "shown"),
+    ],
+)
+def test_an_error_names_what_may_be_wrong_instead(call, name, fits):
+    with pytest.raises(hj.ArgumentError) as caught:
+        call()
+    assert (caught.value.name, caught.value.fits) == (name, (fits,))
 
 
 def test_wrong_targets_under_a_trace():
