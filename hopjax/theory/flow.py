@@ -113,7 +113,11 @@ class Spread(eqx.Module):
     """
 
     total: Float[Array, ""] | Float[Array, " N"]
-    rate: float = eqx.field(static=True)
+    rate: Float[Array, ""]
+
+    def __init__(self, total: Float[Array, ""] | Float[Array, " N"], rate: float):
+        """One program serves the steps of all solvers: both are data."""
+        self.total, self.rate = total, jnp.asarray(rate, total.dtype)
 
     def at(self, t: Float[Array, ""]) -> Float[Array, ""] | Float[Array, " N"]:
         """σ(t)."""

@@ -98,7 +98,7 @@ def find_memory(model: AbstractHopfield, u: Real[ArrayLike, " N"], memory: int) 
     """
     model, u = check_model_and_input(model, u)
     memory = check_index(memory, "memory", model.memories.shape[0], "memories")
-    return _find_memory(model, u, memory)
+    return _find_memory(model, u, jnp.asarray(memory))  # one program for all memories
 
 
 @compiled
@@ -237,6 +237,16 @@ def leading_eigenvalues(
     count = check_count(count, "count")
     if count > size:
         raise ArgumentError("count", f"at most the size of the state {size}", count)
+    return _leading(model, u, state, count)
+
+
+def growth_rate(model: AbstractHopfield, u: Any, state: Any) -> Float[Array, ""]:
+    """That of the direction that grows fastest, of arguments that are known to be right."""
+    return _leading(model, u, state, 1)[0].real
+
+
+def _leading(model, u, state, count):
+    size = state.size
     product = _JacobianProduct(model, u, state)
     if size - count < 3 or size <= 16:  # too many for ARPACK, or too few to spare it
         dense = np.stack([product(column) for column in np.eye(size, dtype=state.dtype)], axis=1)
@@ -318,5 +328,5 @@ def classify_with_growth(
         return "absent", np.nan
     if memory is not None and not bool(belongs(model, equilibrium.state, memory)):
         return "absent", np.nan
-    growth = float(leading_eigenvalues(model, equilibrium.state, u, count=1)[0].real)
+    growth = float(growth_rate(model, u, equilibrium.state))
     return ("stable" if growth < 0 else "saddle"), growth

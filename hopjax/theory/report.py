@@ -29,7 +29,7 @@ from hopjax.theory.numerical import (
     belongs,
     check_model_and_input,
     find_from_state,
-    leading_eigenvalues,
+    growth_rate,
     outside,
 )
 from hopjax.theory.states import Landscape, State, find_states
@@ -201,7 +201,7 @@ def report(
         noisy_ends=None if noisy is None else noisy.ends,
         untold=untold,
         crosstalk=jnp.asarray(crosstalk, sigma.dtype),
-        prediction=None if isinstance(form, str) else _predict(form, sigma, factor),
+        prediction=None if isinstance(form, str) else predict(form, sigma, factor),
         beyond=beyond,
     )
 
@@ -260,7 +260,7 @@ def _own_states(model, u, landscape: Landscape) -> tuple[tuple[Kind, ...], np.nd
     for memory in missing:  # a saddle attracts no flow
         found, own = _search_outside(model, u, jnp.asarray(memory))
         if own:
-            growth = leading_eigenvalues(model, found.state, u, count=1)[0].real
+            growth = growth_rate(model, u, found.state)
             kind: Kind = "stable" if growth < 0 else "saddle"
             energy = found.energy / model.memories.shape[1]
             fill(memory, kind, found.state, found.overlaps, energy, growth, found.residual)
@@ -287,7 +287,8 @@ def _applies(model, u, sigma, crosstalk) -> ClosedForm | str:
     return form
 
 
-def _predict(form: ClosedForm, noise, factor) -> Prediction:
+def predict(form: ClosedForm, noise: Float[Array, ""], factor: float) -> Prediction:
+    """What a closed form says at a noise, in steps that multiply it by a factor."""
     alpha = form.alpha - form.diagonal
     return _predict_from(alpha, form.activation, noise, jnp.asarray(factor, noise.dtype))
 

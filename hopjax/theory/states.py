@@ -31,7 +31,7 @@ from hopjax.theory.numerical import (
     belongs,
     check_model_and_input,
     find_from_state,
-    leading_eigenvalues,
+    growth_rate,
 )
 from hopjax.theory.steps import step_response
 
@@ -263,7 +263,7 @@ class _Search:
             apart = min(np.max(np.abs(state - known)), np.max(np.abs(state + known)))
             if apart <= _SAME * rest.size:
                 return number
-        growth = leading_eigenvalues(self.network, state, self.u, count=1)[0].real
+        growth = growth_rate(self.network, self.u, state)
         dtype = state.dtype
         self.found.append(
             State(

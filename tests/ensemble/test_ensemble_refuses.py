@@ -11,7 +11,7 @@ import numpy as np
 from refusals import INF, KEY, MEMORIES, assert_refused, each, schedule, trial
 
 import hopjax as hj
-from hopjax.solving.solve import Grid
+from hopjax.solving import Grid
 
 DRAWS = np.random.default_rng(0)
 PID = dfx.PIDController(rtol=1e-3, atol=1e-3)

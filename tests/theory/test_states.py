@@ -141,10 +141,10 @@ def test_states_that_newton_misses_are_found(correlation, key, memory, cosine):
 
 
 def test_complementary_pairs_hold_what_trials_hold():
-    first, second = np.array([1.0, 1, 1, 1]), np.array([1.0, -1, 1, -1])
+    first, second = np.ones(64), np.tile([1.0, -1.0], 32)
     memories = np.stack([first, -first, second, -second])
     model, noise = hj.ClassicHopfield(memories), 0.1
-    report = theory.report(model, np.zeros(4), noise=noise, dt=0.05)
+    report = theory.report(model, np.zeros(64), noise=noise, dt=0.05)
     assert [state.holders for state in report.noisy_states or ()] == [(0, 1), (2, 3)]
     assert report.kinds == 4 * ("stable",)
     assert report.ends_in == (0, 1, 2, 3)
@@ -156,10 +156,10 @@ def test_complementary_pairs_hold_what_trials_hold():
 
 
 def test_a_memory_and_its_mirror_image_cancel():
-    pattern = np.asarray(hj.random_memories(KEY, num_memories=1, num_neurons=100))
-    memories = np.concatenate([pattern, -pattern])
-    report = theory.report(hj.IDPHopfield(memories), 2 * pattern[0], noise=0.05)  # W = 0
-    assert report.kinds == ("absent", "absent")
+    patterns = np.asarray(hj.random_memories(KEY, num_memories=2, num_neurons=64))
+    memories = np.concatenate([patterns, -patterns])
+    report = theory.report(hj.IDPHopfield(memories), 2 * patterns[0], noise=0.05)  # W = 0
+    assert report.kinds == 4 * ("absent",)
     assert report.ends_in == ()
     assert "noise of strength 0.05, for many neurons, ends in no memory" in str(report)
 
@@ -206,7 +206,7 @@ def check_set(kind: str, correlation: float, key: int, num_memories: int) -> tup
 
 
 def test_states_and_fates_of_random_sets():
-    # One shape for each kind of network, so one compilation.
+    # One shape for each kind of network, here and elsewhere in this file, so one compilation.
     for kind, keys in (("classic", (1, 4)), ("idp", (2, 5))):
         found = [check_set(kind, sets(7)[key][0], key, 4) for key in keys]
         decided, missed = np.sum(found, axis=0)

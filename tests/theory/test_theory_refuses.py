@@ -54,7 +54,6 @@ def eigenvalues(state: Any = ONES, u: Any = U, **changes: Any) -> Any:
     # saliencies
     (lambda: theory.noisy_overlap([1.0, INF], 1.0, TANH), ValueError, "alpha", "inf at index [1]"),
     (lambda: theory.effective_saliency(3.0, 8), ValueError, "alpha", "got shape ()"),
-    (lambda: theory.memory_hierarchy(PAIRS, TANH), ValueError, "alpha", "got shape (2, 3)"),
     (lambda: spectrum(PAIRS), ValueError, "alpha", "got shape (2, 3)"),
     (lambda: crosstalk(3.0), ValueError, "alpha", "got shape ()"),
     (lambda: theory.largest_coupling(MEMORIES, np.ones(3)), ValueError, "alpha", "got shape (3,)"),
@@ -75,12 +74,10 @@ def eigenvalues(state: Any = ONES, u: Any = U, **changes: Any) -> Any:
     ),
     (lambda: crosstalk(noise=-1.0), ValueError, "noise", "got -1.0"),
     (lambda: theory.effective_noise(-1.0, 0.01), ValueError, "noise", "got -1.0"),
-    (lambda: theory.steep_overlap(3.0, 0.0), ValueError, "noise", "positive, got 0.0"),
     (lambda: report(noise=-1.0), ValueError, "noise", "got -1.0"),
     (lambda: report(noise=np.ones(5)), ValueError, "noise", "got shape (5,)"),
     (lambda: theory.noise_at_overlap(3.0, 0.0, TANH), ValueError, "overlap", "and 1, got 0.0"),
     (lambda: theory.noise_at_overlap(3.0, 90, TANH), ValueError, "overlap", "and 1, got 90.0"),
-    (lambda: theory.steep_noise_at_overlap(3.0, [0.5, 1]), ValueError, "overlap", "got 1.0"),
     (lambda: theory.effective_noise(1.0, 0), ValueError, "dt", "positive, got 0.0"),
     (lambda: theory.effective_noise(1.0, 2), ValueError, "dt", "at most 1, got 2.0"),
     (lambda: report(dt=1.5), ValueError, "dt", "below 1, got 1.5"),
@@ -115,10 +112,10 @@ def test_wrong_theory_under_a_trace():
     assert_refused_at_run_time(
         (lambda s: theory.effective_noise(s, 0.01), 1.0, -1.0, "`noise` must be at least 0"),
         (
-            lambda m: theory.steep_noise_at_overlap(3.0, m),
+            lambda m: theory.noise_at_overlap(3.0, m, TANH),
             *(0.9, 1.1, "`overlap` must be between 0 and 1"),
         ),
-        (theory.steep_critical_noise, 1.0, NAN, "`alpha` must be finite"),
+        (lambda a: theory.critical_noise(a, TANH), 1.0, NAN, "`alpha` must be finite"),
     )
 
 
@@ -128,8 +125,6 @@ def test_wrong_theory_under_a_trace():
         (lambda a, b: theory.noisy_overlap(a, b, TANH), ("alpha", "noise")),
         (lambda a, b: theory.escape_noise(a, b, TANH), ("alpha", "alpha_max")),
         (lambda a, b: theory.noise_at_overlap(a, b, TANH), ("alpha", "overlap")),
-        (theory.steep_overlap, ("alpha", "noise")),
-        (theory.steep_noise_at_overlap, ("alpha", "overlap")),
         (theory.effective_noise, ("noise", "dt")),
     ],
 )
