@@ -169,6 +169,8 @@ class Store:
             for name, kind in _MANIFEST.items():
                 if not isinstance(manifest[name], kind):
                     raise ValueError
+            if not isinstance(manifest.get("cells", []), list):
+                raise ValueError
             texts = manifest["sources"].values()
             if not _are_programs(manifest["programs"]) or not all(map(_is_text, texts)):
                 raise ValueError

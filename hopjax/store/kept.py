@@ -85,7 +85,7 @@ def open_folder(
         for pattern in kept.files if write else ():
             for path in store.folder.glob(pattern):
                 raise StudyError(
-                    f"The folder {store.folder} has {path.relative_to(store.folder)} but no "
+                    f"The folder {store.folder} has {path.relative_to(store.folder).parts[0]} but no "
                     "manifest.json: take another folder, or put the manifest back."
                 )
         manifest = {

@@ -160,7 +160,7 @@ def names(folder: Path) -> set[str]:
 def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
     code, text, errors = call("example")
     assert (code, errors) == (0, [])
-    packaged = importlib.resources.files("hopjax").joinpath("examples", "noise.toml")
+    packaged = importlib.resources.files("hopjax").joinpath("command", "examples", "noise.toml")
     assert text.encode() == packaged.read_bytes()
     text = text.replace("num_neurons = 1024", "num_neurons = 32")  # which is faster
     (tmp_path / "noise.toml").write_text(text)
@@ -189,7 +189,7 @@ def test_the_example_of_tuning_names_everything_and_is_the_packaged_file(call, t
     assert call("example", "study")[1] == call("example")[1]
     code, text, errors = call("example", "tune")
     assert (code, errors) == (0, [])
-    packaged = importlib.resources.files("hopjax").joinpath("examples", "tune.toml")
+    packaged = importlib.resources.files("hopjax").joinpath("command", "examples", "tune.toml")
     assert text.encode() == packaged.read_bytes()
     assert all(len(line) <= 100 for line in text.splitlines())
     named = set(re.findall(r"\b(\w+) = ", text))

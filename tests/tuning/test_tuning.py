@@ -1110,7 +1110,7 @@ def test_steps_without_a_manifest_are_refused(folder):
     assert_refused(folder, r"has steps\.npz but no manifest\.json")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"format": 2}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"format": 3}'])
 def test_a_manifest_that_is_none_is_refused(folder, content):
     (folder / "manifest.json").write_bytes(content)
     assert_refused(folder, r"manifest\.json is not the manifest of a study")
@@ -1123,7 +1123,7 @@ def test_the_folder_of_a_study_is_refused_and_the_other_way_round(folder):
     assert files(folder) == before
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["definition"] = small_study.study()._work.definition()
+    manifest |= {"kind": "study", "definition": small_study.study()._work.definition()}
     path.write_text(json.dumps(manifest))
     assert_refused(folder, "holds a study: take another folder")
 
