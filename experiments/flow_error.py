@@ -20,7 +20,7 @@ import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, agrees, claim, measured, near, show
 from experiments.common import Experiment, Sized, run_trials
-from experiments.noise_window import ALPHA, SUCCESS, draw_random
+from experiments.noise_window import ALPHA, SLOPE, SUCCESS, draw_random
 from experiments.numbers import constants, rounded
 from hopjax import plotting, theory
 
@@ -95,9 +95,10 @@ def compute(full: bool) -> dict[str, Any]:
         "settings": {
             "sets": list(sets.values()),
             "draws": {"held": [DRAWS * times[size] for size in sets], "edge": DRAWS},
+            "slope": SLOPE,
             "law": "gaussian",
         }
-        | constants(globals(), "SEED ALPHA SLOPE DT T1 SETTLED HELD FLIPPED SUCCESS"),
+        | constants(globals(), "SEED ALPHA DT T1 SETTLED HELD FLIPPED SUCCESS"),
         "sizes": list(sets),
         "held": summarise(held),
         "edge": [edge[size] for size in sets],

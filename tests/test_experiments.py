@@ -1,7 +1,9 @@
 """Experiments: numbers written beside pictures, redrawn without solving, claims read from them."""
 
 import dataclasses
+import inspect
 import json
+import re
 import shutil
 import sys
 from typing import ClassVar
@@ -246,6 +248,15 @@ def test_a_size_is_chosen_by_whether_it_is_full():
         "dt": 0.1,
         "num_neurons": 7,
     }
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
+def test_constants_that_are_written_down_are_there(experiment):
+    module = sys.modules[f"experiments.{experiment.name}"]
+    text = inspect.getsource(module)
+    for names in re.findall(r'constants\(\s*globals\(\), "([^"]+)"', text):
+        assert set(names.split()) <= set(vars(module))
+    assert text.count("constants(") == len(re.findall(r"constants\(\s*globals", text))
 
 
 def test_what_json_holds_becomes_a_number_with_its_interval():
