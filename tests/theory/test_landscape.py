@@ -545,12 +545,12 @@ def test_closed_forms_of_the_classic_network():
 
 
 def test_a_current_against_a_memory_leaves_its_mirror_image_only():
-    memories = orthogonal(2)
+    memories = orthogonal()
     report = theory.report(hj.ClassicHopfield(memories), -3.0 * memories[0])
-    assert report.kinds == ("stable", "absent")
+    assert report.kinds == ("stable", "absent", "absent", "absent")
     assert_allclose(report.overlaps[0], -1, atol=1e-6)  # with its sign, which a current decides
     assert not report.states[0].mirrored
-    assert report.states[0].memories == (0, 1)
+    assert report.states[0].memories == (0, 1, 2, 3)
 
 
 def test_a_batch_of_equilibria_is_classified_one_at_a_time():
