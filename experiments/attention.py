@@ -21,7 +21,7 @@ from matplotlib.ticker import NullLocator
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, show, within
-from experiments.common import Experiment, Sized, run_trials
+from experiments.common import Experiment, Sized
 from experiments.numbers import constants, proportion
 
 NUM_NEURONS, NUM_MEMORIES = 64, 32
@@ -94,7 +94,7 @@ def answers(key: Key[Array, ""]) -> dict[str, Bool[Array, "..."]]:
 
 def compute(full: bool) -> dict[str, Any]:
     trials = TRIALS[full]
-    outcome = run_trials(answers, jax.random.key(SEED), trials, "attention")
+    outcome = hj.map_trials(answers, key=jax.random.key(SEED), trials=trials, label="attention")
 
     def by_beta(right: np.ndarray) -> list[dict[str, Any]]:
         return [proportion(each) for each in right.T]

@@ -7,19 +7,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
-import numpy as np
-from jax.sharding import AxisType, PartitionSpec
-from jaxtyping import Array, Key
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from experiments.claims import Claim, print_claims
 from experiments.numbers import versions, write_json
@@ -111,62 +105,6 @@ class Experiment:
 def use_all_cores() -> None:
     """Make every CPU core a JAX device; to be called before JAX is used."""
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-
-
-def run_trials(
-    trial: Callable[..., Any],
-    key: Key[Array, ""],
-    trials: int,
-    label: str,
-    cells: Any = None,
-    *,
-    one_by_one: bool = False,
-) -> Any:
-    """`trial(fold_in(key, j))` for j < trials, stacked, in chunks over all devices.
-
-    With `cells`, arrays that share a leading axis, it is `trial(key, cell)` for each of them: the
-    results get the leading axes (cells, trials), and cell c the key `fold_in(key, c)`.
-
-    On each device trials run together, or `one_by_one`: flows take either branch of ψ_σ then, not
-    both.
-
-    The work between chunks is on the host: there the bar moves, on a terminal only.
-    """
-    mesh = jax.make_mesh((jax.device_count(),), ("trials",), axis_types=(AxisType.Auto,))
-    spec = PartitionSpec("trials")
-    num_cells = 1 if cells is None else len(jax.tree.leaves(cells)[0])
-    total = num_cells * trials
-    # Chunks of one size, as full as can be; the last is filled up with further trials.
-    num_chunks = -(-total // (CHUNK * mesh.size))
-    chunk = mesh.size * -(-total // (num_chunks * mesh.size))
-
-    def one(arguments):
-        return trial(*arguments)
-
-    @jax.jit
-    @jax.shard_map(mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
-    def run_chunk(arguments):
-        run_all = partial(jax.lax.map, one) if one_by_one else jax.vmap(one)
-        return run_all(arguments)
-
-    fold_in = jax.vmap(jax.random.fold_in)
-    parts = []
-    with tqdm(total=total, desc=label, unit="trial", disable=None, leave=False) as bar:
-        for start in range(0, total, chunk):
-            numbers = np.arange(start, start + chunk)
-            keys = jnp.broadcast_to(key, numbers.shape)
-            if cells is None:
-                arguments = (fold_in(keys, numbers),)
-            else:
-                cell, number = np.divmod(numbers % total, trials)
-                keys = fold_in(fold_in(keys, cell), number)
-                arguments = (keys, jax.tree.map(partial(np.take, indices=cell, axis=0), cells))
-            parts.append(jax.tree.map(np.asarray, run_chunk(arguments)))
-            bar.update(min(chunk, total - start))
-    results = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:total], *parts)
-    if cells is None:
-        return results
-    return jax.tree.map(lambda leaf: leaf.reshape(num_cells, trials, *leaf.shape[1:]), results)
 
 
 def side_by_side(*tasks: Callable[[], Any]) -> list[Any]:

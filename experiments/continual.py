@@ -26,7 +26,7 @@ import hopjax as hj
 from experiments import drawing
 from experiments.capacity import CORRUPTION
 from experiments.claims import Claim, above, below, claim, measured, near, show
-from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.common import Experiment, Sized, side_by_side
 from experiments.numbers import constants, proportion, rounded
 from experiments.protocols import RETRIEVED, SEED
 from experiments.studies import only, select, solved
@@ -125,12 +125,12 @@ def simulate(
     answers: list[Any] = [None] * len(stages)
     for count in sorted(set(learning + forgetting)):
         places = [place for place, (_, number, _) in enumerate(stages) if number == count]
-        found = run_trials(
+        found = hj.map_trials(
             partial(ask, network=network),
-            key,
-            1,
-            f"continual, {network}, {count} memories",
-            np.concatenate([stages[place][2] for place in places]),
+            key=key,
+            trials=1,
+            label=f"continual, {network}, {count} memories",
+            cells=np.concatenate([stages[place][2] for place in places]),
         )
         for number, place in enumerate(places):
             own = slice(number * trials, (number + 1) * trials)

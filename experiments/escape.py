@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, Measured, claim, measured, number, within
-from experiments.common import Experiment, Sized, run_trials
+from experiments.common import Experiment, Sized
 from experiments.numbers import constants, proportion, rounded
 from hopjax import plotting, theory
 
@@ -148,7 +148,9 @@ def measure(
     alpha = np.repeat([saliencies(*pair) for pair in pairs], len(factors), axis=0)
     noises = np.outer(predicted, factors).reshape(-1)
     cells = jax.tree.map(np.float32, (alpha, noises, stationary_state(alpha, noises)))
-    outcome = run_trials(trial, jax.random.key(SEED), trials, label, cells)
+    outcome = hj.map_trials(
+        trial, key=jax.random.key(SEED), trials=trials, label=label, cells=cells
+    )
     return outcome.reshape(len(pairs), len(factors), *outcome.shape[1:]), predicted
 
 

@@ -21,7 +21,7 @@ from scipy import stats
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, show
-from experiments.common import Experiment, Sized, run_trials
+from experiments.common import Experiment, Sized
 from experiments.numbers import bands, constants, proportion, rounded
 from hopjax import plotting
 
@@ -100,7 +100,9 @@ def run_trial(key: Key[Array, ""]) -> dict[str, dict[str, Array]]:
 
 def compute(full: bool) -> dict[str, Any]:
     trials = TRIALS[full]
-    outcomes = run_trials(run_trial, jax.random.key(SEED), trials, "firing rate")
+    outcomes = hj.map_trials(
+        run_trial, key=jax.random.key(SEED), trials=trials, label="firing rate"
+    )
     return {
         "settings": {"trials": trials, "law": "gaussian"}
         | constants(globals(), "SEED NUM_NEURONS NUM_MEMORIES DENSITY SLOPE NOISE WINDOW PULSE")

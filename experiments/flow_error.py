@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, agrees, claim, measured, near, show
-from experiments.common import Experiment, Sized, run_trials
+from experiments.common import Experiment, Sized
 from experiments.noise_window import ALPHA, SLOPE, SUCCESS, draw_random
 from experiments.numbers import constants, rounded
 from hopjax import plotting, theory
@@ -82,11 +82,11 @@ def compute(full: bool) -> dict[str, Any]:
     sets, times = SETS[full], TIMES[full]
     held, edge = {}, {}
     for size, number in sets.items():
-        outcome = run_trials(
+        outcome = hj.map_trials(
             partial(run_set, num_neurons=size, times=times[size]),
-            jax.random.fold_in(jax.random.key(SEED), size),
-            number,
-            f"flow and trials, {size} neurons",
+            key=jax.random.fold_in(jax.random.key(SEED), size),
+            trials=number,
+            label=f"flow and trials, {size} neurons",
             one_by_one=True,
         )
         held[size] = errors(**outcome["held"])

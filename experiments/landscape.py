@@ -33,7 +33,7 @@ from scipy.ndimage import zoom
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, every, measured, near, number, show
-from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.common import Experiment, Sized, side_by_side
 from experiments.numbers import constants, proportion, rounded
 from hopjax import plotting, theory
 
@@ -253,7 +253,7 @@ def compute_turning(full: bool) -> dict[str, Any]:
         return trajectory.saved[:, :2]
 
     trials = TRIALS[full]
-    places = run_trials(trial, jax.random.key(SEED), trials, "turning input")
+    places = hj.map_trials(trial, key=jax.random.key(SEED), trials=trials, label="turning input")
     ts = np.arange(places.shape[1]) * TURNING["save_every"]
     saliency = np.asarray(jax.jit(jax.vmap(inputs.weights))(jnp.asarray(ts, jnp.float32)))
 

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, claim, every
-from experiments.common import Experiment, Sized, run_trials
+from experiments.common import Experiment, Sized
 from experiments.numbers import proportion, rounded
 from experiments.protocols import NUM_INPUTS, NUM_MEMORIES, SEED, draw_weights, split_key
 from hopjax import plotting
@@ -21,8 +22,11 @@ TRIALS = Sized(200, 2000)
 
 def compute(full: bool) -> dict[str, Any]:
     trials = TRIALS[full]
-    weights = run_trials(
-        lambda key: draw_weights(split_key(key)[1]), jax.random.key(SEED), trials, "weights"
+    weights = hj.map_trials(
+        lambda key: draw_weights(split_key(key)[1]),
+        key=jax.random.key(SEED),
+        trials=trials,
+        label="weights",
     )
     dominates = weights.argmax(axis=2) == np.arange(NUM_INPUTS)
     return {

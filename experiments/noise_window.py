@@ -28,7 +28,7 @@ from experiments.claims import (
     show,
     within,
 )
-from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.common import Experiment, Sized, side_by_side
 from experiments.numbers import constants, mean, proportion, rounded
 from hopjax import plotting, theory
 from hopjax.statistics import wilson_interval
@@ -151,11 +151,11 @@ def compute(full: bool) -> dict[str, Any]:
     sets = min(SETS[full], trials)
     outcomes, flow, predicted = side_by_side(
         lambda: simulate(noises, trials, trials if full else sets, STARTS[full]),
-        lambda: run_trials(
+        lambda: hj.map_trials(
             partial(flow_of_set, noises=edge),
-            jax.random.key(SEED),
-            sets,
-            "noise window, the flow of random memories",
+            key=jax.random.key(SEED),
+            trials=sets,
+            label="noise window, the flow of random memories",
             one_by_one=True,
         ),
         lambda: predict(tuple(noises)),
@@ -180,12 +180,14 @@ def simulate(
         label = f"noise window, {NETWORKS[network]}"
         if network == "random":
             trial = partial(run_set, noises=levels, starts=starts)
-            outcome = run_trials(trial, jax.random.key(SEED), sets, label)
+            outcome = hj.map_trials(trial, key=jax.random.key(SEED), trials=sets, label=label)
             outcomes[network] = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), outcome)
         else:
             trial = partial(run_trial, network=network, starts=starts)
             cells = np.array(levels, np.float32)
-            outcomes[network] = run_trials(trial, jax.random.key(SEED), trials, label, cells)
+            outcomes[network] = hj.map_trials(
+                trial, key=jax.random.key(SEED), trials=trials, label=label, cells=cells
+            )
     return outcomes
 
 

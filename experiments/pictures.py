@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 import hopjax as hj
 from experiments.claims import Check, Claim, above, below, claim, every, show
-from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.common import Experiment, Sized, side_by_side
 from experiments.numbers import constants, proportion
 from hopjax import plotting, theory
 
@@ -136,7 +136,9 @@ def compute(full: bool) -> dict[str, Any]:
     key, trials = jax.random.key(SEED), TRIALS[full]
 
     def run(kind: str) -> dict[str, Any]:
-        found = run_trials(partial(run_trial, kind=kind, memories=memories), key, trials, kind)
+        found = hj.map_trials(
+            partial(run_trial, kind=kind, memories=memories), key=key, trials=trials, label=kind
+        )
         right = retrieved(found["overlaps"])
         result: dict[str, Any] = {"retrieved": [proportion(each) for each in right.T]}
         if kind in NETWORKS:

@@ -21,7 +21,6 @@ from matplotlib.patches import Patch
 
 import hopjax as hj
 from experiments import drawing
-from experiments.common import run_trials
 from experiments.numbers import constants, proportion, rounded
 from hopjax import plotting, theory
 from hopjax.statistics import first_passage_time
@@ -142,7 +141,7 @@ def run_protocol(
 ) -> np.ndarray:
     """Overlaps (trials, T, P) of many trials, those that diverged as NaN."""
     trial = partial(run_trial, protocol=protocol, kind=kind, noise=noise)
-    return run_trials(trial, jax.random.key(SEED), trials, label)["overlaps"]
+    return hj.map_trials(trial, key=jax.random.key(SEED), trials=trials, label=label)["overlaps"]
 
 
 def run_flow(
@@ -151,7 +150,7 @@ def run_flow(
     """Overlaps (trials, T, P) of the flows of the first trials."""
     follow = partial(follow_trial, protocol=protocol, kind=kind, noise=noise)
     key = jax.random.key(SEED)
-    return run_trials(follow, key, trials, label, one_by_one=True)["overlaps"]
+    return hj.map_trials(follow, key=key, trials=trials, label=label, one_by_one=True)["overlaps"]
 
 
 def compare(

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, above, below, claim, within
-from experiments.common import Experiment, Sized, run_trials
+from experiments.common import Experiment, Sized
 from experiments.numbers import constants, proportion, rounded
 
 NUM_NEURONS, NUM_MEMORIES = 256, 4
@@ -106,7 +106,9 @@ def switched(
         return judge.of(made.model, made.target).decisive(trajectory)[0] > 0
 
     cells = (np.asarray(pulses, np.float32), np.asarray(noises, np.float32))
-    return run_trials(run, jax.random.key(seed), trials, f"{model}, pulses", cells)
+    return hj.map_trials(
+        run, key=jax.random.key(seed), trials=trials, label=f"{model}, pulses", cells=cells
+    )
 
 
 def tune(full: bool, model: str, noise: float) -> hj.Tuning:

@@ -36,7 +36,7 @@ import hopjax as hj
 from experiments import drawing, studies
 from experiments.capacity import CLASSIC_LIMIT, CORRUPTION, by_crosstalk
 from experiments.claims import Claim, Measured, above, below, claim, near
-from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.common import Experiment, Sized, side_by_side
 from experiments.numbers import constants, proportion, rounded
 from experiments.protocols import RETRIEVED, SEED
 from experiments.studies import only, select
@@ -124,7 +124,9 @@ def measure(network: str, loads: tuple[float, ...], trials: int) -> list[dict[st
         num_memories = round(load * NUM_NEURONS)
         trial = partial(run_trial, network=network, num_memories=num_memories)
         label = f"storage, {network}, P = {num_memories}"
-        overlaps = run_trials(trial, jax.random.key(SEED), trials // TRIES[network], label)
+        overlaps = hj.map_trials(
+            trial, key=jax.random.key(SEED), trials=trials // TRIES[network], label=label
+        )
         for place, noise in enumerate(NOISES):
             cells.append(
                 {

@@ -22,7 +22,7 @@ from matplotlib.ticker import NullLocator
 import hopjax as hj
 from experiments import drawing
 from experiments.claims import Claim, below, claim, within
-from experiments.common import Experiment, Sized, run_trials, side_by_side
+from experiments.common import Experiment, Sized, side_by_side
 from experiments.numbers import bands, constants, rounded
 
 NUM_NEURONS = 256
@@ -116,7 +116,9 @@ def compute(full: bool) -> dict[str, Any]:
 
     def run(coupling: str, trials: int, **options: Any) -> dict[str, np.ndarray]:
         trial = partial(distances, self_coupling=couplings[coupling], **sizes, **options)
-        return run_trials(trial, jax.random.key(SEED), trials, f"two layers, {coupling}")
+        return hj.map_trials(
+            trial, key=jax.random.key(SEED), trials=trials, label=f"two layers, {coupling}"
+        )
 
     outcomes = side_by_side(*(partial(run, coupling, trials) for coupling in couplings))
     results = []

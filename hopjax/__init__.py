@@ -10,6 +10,7 @@ from hopjax.activations import (
     Tanh as Tanh,
 )
 from hopjax.command import FileError as FileError
+from hopjax.engine import map_trials as map_trials
 from hopjax.ensemble import (
     AbstractReduction as AbstractReduction,
     Ensemble as Ensemble,

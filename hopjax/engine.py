@@ -26,6 +26,7 @@ from hopjax._checks import (
     check_key,
     check_takes,
     collect_bad_values,
+    names_keywords,
     shown,
 )
 from hopjax._keys import data_of, key_of, trial_key
@@ -255,6 +256,7 @@ class _Mapped(eqx.Module):
         return each_trial(one, numbers, checks, one_by_one=self.one_by_one)
 
 
+@names_keywords
 @as_written
 def map_trials(
     function: Callable[..., PyTree[Array]],

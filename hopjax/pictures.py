@@ -5,7 +5,6 @@ Matplotlib ships.
 """
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from hopjax._checks import (
     check_number,
     check_sides,
     names_keywords,
+    warn,
 )
 from hopjax.memories import float_dtype
 
@@ -160,10 +160,9 @@ def picture_memories(
             unbalanced.append(f"{100 * bright.mean():.3g}% in {name}")
     if unbalanced:
         least, most = (f"{100 * share:g}%" for share in _BALANCED)
-        warnings.warn(
+        warn(
             f"Pictures are all but uniform as memories where less than {least} or more than {most} "
             f"of the pixels are bright: {', '.join(unbalanced)}.",
-            stacklevel=3,
         )
     return jnp.asarray(np.stack(patterns).astype(dtype))
 

@@ -30,7 +30,7 @@ from experiments.claims import (
     show,
     within,
 )
-from experiments.common import Sized, run_trials
+from experiments.common import Sized
 from experiments.numbers import constants, proportion, rounded
 from experiments.reproduce import find_experiments
 
@@ -169,31 +169,6 @@ def test_pictures_with_something_erased_are_apart(name):
     erased = kept.copy()
     erased[:, :, : kept.shape[2] // 3] = 1
     assert apart(erased, kept) > 0.1
-
-
-def test_trials_depend_on_their_number_only():
-    key = jax.random.key(0)
-    many = run_trials(jax.random.normal, key, 300, "many")
-    few = run_trials(jax.random.normal, key, 7, "few")
-    np.testing.assert_array_equal(many[:7], few)
-    assert many.shape == (300,)
-    assert len(np.unique(many)) == 300
-
-
-def test_cells_have_their_own_parameters_and_keys():
-    key = jax.random.key(0)
-
-    def trial(key, cell):
-        return cell[0] + cell[1].sum() + jax.random.normal(key)
-
-    cells = (np.array([0.0, 100.0, 200.0]), np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
-    many = run_trials(trial, key, 50, "many", cells)
-    few = run_trials(trial, key, 3, "few", jax.tree.map(lambda leaf: leaf[:2], cells))
-    assert many.shape == (3, 50)
-    np.testing.assert_array_equal(many[:2, :3], few)
-    noise = many - np.array([[3.0], [107.0], [211.0]])
-    assert np.abs(noise).max() < 5
-    assert len(np.unique(noise.round(9))) == 150
 
 
 def test_weights_follow_the_protocol():

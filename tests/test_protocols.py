@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.common import run_trials
+import hopjax as hj
 from experiments.glitch import events
 from experiments.protocols import (
     DT,
@@ -37,7 +37,7 @@ COMPARISONS = 9 + 9 + 1 + 6  # with reference numbers: counts of A and of B, mea
 @functools.cache
 def overlaps_of(protocol, kind, *, seed=77, trials=TRIALS, law="gaussian", dt=DT):
     trial = partial(run_trial, protocol=protocol, kind=kind, noise=NOISE, law=law, dt=dt)
-    result = run_trials(trial, jax.random.key(seed), trials, "trials")
+    result = hj.map_trials(trial, key=jax.random.key(seed), trials=trials)
     assert result["ok"].all()
     return np.abs(result["overlaps"])
 

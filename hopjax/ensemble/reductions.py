@@ -14,7 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from hopjax._checks import ArgumentError, ArgumentTypeError, check_array, check_number
+from hopjax._checks import (
+    ArgumentError,
+    ArgumentTypeError,
+    check_array,
+    check_number,
+    names_keywords,
+)
 
 Partial = dict[str, np.ndarray]  # what a reduction knows of some trials, by name
 Measure = Callable[[Any, Any], PyTree[Array]]  # of a `Trial` and its `Trajectory`
@@ -109,6 +115,7 @@ class Histogram(AbstractReduction):
     high: float = eqx.field(static=True)
     num_bins: int = eqx.field(static=True)
 
+    @names_keywords
     def __init__(self, function: Measure, *, low: float, high: float, bin_width: float):
         """`bin_width` is rounded so that a whole number of bins fills [low, high]."""
         self.function = _check_function(function)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from hopjax._checks import check_count, check_flag, check_key, check_takes
+from hopjax._checks import check_count, check_flag, check_key, check_takes, names_keywords
 from hopjax._keys import data_of, key_of, trial_key
 from hopjax.engine import (
     Checked,
@@ -120,6 +120,7 @@ class _OfKey(eqx.Module):
         return self.function(key)
 
 
+@names_keywords
 @as_written
 def solve_ensemble(
     trial: Trial | Callable[[PRNGKeyArray], Trial],

@@ -1,6 +1,5 @@
 """The firing-rate twin: neurons that are silent or active, memories of 0 and 1."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,6 +16,7 @@ from hopjax._checks import (
     is_bad,
     is_traced,
     names_keywords,
+    warn,
 )
 from hopjax.models.base import AbstractOneLayerHopfield, check_memories, project
 
@@ -153,11 +153,10 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         density, slope = float(self.density), float(self.slope)
         drives = np.arange(0, 40, 0.01)  # all rates from ½ to 1
         if holding_strength(drives, slope, density, largest_share).max() < 1:
-            warnings.warn(
+            warn(
                 f"Without an input this classic network holds no memory: at density {density:.3g} "
                 f"and slope {slope:.3g} all of them fade. `hopjax.theory.largest_rate_density` "
                 "says up to which density memories are held.",
-                stacklevel=2,
             )
 
     @property

@@ -84,9 +84,10 @@ def open_folder(
     if manifest is None:
         for pattern in kept.files if write else ():
             for path in store.folder.glob(pattern):
+                name = path.relative_to(store.folder).parts[0]
                 raise StudyError(
-                    f"The folder {store.folder} has {path.relative_to(store.folder).parts[0]} but no "
-                    "manifest.json: take another folder, or put the manifest back."
+                    f"The folder {store.folder} has {name} but no manifest.json: take another "
+                    "folder, or put the manifest back."
                 )
         manifest = {
             **{"kind": kept.kind, "definition": kept.definition(), "programs": {}, "sources": {}},

@@ -24,6 +24,7 @@ from hopjax._checks import (
     check_key,
     check_number,
     check_takes,
+    names_keywords,
     shown,
 )
 from hopjax.engine import Device, check_devices, check_trials
@@ -74,6 +75,7 @@ class Study:
     cells each `sel` keeps the cells with that value: `dataset.sel(flag=True).sel(noise=1.0)`.
     """
 
+    @names_keywords
     def __init__(
         self,
         trial: Callable[..., Trial],
