@@ -1,5 +1,7 @@
 """`map_trials`: what a function gives of many trials, whatever the chunks and devices."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +44,7 @@ def test_cells_have_their_own_parameters_and_keys():
 
 
 @pytest.mark.parametrize("changes", [{"devices": 1}, {"chunk": 7}, {"one_by_one": True}])
-def test_neither_devices_nor_chunks_nor_their_order_decide(changes):
+def test_neither_devices_nor_chunks_nor_their_order_decide(changes: dict[str, Any]):
     whole = hj.map_trials(of_cell, trials=50, key=KEY, cells=CELLS)
     if "devices" in changes:
         changes = {"devices": jax.local_devices()[:1]}
@@ -52,7 +54,7 @@ def test_neither_devices_nor_chunks_nor_their_order_decide(changes):
 
 def test_results_keep_their_structure():
     def both(key):
-        return {"vector": jnp.arange(3) + jax.random.normal(key), "ok": jnp.array(True)}
+        return {"vector": jnp.arange(3.0) + jax.random.normal(key), "ok": jnp.array(True)}
 
     found = hj.map_trials(both, trials=5, key=KEY, chunk=2)
     assert {name: part.shape for name, part in found.items()} == {"vector": (5, 3), "ok": (5,)}
