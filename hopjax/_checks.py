@@ -227,7 +227,7 @@ def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     """One of some words."""
     if not isinstance(value, str) or value not in choices:
         right = ", ".join(f'"{choice}"' for choice in choices)
-        raise ValueError(f"Argument `{name}` must be one of {right}, got {shown(value)}.")
+        raise ArgumentError(name, f"one of {right}", shown(value))
     return value
 
 

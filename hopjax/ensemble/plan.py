@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from hopjax._checks import (
+    ArgumentError,
     cast_floats,
     check_count,
     check_fits,
@@ -236,15 +237,15 @@ def make_plan(
     check_instance(reductions, Mapping, "reductions", "a dict of reductions by name")
     for name, reduction in reductions.items():
         if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(
-                f"Argument `reductions` must have names that are identifiers, got {name!r}."
-            )
+            right = "names that are identifiers"
+            raise ArgumentError("reductions", right, repr(name), must="have")
         taken = [own for own in (*OWN_NAMES, *VARIABLES) if f"{own}_".startswith(f"{name}_")]
         if taken:
-            raise ValueError(
-                f"Argument `reductions` must have names that leave ours alone, got {name!r}, which "
-                f"is in the way of {taken[0]}."
+            right, got = (
+                "names that leave ours alone",
+                f"{name!r}, which is in the way of {taken[0]}",
             )
+            raise ArgumentError("reductions", right, got, must="have")
         right = "a reduction such as PerTrial(function)"
         check_instance(reduction, AbstractReduction, f"reductions[{name!r}]", right)
     return Plan(

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
+from hopjax._checks import ArgumentError
 from hopjax.statistics import (
     Interval,
     censored_quantiles,
@@ -119,7 +120,7 @@ class Ensemble:
         for name in outcomes:
             if name not in OUTCOMES:
                 known = ", ".join(OUTCOMES)
-                raise ValueError(f"Argument `outcomes` must be some of {known}, got {name!r}.")
+                raise ArgumentError("outcomes", f"some of {known}", repr(name))
         count = sum(self.counts[name] for name in set(outcomes))
         interval = wilson_interval(count, self.trials, confidence=confidence)
         return Interval(*(np.asarray(end, float) for end in interval))

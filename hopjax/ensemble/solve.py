@@ -15,7 +15,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from hopjax._checks import check_count, check_flag, check_key, check_takes, names_keywords
+from hopjax._checks import (
+    ArgumentError,
+    check_count,
+    check_flag,
+    check_key,
+    check_takes,
+    names_keywords,
+)
 from hopjax._keys import data_of, key_of, trial_key
 from hopjax.engine import (
     Checked,
@@ -212,10 +219,12 @@ def solve_ensemble(
         shape = (trials, len(problem.grid.save_times), problem.model.memories.shape[0])
         size = math.prod(shape) * problem.model.memories.dtype.itemsize
         if size > max_bytes:
-            raise ValueError(
-                f"Argument `trajectories` must be False, or `max_bytes` at least {size}, for "
-                f"overlaps of shape {shape} ({size / 2**30:.2f} GiB), got max_bytes = {max_bytes}: "
-                "save less often, or keep what you need by `reductions`."
+            right = f"False, or `max_bytes` at least {size}, for overlaps of shape {shape}"
+            raise ArgumentError(
+                "trajectories",
+                f"{right} ({size / 2**30:.2f} GiB)",
+                f"max_bytes = {max_bytes}",
+                hint="save less often, or keep what you need by `reductions`",
             )
         plan = eqx.tree_at(
             lambda plan: plan.reductions,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hopjax._checks import ArgumentError, ArgumentTypeError
 from hopjax.program import Program, Reached, remember
 from hopjax.store.identity import digest
 
@@ -35,14 +36,14 @@ def check_accept(value: Any) -> str | None:
     """What is to be done after a change."""
     if value is not None and (not isinstance(value, str) or value not in ACCEPT):
         right = ", ".join(f'"{name}"' for name in ACCEPT)
-        raise ValueError(f"Argument `accept_changes` must be {right} or None, got {value!r}.")
+        raise ArgumentError("accept_changes", f"{right} or None", repr(value))
     return value
 
 
 def check_version(value: Any) -> str | None:
     """The user's name for what the program does not tell."""
     if value is not None and (not isinstance(value, str) or not value):
-        raise TypeError(f"Argument `version` must be a text that is not empty, got {value!r}.")
+        raise ArgumentTypeError("version", "a text that is not empty", repr(value))
     return value
 
 
@@ -68,10 +69,9 @@ def make_code(
     hidden = [*dict.fromkeys(name for each in programs.values() for name in each.hidden)]
     hidden += host.hidden
     if hidden and version is None:
-        raise ValueError(
-            "Argument `version` must be a text of your choice where what is computed cannot be "
-            f"told from the program, as in {hidden[0]}: change it whenever that changes. Got None."
-        )
+        right = "a text of your choice where what is computed cannot be told from the program"
+        hint = "change it whenever that changes"
+        raise ArgumentError("version", f"{right}, as in {hidden[0]}", "None", hint=hint)
     beside = [host.digest, version]
     digests = {name: digest([each.digest, *beside]) for name, each in programs.items()}
     for name, each in programs.items():

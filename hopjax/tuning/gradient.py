@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from hopjax._checks import ArgumentTypeError
 from hopjax._keys import data_of, key_of, trial_key
 from hopjax.engine import Checked, Checks, Chunk, Device, OnDevices, Program, each_trial
 from hopjax.ensemble import Plan
@@ -309,5 +310,5 @@ def _measured(
         ]
         if not right or not all(right):
             got = " ".join(eqx.tree_pformat(tree, struct_as_array=True).split())
-            raise TypeError(f"Argument `loss` must have a `{what}` of real numbers, got {got}.")
+            raise ArgumentTypeError("loss", f"a `{what}` of real numbers", got, must="have")
     return measured

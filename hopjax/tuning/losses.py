@@ -69,7 +69,7 @@ class AbstractLoss(eqx.Module):
     @final
     def __truediv__(self, divisor: float) -> "WeightedSum":
         if check_number(divisor, "divisor") == 0:
-            raise ValueError("Argument `divisor` must be a number other than 0, got 0.")
+            raise ArgumentError("divisor", "a number other than 0", "0")
         return self * (1 / divisor)
 
 

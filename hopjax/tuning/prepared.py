@@ -11,6 +11,7 @@ from jaxtyping import Array, Key
 
 from hopjax._checks import (
     ArgumentError,
+    ArgumentTypeError,
     cast_floats,
     check_count,
     check_flag,
@@ -159,7 +160,7 @@ def _optimiser(optimiser: Any, steps: int, start: Values) -> "optax.GradientTran
         return optax.adam(rate, b1=0.0, b2=0.9, eps=1e-12)
     right = "one of Optax that needs gradients and the loss, such as optax.adam(0.1)"
     if not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
-        raise TypeError(f"Argument `optimiser` must be {right}, got {type(optimiser).__name__}.")
+        raise ArgumentTypeError("optimiser", right, type(optimiser).__name__)
 
     def try_out(z):
         update = optax.with_extra_args_support(optimiser).update

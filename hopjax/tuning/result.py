@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from hopjax._checks import ArgumentError
 from hopjax.ensemble import Ensemble
 from hopjax.statistics import Interval
 from hopjax.trials import OUTCOMES
@@ -141,10 +142,9 @@ def check_names(start: Values) -> None:
         axes = (f"_{axis}" for axis in range(value.ndim))
         variables = {variable_of(name) + end for end in ("", "_tuned", "_low", "_high", *axes)}
         if variables & taken:
-            raise ValueError(
-                "Argument `parameters` must have names that leave those of the result alone, got "
-                f"{name!r}, which is in the way of {min(variables & taken)}."
-            )
+            got = f"{name!r}, which is in the way of {min(variables & taken)}"
+            right = "names that leave those of the result alone"
+            raise ArgumentError("parameters", right, got, must="have")
         taken |= variables
 
 
