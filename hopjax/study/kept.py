@@ -94,6 +94,16 @@ class KeptStudy(AbstractKept):
 
     # A run.
 
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return self.store.folder
+
+    def progress(self) -> tuple[int, int]:
+        """How many chunks are there, and how many there are in all."""
+        items = self.work.items
+        return sum(self.store.has(self._path(*item)) for item in items), len(items)
+
     def run(
         self, resume: bool, elsewhere: bool, accept: str | None, progress: bool
     ) -> "xr.Dataset":

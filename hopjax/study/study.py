@@ -31,7 +31,7 @@ from hopjax.engine import Device, check_devices, check_trials
 from hopjax.ensemble import AbstractReduction
 from hopjax.program import as_code_is
 from hopjax.solving import PassageFunction, SaveFunction
-from hopjax.store import Store, check_accept, check_version, environment, provenance
+from hopjax.store import Store, canonical, check_accept, check_version, environment, provenance
 from hopjax.study.cells import make_cells
 from hopjax.study.estimate import BYTES_OF_A_TRIAL, Estimate, estimate
 from hopjax.study.kept import KeptStudy
@@ -181,6 +181,7 @@ class Study:
                 trial, trials, key, grid, points, [*cells], paired, levels, settings, version
             )
         self._any_chunk = chunk is None
+        self._kept: KeptStudy | None = None  # the last folder that it ran in
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -246,8 +247,19 @@ class Study:
             with as_code_is(self._work.made_of):
                 ensembles = self._work.solve_in_memory(devices, progress)
                 return self._work.dataset(ensembles, provenance() | environment())
-        kept = KeptStudy(self._work, Store(Path(folder)), devices, any_chunk=self._any_chunk)
-        return kept.run(resume, elsewhere, accept, progress)
+        self._kept = KeptStudy(self._work, Store(Path(folder)), devices, any_chunk=self._any_chunk)
+        return self._kept.run(resume, elsewhere, accept, progress)
+
+    def __repr__(self) -> str:
+        """Its cells and trials, the folder it last ran in, and what is done there."""
+        work, cells = self._work, len(self._work.cells)
+        kinds = {name: {canonical(point[name]) for point in work.points} for name in work.points[0]}
+        swept = ", ".join(f"{name} ({len(values)})" for name, values in kinds.items())
+        lines = [f"Study: {cells} cells of {work.trials} trials, over {swept}"]
+        if self._kept is None:
+            return "\n".join([*lines, f"  {len(work.items)} chunks of up to {work.chunk} to solve"])
+        done, total = self._kept.progress()
+        return "\n".join([*lines, f"  {done} of {total} chunks are done in {self._kept.folder}"])
 
     def estimate(self, devices: Sequence[Device] | None = None) -> Estimate:
         """What a run will cost here, from a short run of one chunk; that takes some seconds."""

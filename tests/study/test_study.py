@@ -661,8 +661,14 @@ def test_functions_of_the_users_own_in_memory_and_resumed_in_a_folder(tmp_path):
     options: dict[str, Any] = {"save_fn": saved_size, "passage_fn": beyond_three}
     options["reductions"] = {"size": hj.PerTrial(kept)}
     in_memory = study(sweep, **options).run()
-    study(sweep, trials=4, **options).run(tmp_path / "study")
-    found = study(sweep, **options).run(tmp_path / "study")
+    less, more = study(sweep, trials=4, **options), study(sweep, **options)
+    head = "over noise (1), weights (1), lost (1)"
+    assert repr(more) == f"Study: 1 cells of 10 trials, {head}\n  3 chunks of up to 4 to solve"
+    less.run(tmp_path / "study")
+    found = more.run(tmp_path / "study")
+    there = f"chunks are done in {tmp_path / 'study'}"
+    assert repr(less) == f"Study: 1 cells of 4 trials, {head}\n  1 of 1 {there}"
+    assert repr(more) == f"Study: 1 cells of 10 trials, {head}\n  3 of 3 {there}"
     xr.testing.assert_equal(found, in_memory)
     cell = found.isel(cell=0)
     for size, time in zip(cell.size_values.values, cell.passage_time.values, strict=True):
