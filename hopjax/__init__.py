@@ -3,7 +3,7 @@
 import typing as _typing
 
 from hopjax import statistics as statistics, theory as theory
-from hopjax._checks import ArgumentError as ArgumentError
+from hopjax._errors import ArgumentError as ArgumentError
 from hopjax.activations import (
     AbstractActivation as AbstractActivation,
     Erf as Erf,

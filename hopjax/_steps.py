@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hopjax._checks import ArgumentError, check_array, check_number, check_values, is_traced
+from hopjax._checks import check_array, check_number, check_values, is_traced
+from hopjax._errors import ArgumentError
 
 ON_GRID = 1e-3  # a time that must lie on a step may miss it by this fraction of a step
 TYPED = 1e-7  # one that need not is on it if it misses it by this fraction of itself

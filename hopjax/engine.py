@@ -19,16 +19,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree, UInt32
 
 from hopjax._checks import (
-    ArgumentError,
     check_count,
     check_flag,
     check_instance,
     check_key,
     check_takes,
     collect_bad_values,
-    names_keywords,
-    shown,
 )
+from hopjax._errors import ArgumentError, names_keywords, shown
 from hopjax._keys import data_of, key_of, trial_key
 from hopjax.program import as_written, tracing, under_this_mark
 

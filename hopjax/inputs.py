@@ -8,15 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from hopjax._checks import (
-    ArgumentError,
-    check_array,
-    check_number,
-    check_values,
-    is_bad,
-    is_traced,
-    names_keywords,
-)
+from hopjax._checks import check_array, check_number, check_values, is_bad, is_traced
+from hopjax._errors import ArgumentError, names_keywords
 from hopjax._steps import (
     ROUNDED,
     Steps,

@@ -15,17 +15,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int8, PRNGKeyArray, Real, UInt32
 
-from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
-    check_array,
-    check_count,
-    check_key,
-    check_values,
-    is_bad,
-    is_traced,
-    names_keywords,
-)
+from hopjax._checks import check_array, check_count, check_key, check_values, is_bad, is_traced
+from hopjax._errors import ArgumentError, ArgumentTypeError, names_keywords
 
 
 @names_keywords

@@ -14,15 +14,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
-    check_flag,
-    check_number,
-    check_sides,
-    names_keywords,
-    warn,
-)
+from hopjax._checks import check_flag, check_number, check_sides
+from hopjax._errors import ArgumentError, ArgumentTypeError, names_keywords, warn
 from hopjax.memories import float_dtype
 
 _DETAIL = 8  # a glyph is drawn this many times larger, then averaged

@@ -17,11 +17,8 @@ from jaxtyping import ArrayLike, Float, Real
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from hopjax._checks import (
-    ArgumentError,
-    check_sides,
-    names_keywords,
-)
+from hopjax._checks import check_sides
+from hopjax._errors import ArgumentError, names_keywords
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OTHERS_COLOUR = "#BBBBBB"

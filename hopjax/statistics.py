@@ -9,15 +9,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from scipy import special
 
-from hopjax._checks import (
-    ArgumentError,
-    check_array,
-    check_host_array,
-    check_values,
-    is_bad,
-    is_traced,
-    names_keywords,
-)
+from hopjax._checks import check_array, check_host_array, check_values, is_bad, is_traced
+from hopjax._errors import ArgumentError, names_keywords
 
 
 class Interval(NamedTuple):

@@ -11,8 +11,6 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
     check_array,
     check_choice,
     check_count,
@@ -20,9 +18,9 @@ from hopjax._checks import (
     check_flag,
     check_number,
     is_traced,
-    shown,
     size_within,
 )
+from hopjax._errors import ArgumentError, ArgumentTypeError, shown
 from hopjax._steps import Steps
 from hopjax.activations import AbstractActivation, Erf, Tanh
 from hopjax.inputs import Schedule

@@ -25,13 +25,13 @@ MODULES = [name for name in FILES if name != "__init__"]
 
 # Rooms and single files of the package, in their order: each may import what stands before it.
 LAYERS = (
-    *("_checks", "_keys", "_steps"),
+    *("_errors", "_checks", "_keys", "_steps"),
     *("activations", "memories", "pictures", "statistics", "inputs"),
     *("program", "noise", "models", "solving", "theory", "trials", "engine", "ensemble"),
     *("store", "study", "tuning", "tasks", "plotting", "command"),
 )
 # Neighbours that do not know each other.
-APART = {"tuning": {"study"}, "plotting": set(LAYERS) - {"_checks"}}
+APART = {"tuning": {"study"}, "plotting": set(LAYERS) - {"_errors", "_checks"}}
 
 EVERYWHERE = {"equinox", "jax", "jaxtyping", "numpy"}
 THIRD_PARTY: dict[str, set[str]] = {

@@ -19,8 +19,6 @@ import pytest
 import hopjax as hj
 from hopjax import _checks
 from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
     check_array,
     check_count,
     check_fits,
@@ -35,6 +33,7 @@ from hopjax._checks import (
     check_values,
     collect_bad_values,
 )
+from hopjax._errors import ArgumentError, ArgumentTypeError
 
 KEY = jax.random.key(0)
 INF, NAN = float("inf"), float("nan")

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import jax
 from jaxtyping import Array, Key
 
-from hopjax._checks import ArgumentError, check_count, check_instance, shown
+from hopjax._checks import check_count, check_instance
+from hopjax._errors import ArgumentError, shown
 from hopjax.tasks import Retrieval
 from hopjax.trials import Criterion
 

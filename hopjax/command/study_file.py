@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hopjax._checks import check_number, shown
+from hopjax._checks import check_number
+from hopjax._errors import shown
 from hopjax.command.file import (
     FIELDS,
     Source,

@@ -4,7 +4,8 @@ import inspect
 import os
 from typing import Any, NamedTuple
 
-from hopjax._checks import ArgumentError, check_array, check_number, shown
+from hopjax._checks import check_array, check_number
+from hopjax._errors import ArgumentError, shown
 from hopjax.command.file import CRITERION, Source, check_tables, read_file, read_task, tuples
 from hopjax.tasks import Retrieval
 from hopjax.tuning import (

@@ -10,14 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from hopjax._checks import (
-    ArgumentError,
-    cast_floats,
-    check_count,
-    check_fits,
-    check_instance,
-    check_number,
-)
+from hopjax._checks import cast_floats, check_count, check_fits, check_instance, check_number
+from hopjax._errors import ArgumentError
 from hopjax._keys import setting_and_noise
 from hopjax.engine import CHUNK
 from hopjax.ensemble.reductions import AbstractReduction, Histogram, Moments, Partial, PerTrial

@@ -14,13 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
-    check_array,
-    check_number,
-    names_keywords,
-)
+from hopjax._checks import check_array, check_number
+from hopjax._errors import ArgumentError, ArgumentTypeError, names_keywords
 
 Partial = dict[str, np.ndarray]  # what a reduction knows of some trials, by name
 Measure = Callable[[Any, Any], PyTree[Array]]  # of a `Trial` and its `Trajectory`

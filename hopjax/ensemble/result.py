@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
-from hopjax._checks import ArgumentError
+from hopjax._errors import ArgumentError
 from hopjax.statistics import (
     Interval,
     censored_quantiles,

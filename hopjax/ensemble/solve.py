@@ -15,14 +15,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from hopjax._checks import (
-    ArgumentError,
-    check_count,
-    check_flag,
-    check_key,
-    check_takes,
-    names_keywords,
-)
+from hopjax._checks import check_count, check_flag, check_key, check_takes
+from hopjax._errors import ArgumentError, names_keywords
 from hopjax._keys import data_of, key_of, trial_key
 from hopjax.engine import (
     Checked,

@@ -5,14 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from hopjax._checks import (
-    check_choice,
-    check_flag,
-    check_positive,
-    check_values,
-    is_bad,
-    names_keywords,
-)
+from hopjax._checks import check_choice, check_flag, check_positive, check_values, is_bad
+from hopjax._errors import names_keywords
 from hopjax.models.base import (
     AbstractOneLayerHopfield,
     check_memories,

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
-from hopjax._checks import ArgumentError, check_array, check_index, check_values, is_traced
+from hopjax._checks import check_array, check_index, check_values, is_traced
+from hopjax._errors import ArgumentError
 
 _Model = TypeVar("_Model", bound="AbstractHopfield")  # not Self, which beartype does not know here
 

@@ -16,8 +16,8 @@ from hopjax._checks import (
     check_instance,
     check_values,
     is_bad,
-    names_keywords,
 )
+from hopjax._errors import names_keywords
 from hopjax.activations import AbstractActivation, Tanh
 from hopjax.models.base import (
     AbstractOneLayerHopfield,

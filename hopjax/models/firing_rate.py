@@ -15,9 +15,8 @@ from hopjax._checks import (
     check_values,
     is_bad,
     is_traced,
-    names_keywords,
-    warn,
 )
+from hopjax._errors import names_keywords, warn
 from hopjax.models.base import AbstractOneLayerHopfield, check_memories, project
 
 INPUT_GAIN = 1.25  # of the coupling that is plastic, from the authors' scripts

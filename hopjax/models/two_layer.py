@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from hopjax._checks import (
-    ArgumentError,
     cast_floats,
     check_array,
     check_choice,
@@ -22,8 +21,8 @@ from hopjax._checks import (
     check_positive,
     check_values,
     is_bad,
-    names_keywords,
 )
+from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
 from hopjax.models.base import AbstractHopfield, project, projected
 from hopjax.models.bipolar import (

@@ -16,8 +16,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key, Real
 
 from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
     check_array,
     check_count,
     check_flag,
@@ -25,8 +23,8 @@ from hopjax._checks import (
     check_number,
     check_values,
     is_bad,
-    names_keywords,
 )
+from hopjax._errors import ArgumentError, ArgumentTypeError, names_keywords
 from hopjax.noise.draws import normals, signs
 
 

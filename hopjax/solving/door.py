@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Real
 
 from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
     cast_floats,
     check_array,
     check_instance,
@@ -20,6 +18,7 @@ from hopjax._checks import (
     check_values,
     is_traced,
 )
+from hopjax._errors import ArgumentError, ArgumentTypeError
 from hopjax._steps import multiple_of
 from hopjax.inputs import Schedule
 from hopjax.models import AbstractHopfield

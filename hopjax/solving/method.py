@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import diffrax as dfx
 import jax
 
-from hopjax._checks import ArgumentError, check_instance
+from hopjax._checks import check_instance
+from hopjax._errors import ArgumentError
 from hopjax.noise import AbstractNoise
 
 

@@ -10,12 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, PRNGKeyArray, Real
 
-from hopjax._checks import (
-    ArgumentError,
-    check_flag,
-    is_traced,
-    names_keywords,
-)
+from hopjax._checks import check_flag, is_traced
+from hopjax._errors import ArgumentError, names_keywords
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
 from hopjax.program import compiled

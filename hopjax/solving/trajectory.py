@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from hopjax._checks import (
-    is_traced,
-)
+from hopjax._checks import is_traced
 from hopjax._steps import first_step, last_step
 
 

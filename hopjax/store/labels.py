@@ -7,7 +7,7 @@ import xarray as xr
 from xarray.core.indexing import IndexSelResult
 from xarray.indexes import PandasIndex
 
-from hopjax._checks import warn
+from hopjax._errors import warn
 from hopjax.store.values import label, plain
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hopjax._checks import ArgumentError, ArgumentTypeError
+from hopjax._errors import ArgumentError, ArgumentTypeError
 from hopjax.program import Program, Reached, remember
 from hopjax.store.identity import digest
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hopjax._checks import ArgumentError, ArgumentTypeError
+from hopjax._errors import ArgumentError, ArgumentTypeError
 from hopjax.store.identity import canonical
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from hopjax._checks import ArgumentError
+from hopjax._errors import ArgumentError
 from hopjax._keys import cell_key, data_of
 from hopjax._steps import steps_of
 from hopjax.engine import Chunk

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from hopjax._checks import warn
+from hopjax._errors import warn
 from hopjax.engine import Device, progress_bar
 from hopjax.ensemble import Ensemble, Partial, Totals, make_ensemble, summarise_chunks
 from hopjax.program import running

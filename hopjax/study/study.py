@@ -16,17 +16,14 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
     check_fits,
     check_flag,
     check_instance,
     check_key,
     check_number,
     check_takes,
-    names_keywords,
-    shown,
 )
+from hopjax._errors import ArgumentError, ArgumentTypeError, names_keywords, shown
 from hopjax.engine import Device, check_devices, check_trials
 from hopjax.ensemble import AbstractReduction
 from hopjax.program import as_code_is

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hopjax._checks import ArgumentError, ArgumentTypeError, shown, size_within
+from hopjax._checks import size_within
+from hopjax._errors import ArgumentError, ArgumentTypeError, shown
 from hopjax.ensemble import VARIABLES
 from hopjax.store import canonical, plain
 

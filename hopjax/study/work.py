@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from hopjax._checks import warn
+from hopjax._errors import warn
 from hopjax.engine import Chunk, Device, progress_bar
 from hopjax.ensemble import (
     Ensemble,

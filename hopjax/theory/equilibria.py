@@ -16,13 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from hopjax._checks import (
-    check_array,
-    check_count,
-    check_flag,
-    check_index,
-    names_keywords,
-)
+from hopjax._checks import check_array, check_count, check_flag, check_index
+from hopjax._errors import names_keywords
 from hopjax.activations import AbstractActivation
 from hopjax.program import compiled
 from hopjax.theory.common import (

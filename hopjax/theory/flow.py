@@ -16,13 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
 
-from hopjax._checks import (
-    ArgumentError,
-    check_instance,
-    check_values,
-    is_traced,
-    names_keywords,
-)
+from hopjax._checks import check_instance, check_values, is_traced
+from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise, AdditiveNoise

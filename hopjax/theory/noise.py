@@ -27,8 +27,8 @@ from hopjax._checks import (
     check_values,
     is_bad,
     is_traced,
-    names_keywords,
 )
+from hopjax._errors import names_keywords
 from hopjax.activations import AbstractActivation
 from hopjax.program import compiled
 from hopjax.theory.common import (

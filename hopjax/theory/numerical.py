@@ -19,15 +19,14 @@ from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Real
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
 from hopjax._checks import (
-    ArgumentError,
     cast_floats,
     check_array,
     check_count,
     check_index,
     check_instance,
     is_traced,
-    names_keywords,
 )
+from hopjax._errors import ArgumentError, names_keywords
 from hopjax.models import AbstractHopfield
 from hopjax.program import compiled
 from hopjax.solving import check_methods

@@ -9,13 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from hopjax._checks import (
-    ArgumentError,
-    check_instance,
-    check_number,
-    is_traced,
-    names_keywords,
-)
+from hopjax._checks import check_instance, check_number, is_traced
+from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
 from hopjax.inputs import Schedule, input_at
 from hopjax.models import AbstractHopfield, ClosedForm

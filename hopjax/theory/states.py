@@ -17,10 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from hopjax._checks import (
-    is_traced,
-    names_keywords,
-)
+from hopjax._checks import is_traced
+from hopjax._errors import names_keywords
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AdditiveNoise
 from hopjax.program import compiled

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from hopjax._checks import ArgumentError, check_instance, check_number
+from hopjax._checks import check_instance, check_number
+from hopjax._errors import ArgumentError
 from hopjax.solving import levy_area_of
 
 

@@ -11,8 +11,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
     check_array,
     check_choice,
     check_flag,
@@ -22,8 +20,8 @@ from hopjax._checks import (
     check_values,
     is_bad,
     is_traced,
-    names_keywords,
 )
+from hopjax._errors import ArgumentError, ArgumentTypeError, names_keywords
 from hopjax.models import AbstractHopfield
 from hopjax.models.base import project
 from hopjax.solving import Grid, Trajectory

@@ -21,7 +21,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from jaxtyping import Array, Float, PyTree
 
-from hopjax._checks import ArgumentError, cast_floats, collect_bad_values, on_host
+from hopjax._checks import cast_floats, collect_bad_values, on_host
+from hopjax._errors import ArgumentError
 from hopjax.inputs import Schedule
 from hopjax.program import tracing
 from hopjax.solving import Problem, Trajectory

@@ -12,15 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray, Real
 
-from hopjax._checks import (
-    ArgumentError,
-    check_array,
-    check_instance,
-    check_key,
-    check_values,
-    is_traced,
-    names_keywords,
-)
+from hopjax._checks import check_array, check_instance, check_key, check_values, is_traced
+from hopjax._errors import ArgumentError, names_keywords
 from hopjax.inputs import Schedule, input_at
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from hopjax._checks import warn
+from hopjax._errors import warn
 from hopjax.engine import progress_bar
 from hopjax.program import Program, program_of
 from hopjax.tuning.gradient import Found, Gradients

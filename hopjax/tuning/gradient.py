@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from hopjax._checks import ArgumentTypeError
+from hopjax._errors import ArgumentTypeError
 from hopjax._keys import data_of, key_of, trial_key
 from hopjax.engine import Checked, Checks, Chunk, Device, OnDevices, Program, each_trial
 from hopjax.ensemble import Plan

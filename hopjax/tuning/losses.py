@@ -15,14 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from hopjax._checks import (
-    ArgumentError,
-    check_array,
-    check_flag,
-    check_instance,
-    check_number,
-    names_keywords,
-)
+from hopjax._checks import check_array, check_flag, check_instance, check_number
+from hopjax._errors import ArgumentError, names_keywords
 from hopjax.inputs import Schedule
 from hopjax.solving import Trajectory
 from hopjax.trials import Criterion, Trial

@@ -14,16 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
-    check_array,
-    check_instance,
-    check_number,
-    check_takes,
-    check_values,
-    shown,
-)
+from hopjax._checks import check_array, check_instance, check_number, check_takes, check_values
+from hopjax._errors import ArgumentError, ArgumentTypeError, shown
 from hopjax.ensemble import check_trial
 from hopjax.trials import Trial, default_target, uncompiled
 

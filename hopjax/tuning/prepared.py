@@ -10,16 +10,14 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from hopjax._checks import (
-    ArgumentError,
-    ArgumentTypeError,
     cast_floats,
     check_count,
     check_flag,
     check_instance,
     check_key,
     check_number,
-    shown,
 )
+from hopjax._errors import ArgumentError, ArgumentTypeError, shown
 from hopjax.engine import Device, check_devices, check_trials
 from hopjax.ensemble import Plan, make_plan
 from hopjax.solving import Trajectory

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from hopjax._checks import ArgumentError
+from hopjax._errors import ArgumentError
 from hopjax.ensemble import Ensemble
 from hopjax.statistics import Interval
 from hopjax.trials import OUTCOMES

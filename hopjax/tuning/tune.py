@@ -17,7 +17,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from hopjax._checks import check_flag, check_instance, names_keywords
+from hopjax._checks import check_flag, check_instance
+from hopjax._errors import names_keywords
 from hopjax.engine import Device
 from hopjax.ensemble import solve_ensemble
 from hopjax.program import as_code_is, as_written, running
