@@ -1,5 +1,6 @@
 """What is known without solving: equilibria, thresholds, wells, and what noise does to them."""
 
+from hopjax.theory.averaging import NoisyActivation as NoisyActivation
 from hopjax.theory.equilibria import (
     Spectrum as Spectrum,
     effective_saliency as effective_saliency,
@@ -16,7 +17,6 @@ from hopjax.theory.equilibria import (
 )
 from hopjax.theory.flow import noisy_flow as noisy_flow, noisy_model as noisy_model
 from hopjax.theory.noise import (
-    NoisyActivation as NoisyActivation,
     critical_noise as critical_noise,
     crosstalk_noise as crosstalk_noise,
     effective_noise as effective_noise,

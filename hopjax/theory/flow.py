@@ -22,8 +22,8 @@ from hopjax.activations import AbstractActivation
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise, AdditiveNoise
 from hopjax.solving import Input, Trajectory, solve
+from hopjax.theory.averaging import NoisyActivation
 from hopjax.theory.common import check_noise, is_feature
-from hopjax.theory.noise import NoisyActivation
 from hopjax.theory.steps import step_response
 from hopjax.theory.witness import averages_out, why_not
 

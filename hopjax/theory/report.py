@@ -15,10 +15,14 @@ from hopjax.activations import AbstractActivation
 from hopjax.inputs import Schedule, input_at
 from hopjax.models import AbstractHopfield, ClosedForm
 from hopjax.program import compiled
+from hopjax.theory.averaging import NoisyActivation
 from hopjax.theory.common import check_noise
 from hopjax.theory.equilibria import equilibrium_amplitude, well_energy
 from hopjax.theory.flow import Flow, Spread
-from hopjax.theory.noise import NoisyActivation, critical_noise, escape_noise
+from hopjax.theory.noise import (
+    critical_noise,
+    escape_noise,
+)
 from hopjax.theory.numerical import (
     Kind,
     belongs,
