@@ -101,6 +101,11 @@ def test_third_party_imports_are_the_allowed_ones(module):
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_files_can_be_read_at_a_sitting(module):
+    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= 450
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_files_inside_a_room_have_no_underscore(module):
     *inside, name = module.split(".")
     assert not inside or not name.startswith("_")
