@@ -9,6 +9,10 @@ from hopjax.tuning.losses import (
     TimeLoss as TimeLoss,
     WeightedSum as WeightedSum,
 )
+from hopjax.tuning.objective import (
+    LossAndGradient as LossAndGradient,
+    loss_and_gradient as loss_and_gradient,
+)
 from hopjax.tuning.result import (
     SHOWN as SHOWN,
     Tuning as Tuning,

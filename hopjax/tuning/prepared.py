@@ -1,5 +1,6 @@
 """The checked arguments of a tuning."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from hopjax.trials import Trial, check_draws
 from hopjax.tuning.descent import Descent, promoting
 from hopjax.tuning.gradient import CHUNK, Gradients, Job
 from hopjax.tuning.losses import AbstractLoss
-from hopjax.tuning.parameters import Values, count, make_ranges, select
+from hopjax.tuning.parameters import Range, Values, count, make_ranges, select
 from hopjax.tuning.result import check_names
 
 if TYPE_CHECKING:
@@ -96,17 +97,70 @@ def prepare(
     progress: Any = True,
 ) -> Prepared:
     """The door of `tune`."""
-    key = check_key(key)
-    check_instance(loss, AbstractLoss, "loss", "a loss such as RetrievalLoss()")
-    trials = check_trials(trials)
+    key, trials = check_key(key), check_trials(trials)
     steps, verify = check_trials(steps, "steps"), check_trials(verify, "verify")
     window = check_count(window, "window")
     tolerance = check_number(tolerance, "tolerance", positive=True)
     fresh, progress = check_flag(fresh, "fresh"), check_flag(progress, "progress")
+    plan, start, gradients = differentiable(
+        trial,
+        parameters,
+        key,
+        lambda start: make_ranges(start, bounds),
+        loss=loss,
+        t1=t1,
+        dt=dt,
+        trials=trials,
+        mode=mode,
+        criterion=criterion,
+        save_every=save_every,
+        solver=solver,
+        chunk=chunk,
+        devices=devices,
+    )
+    check_names(start)
+    descent = Descent(
+        gradients=gradients,
+        start=start,
+        keys=tuple(jax.random.split(key)),
+        steps=steps,
+        fresh=fresh,
+        window=window,
+        tolerance=tolerance,
+        optimiser=_optimiser(optimiser, steps, start),
+        progress=progress,
+    )
+    return Prepared(
+        trial, plan, key, descent, optimiser is not None, verify, check_devices(devices)
+    )
+
+
+def differentiable(
+    trial: Any,
+    parameters: Any,
+    key: Key[Array, ""],
+    ranges: Callable[[Values], dict[str, Range]],
+    *,
+    loss: Any,
+    t1: Any,
+    dt: Any,
+    trials: Any,
+    mode: Any,
+    criterion: Any,
+    save_every: Any,
+    solver: Any,
+    chunk: Any,
+    devices: Any,
+) -> tuple[Plan, Values, Gradients]:
+    """How trials are solved, the parameters at the start, and the gradient of their loss.
+
+    `ranges` makes those of the parameters from what they are at the start, `key` that of a trial
+    that is made to look at it; all else is as for `tune`.
+    """
+    check_instance(loss, AbstractLoss, "loss", "a loss such as RetrievalLoss()")
+    trials = check_trials(trials)
     if mode not in (None, "forward", "reverse"):
-        right = '"forward", "reverse" or None'
-        raise ArgumentError("mode", right, shown(mode))
-    devices = check_devices(devices)
+        raise ArgumentError("mode", '"forward", "reverse" or None', shown(mode))
     plan = make_plan(
         trials=trials,
         t1=t1,
@@ -121,8 +175,7 @@ def prepare(
         chunk = -(-trials // -(-trials // CHUNK))  # all of about one size
     on_grid = trial.on_grid(plan.dt) if isinstance(trial, Trial) else trial
     make, start, example = select(on_grid, parameters, key)
-    check_names(start)
-    ranges = make_ranges(start, bounds)
+    within = ranges(start)
     problem = plan.check(example)
     loss = cast_floats(loss, example.model.memories.dtype)
     again = partial(make, key, start)
@@ -132,19 +185,9 @@ def prepare(
 
     check_draws(example, problem, {"loss": measure}, plan.criterion, make=again, function=trial)
     forward = count(start) <= FORWARD_AT_MOST if mode is None else mode == "forward"
-    job = Job(make, ranges, loss, plan, forward)
-    descent = Descent(
-        gradients=Gradients.over(job, example, problem, trials, min(chunk, trials), devices),
-        start=start,
-        keys=tuple(jax.random.split(key)),
-        steps=steps,
-        fresh=fresh,
-        window=window,
-        tolerance=tolerance,
-        optimiser=_optimiser(optimiser, steps, start),
-        progress=progress,
-    )
-    return Prepared(trial, plan, key, descent, optimiser is not None, verify, devices)
+    job = Job(make, within, loss, plan, forward)
+    size, devices = min(chunk, trials), check_devices(devices)
+    return plan, start, Gradients.over(job, example, problem, trials, size, devices)
 
 
 def _optimiser(optimiser: Any, steps: int, start: Values) -> "optax.GradientTransformation":

@@ -627,7 +627,8 @@ def test_a_failure_is_one_line(call, file, folder, tune_file, tuned, tmp_path, n
         places[place] = tmp_path / place
         places[place].mkdir()
     xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "foreign" / "result.nc", engine="h5netcdf")
-    Store(tmp_path / "dataset").write_result((tmp_path / "foreign" / "result.nc").read_bytes())
+    foreign = xr.load_dataset(tmp_path / "foreign" / "result.nc", engine="h5netcdf")
+    Store(tmp_path / "dataset").write_result(foreign)
     (tmp_path / "damaged" / "result.nc").write_bytes((folder / "result.nc").read_bytes()[:9000])
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     words, match = FAILURES[name]
