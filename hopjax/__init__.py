@@ -82,6 +82,7 @@ from hopjax.tuning import (
     Tuning as Tuning,
     TuningError as TuningError,
     WeightedSum as WeightedSum,
+    load_tuning as load_tuning,
     loss_and_gradient as loss_and_gradient,
     tune as tune,
 )

@@ -155,7 +155,13 @@ def call(function: Callable[..., Any], /, **changes: Any) -> Any:
 # What has no wrong value of its kind, or is checked later; and what is on the way to another place.
 UNCHECKED = {
     *("Schedule.pulse", "report.at"),
-    *("Trial.input_at.t", "Trial.on_grid.dt", "load_study.folder", "first_passage_time.reached"),
+    *(
+        "Trial.input_at.t",
+        "Trial.on_grid.dt",
+        "load_study.folder",
+        "load_tuning.folder",
+        "first_passage_time.reached",
+    ),
 }
 
 

@@ -15,7 +15,7 @@ from hopjax.tuning import (
     RetrievalLoss,
     TimeLoss,
     WeightedSum,
-    check_tuning,
+    prepare,
 )
 
 _PASSED_ON = (
@@ -64,9 +64,7 @@ def read_tuning(path: str | os.PathLike[str]) -> TuningArguments:
     options = {name: content[name] for name in _PASSED_ON if name in content}
     options |= {"loss": _loss(source, content), "bounds": bounds, "criterion": criterion}
     options |= {"key": key, "optimiser": _optimiser(source, content)}
-    source.attempt(
-        ("tune", "", "trial", "criterion"), lambda: check_tuning(task, parameters, **options)
-    )
+    source.attempt(("tune", "", "trial", "criterion"), lambda: prepare(task, parameters, **options))
     return TuningArguments(task, parameters, options)
 
 

@@ -1,6 +1,6 @@
 """One life of a folder, for studies and tunings alike."""
 
-from hopjax.store.dataset import load_result as load_result
+from hopjax.store.dataset import load_kept as load_kept, load_result as load_result
 from hopjax.store.folder import (
     Damaged as Damaged,
     Store as Store,

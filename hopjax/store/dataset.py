@@ -32,3 +32,11 @@ def load_result(folder: str | Path, what: str) -> "xr.Dataset":
     except Exception as error:  # xarray and h5py fail in many ways on what is no dataset
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise StudyError(f"Cannot read {path}: {reason}.") from error
+
+
+def load_kept(folder: str | Path, kind: str) -> "xr.Dataset":
+    """The dataset in a folder that holds what `kind` says, and nothing else."""
+    dataset = load_result(folder, kind)
+    if (title := dataset.attrs.get("title")) != f"hopjax {kind}":
+        raise StudyError(f"The folder {folder} holds no {kind}, but what calls itself {title!r}.")
+    return dataset

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hopjax.ensemble import Ensemble, Variable
-from hopjax.store import labels, load_result
+from hopjax.store import labels, load_kept
 from hopjax.trials import OUTCOMES
 
 if TYPE_CHECKING:
@@ -82,4 +82,4 @@ def load_study(folder: str | Path) -> "xr.Dataset":
     """
     from hopjax.store.labels import with_labels
 
-    return with_labels(load_result(folder, "study"))
+    return with_labels(load_kept(folder, "study"))

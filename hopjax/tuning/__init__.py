@@ -13,15 +13,16 @@ from hopjax.tuning.objective import (
     LossAndGradient as LossAndGradient,
     loss_and_gradient as loss_and_gradient,
 )
+from hopjax.tuning.prepared import prepare as prepare
 from hopjax.tuning.result import (
     SHOWN as SHOWN,
     Tuning as Tuning,
+    load_tuning as load_tuning,
     summary as summary,
     tuned_text as tuned_text,
     variable_of as variable_of,
 )
 from hopjax.tuning.tune import (
-    check_tuning as check_tuning,
     estimate_tuning as estimate_tuning,
     tune as tune,
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from hopjax._errors import ArgumentError
 from hopjax.ensemble import Ensemble
 from hopjax.statistics import Interval
+from hopjax.store import load_kept
 from hopjax.trials import OUTCOMES
 from hopjax.tuning.descent import History
 from hopjax.tuning.parameters import Values
@@ -57,6 +59,15 @@ class Tuning:
     def __repr__(self) -> str:
         """A line for every parameter, why it stopped, and the probability."""
         return summary(self.history)
+
+
+def load_tuning(folder: str | Path) -> "xr.Dataset":
+    """The dataset of a tuning's folder, `Tuning.history` as `tune` returned it.
+
+    Raises:
+        StudyError: if there is none, or it cannot be read.
+    """
+    return load_kept(folder, "tuning")
 
 
 def summary(dataset: "xr.Dataset") -> str:

@@ -217,14 +217,6 @@ def estimate_tuning(
     return Cost(mode, count(descent.start), gradients * trials + job.verify, seconds)
 
 
-@as_written
-def check_tuning(
-    trial: Trial | Callable[..., Trial], parameters: Mapping[str, Any], **options: Any
-) -> None:
-    """Refuse what `tune` would refuse of these arguments; nothing is solved."""
-    prepare(trial, parameters, **options)
-
-
 class _AtValues(eqx.Module):
     """A trial of a key, with fixed values."""
 
