@@ -154,14 +154,8 @@ def call(function: Callable[..., Any], /, **changes: Any) -> Any:
 
 # What has no wrong value of its kind, or is checked later; and what is on the way to another place.
 UNCHECKED = {
-    *("Schedule.pulse", "report.at"),
-    *(
-        "Trial.input_at.t",
-        "Trial.on_grid.dt",
-        "load_study.folder",
-        "load_tuning.folder",
-        "first_passage_time.reached",
-    ),
+    *("Schedule.pulse", "report.at", "load_study.folder", "load_tuning.folder"),
+    *("Trial.input_at.t", "Trial.on_grid.dt", "first_passage_time.reached"),
 }
 
 

@@ -391,7 +391,7 @@ def test_tuning_is_done_saved_and_printed(call, tune_file, tuning, tmp_path):
     assert errors == [f"tuning strength, into {folder}", f"saved {folder / 'result.nc'}"]
     assert text == f"{tuning}\n"
     xr.testing.assert_identical(hj.load_tuning(folder), tuning.history)
-    with pytest.raises(hj.StudyError, match="holds no study, but what .* 'hopjax tuning'"):
+    with pytest.raises(hj.StudyError, match=r"holds no study, but what .* 'hopjax tuning'"):
         hj.load_study(folder)
     saved = tune_file.with_name("saved") / "result.nc"
     assert (folder / "result.nc").read_bytes() == saved.read_bytes()
