@@ -289,7 +289,8 @@ def map_trials(
 
     Args:
         function: `function(key)` -> arrays, of a trial's key; with `cells`,
-            `function(key, cell)`. It is compiled, for many trials at once.
+            `function(key, cell)`. It is compiled, for many trials at once; a lambda made anew per
+            call compiles anew per call.
         trials: how many, of each cell.
         key: decides everything random: trial j has the key `fold_in(key, j)`, and of cell c
             `fold_in(fold_in(key, c), j)`.
