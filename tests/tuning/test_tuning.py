@@ -1060,7 +1060,7 @@ def test_optimisers_are_told_apart(tmp_path, monkeypatch, one, other):
 
 
 def test_a_used_folder_is_refused_without_resume(folder):
-    assert_refused(folder, "holds something already, and resume is off", resume=False)
+    assert_refused(folder, "holds a tuning already, and resume is off", resume=False)
 
 
 def flip(content: bytes, place: int) -> bytes:
