@@ -314,6 +314,7 @@ def map_trials(
     trials, key = check_trials(trials), check_key(key)
     check_flag(one_by_one, "one_by_one")
     check_flag(progress, "progress")
+    check_instance(label, str, "label", "a text")
     if not callable(function):
         check_instance(function, FunctionType, "function", "a function of a trial's key")
     count = 1 if cells is None else _check_cells(cells)
