@@ -36,9 +36,12 @@ def test_results_are_those_that_were_saved(devices, tmp_path):
             if same:
                 np.testing.assert_array_equal(now[name], saved[name], err_msg=name)
                 continue
-            # Where rounding decides a trial, that one may end elsewhere, and the means move a bit.
-            close = np.isclose(now[name], saved[name], rtol=1e-4, atol=1e-5)
+            # Where rounding decides a trial, that one may end elsewhere or beyond the edge of a
+            # bin, and the means move a bit.
+            found, kept = (np.asarray(each[name], float) for each in (now, saved))
             if name.endswith(PER_TRIAL):
-                assert np.mean(close) >= 0.9, name
+                assert np.mean(np.isclose(found, kept, rtol=1e-4, atol=1e-5)) >= 0.9, name
+            elif name.endswith("histogram"):
+                assert np.abs(found - kept).sum() <= 0.05 * kept.sum(), name
             else:
-                assert close.all() or np.abs(now[name] - saved[name]).max() < 0.05, name
+                np.testing.assert_allclose(found, kept, rtol=0.05, atol=0.05, err_msg=name)
