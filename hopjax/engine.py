@@ -28,7 +28,7 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, names_keywords, shown
 from hopjax._keys import data_of, key_of, trial_key
-from hopjax.program import as_written, tracing, under_this_mark
+from hopjax.program import as_written, is_array, tracing, under_this_mark
 
 CHUNK = 128  # trials that are solved together on a device, if there are as many
 Device = Any  # jax.Device, which is a variable to type checkers
@@ -124,16 +124,12 @@ def _traced(static: Any, arrays: Any, arguments: Any, key: Any, start: Any, chec
     return program.function(program.shared, arguments, key_of(key), numbers, checks)
 
 
-def _is_array(leaf: Any) -> bool:
-    return eqx.is_array(leaf) or isinstance(leaf, (np.ndarray, np.generic))
-
-
 class OnDevices:
     """A program on devices, which take turns in running chunks of trials."""
 
     def __init__(self, program: Program, devices: Sequence[Device]):
         """What all chunks have in common goes to the devices once."""
-        self._arrays, rest = eqx.partition(program, _is_array)
+        self._arrays, rest = eqx.partition(program, is_array)
         leaves, structure = jax.tree.flatten(rest)
         self._static = structure, tuple(leaves)
         self._places = [(device, jax.device_put(self._arrays, device)) for device in devices]

@@ -11,6 +11,7 @@ from hopjax.program.program import (
     as_code_is as as_code_is,
     as_written as as_written,
     compiled as compiled,
+    is_array as is_array,
     program_of as program_of,
     remember as remember,
     running as running,

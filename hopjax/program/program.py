@@ -160,7 +160,7 @@ def program_of(
         mark: one that was made for this run, to trace several programs under; None for another.
     """
     mark = object() if mark is None else mark
-    arrays, rest = eqx.partition(given, _is_array)
+    arrays, rest = eqx.partition(given, is_array)
 
     def run(arrays: PyTree, *numbers: PyTree) -> PyTree:
         return function(eqx.combine(arrays, rest), *numbers)
@@ -175,7 +175,8 @@ def program_of(
     return Program(sha.hexdigest(), hidden, mark)
 
 
-def _is_array(leaf: Any) -> bool:
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is data, of JAX or of NumPy."""
     return eqx.is_array(leaf) or isinstance(leaf, (np.ndarray, np.generic))
 
 

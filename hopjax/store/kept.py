@@ -103,10 +103,10 @@ def open_folder(
     names = changed(manifest, code)
     if accept is None and names:
         _refuse_changes(store, kept, manifest, code, names)
-    for name in names:
-        if accept == "same":
-            _refuse_other_numbers(store, kept, code, name)
-        else:
+    if accept == "same":
+        _refuse_other_numbers(store, kept, code, names)
+    elif accept == "redo":
+        for name in names:
             for path in kept.files_of(store, name):
                 store.set_aside(path, "replaced")
     grown = record(manifest, code, names if accept == "redo" else ()) | more
@@ -158,14 +158,19 @@ def _refuse_changes(
     )
 
 
-def _refuse_other_numbers(store: Store, kept: AbstractKept, code: Code, name: str) -> None:
-    """Compute some of what a program had computed again, which must give the same bits."""
-    there = [*kept.files_of(store, name)]
-    here = [path for path in there if store.origin(path)[1] == code.place]
+def _refuse_other_numbers(store: Store, kept: AbstractKept, code: Code, names: list[str]) -> None:
+    """Compute a file of each program again, once if several share it: the bits must be the same."""
     cannot = f'The folder {store.folder} cannot go on with accept_changes="same": '
-    if there and not here:
-        raise StudyError(f"{cannot}nothing of {kept.label(name)} was computed in this environment.")
-    for path in here[:1]:
+    tried: dict[Path, str] = {}
+    for name in names:
+        there = [*kept.files_of(store, name)]
+        here = [path for path in there if store.origin(path)[1] == code.place]
+        if there and not here:
+            label = kept.label(name)
+            raise StudyError(f"{cannot}nothing of {label} was computed in this environment.")
+        for path in here[:1]:
+            tried.setdefault(path, name)
+    for path, name in tried.items():
         try:
             parts = store.read_chunk(path)
         except Damaged as damage:

@@ -85,7 +85,8 @@ class KeptStudy(AbstractKept):
         """All cells that the folder ever had, and how many trials there are."""
         mine = [cell.parameters for cell in self.work.cells]
         known = {canonical(cell): cell for cell in [*manifest.get("cells", []), *mine]}
-        if lost := [*(known.keys() - {canonical(cell) for cell in mine})]:
+        here = {canonical(cell) for cell in mine}
+        if lost := [cell for cell in known if cell not in here]:
             raise StudyError(
                 f"The folder {self.store.folder} holds another study: its cell {lost[0]} is "
                 "not in this sweep, which may only grow. Take another folder."
@@ -93,11 +94,6 @@ class KeptStudy(AbstractKept):
         return {"cells": list(known.values()), "trials": self.work.trials}
 
     # A run.
-
-    @property
-    def folder(self) -> Path:
-        """Where it is kept."""
-        return self.store.folder
 
     def progress(self) -> tuple[int, int]:
         """How many chunks are there, and how many there are in all."""

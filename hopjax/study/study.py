@@ -256,7 +256,9 @@ class Study:
         if self._kept is None:
             return "\n".join([*lines, f"  {len(work.items)} chunks of up to {work.chunk} to solve"])
         done, total = self._kept.progress()
-        return "\n".join([*lines, f"  {done} of {total} chunks are done in {self._kept.folder}"])
+        return "\n".join(
+            [*lines, f"  {done} of {total} chunks are done in {self._kept.store.folder}"]
+        )
 
     def estimate(self, devices: Sequence[Device] | None = None) -> Estimate:
         """What a run will cost here, from a short run of one chunk; that takes some seconds."""
