@@ -1,6 +1,7 @@
 """What the network is shown over time."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -24,7 +25,52 @@ from hopjax._steps import (
 _SHORTER = "shorter than every window between onsets"
 
 
-class Schedule(eqx.Module):
+class AbstractInput(eqx.Module):
+    """What a network is shown over time: a `Schedule`, a constant or a function of time."""
+
+    @abstractmethod
+    def at(self, t: float) -> Float[Array, " N"]:
+        """u(t) at a static time from 0 on."""
+
+    @abstractmethod
+    def segments(self, dt: float | None) -> tuple[Array | np.ndarray, Float[Array, "S N"]] | None:
+        """Where it is piecewise constant, when each value begins, and the values; otherwise None.
+
+        It begins at a number of steps of `dt`, or at a time if that is None.
+        """
+
+
+class Constant(AbstractInput):
+    """One input at all times."""
+
+    value: Float[Array, " N"]
+
+    def at(self, t: float) -> Float[Array, " N"]:
+        """The value."""
+        _check_time(t)
+        return self.value
+
+    def segments(self, dt: float | None) -> tuple[Array | np.ndarray, Float[Array, "S N"]]:
+        """One, from 0 on."""
+        return np.zeros(1, int), jnp.asarray(self.value)[None]
+
+
+class OfTime(AbstractInput):
+    """A function of time, in a dtype."""
+
+    function: Callable[[Any], Any]
+    dtype: Any = eqx.field(static=True)
+
+    def at(self, t: float) -> Float[Array, " N"]:
+        """The function's value."""
+        time = check_array(_check_time(t), "t", (), finite=False)
+        return jnp.asarray(self.function(time.astype(self.dtype)), self.dtype)
+
+    def segments(self, dt: float | None) -> None:
+        """None."""
+
+
+class Schedule(AbstractInput):
     """A piecewise constant input: `values[s]` from `onsets[s]` until the next onset.
 
     Covers constant inputs, sequences, glitches (a short window between two others) and, by
@@ -110,9 +156,7 @@ class Schedule(eqx.Module):
         Raises:
             TypeError, ValueError: for what is no such time.
         """
-        t = check_number(t, "t")
-        if t < 0:
-            raise ArgumentError("t", "zero or positive", f"{t:g}")
+        t = _check_time(t)
         if isinstance(self.begins, Steps):
             begun = self.begins.numbers <= last_step(t, self.begins.dt)
         else:
@@ -187,6 +231,10 @@ class Schedule(eqx.Module):
             numbers = numpy.stack([starts, ends], axis=1).ravel()
         return eqx.tree_at(lambda schedule: schedule.begins, self, Steps(numbers, dt))
 
+    def segments(self, dt: float | None) -> tuple[Array | np.ndarray, Float[Array, "S N"]]:
+        """The onsets and the values."""
+        return self.onsets if dt is None else self.onset_steps(dt), self.values
+
     def onset_steps(self, dt: float) -> Int[Array | np.ndarray, " S"]:
         """The step at which each value begins.
 
@@ -206,10 +254,16 @@ def _check_steps(numbers: Any, times: Any, bad: Any, name: str, right: str) -> A
     return numbers
 
 
-def input_at(inputs: Any, t: Any, dtype: Any) -> Float[Array, " N"]:
-    """u(t) of a constant input, a schedule (as `Schedule.at`) or a function of time in a dtype."""
-    if isinstance(inputs, Schedule):
-        return inputs.at(t)
-    if not callable(inputs):
+def _check_time(t: Any) -> float:
+    """A static time from 0 on."""
+    t = check_number(t, "t")
+    if t < 0:
+        raise ArgumentError("t", "zero or positive", f"{t:g}")
+    return t
+
+
+def as_input(inputs: Any, dtype: Any) -> AbstractInput:
+    """A schedule as it is, a function of time in a dtype, or else a constant input."""
+    if isinstance(inputs, AbstractInput):
         return inputs
-    return jnp.asarray(inputs(check_array(t, "t", (), finite=False).astype(dtype)), dtype)
+    return OfTime(inputs, dtype) if callable(inputs) else Constant(inputs)

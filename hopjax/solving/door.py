@@ -20,7 +20,7 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, ArgumentTypeError
 from hopjax._steps import multiple_of
-from hopjax.inputs import Schedule
+from hopjax.inputs import Schedule, as_input
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
 from hopjax.solving.method import Method, choose_method
@@ -199,12 +199,11 @@ def check_inputs(inputs: Any, num_neurons: int, *, finite: bool = True) -> Any:
 def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
     """A schedule as its onsets on the solver's clock and its values; or the callable itself."""
     inputs = check_inputs(inputs, num_neurons)
-    if isinstance(inputs, Schedule):
-        onsets = inputs.onsets if method.adaptive else inputs.onset_steps(grid.dt)
-        return jnp.asarray(onsets, inputs.values.dtype), inputs.values
-    if callable(inputs):
+    segments = as_input(inputs, None).segments(None if method.adaptive else grid.dt)
+    if segments is None:
         return inputs
-    return jnp.zeros(1, inputs.dtype), inputs[None]
+    onsets, values = segments
+    return jnp.asarray(onsets, values.dtype), values
 
 
 def output_of(function: Callable, name: str, right: str, *args: Any) -> Any:

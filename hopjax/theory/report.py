@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 from hopjax._checks import check_instance, check_number, is_traced
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
-from hopjax.inputs import Schedule, input_at
+from hopjax.inputs import Constant, Schedule, as_input
 from hopjax.models import AbstractHopfield, ClosedForm
 from hopjax.program import compiled
 from hopjax.theory.averaging import NoisyActivation
@@ -207,7 +207,8 @@ def report(
 
 def _held(model: AbstractHopfield, u: Any, at: Any) -> tuple[Any, float | None]:
     """The input at a time, and that time."""
-    if not (isinstance(u, Schedule) or callable(u)):
+    shown = as_input(u, model.memories.dtype)
+    if isinstance(shown, Constant):
         if at is not None:
             raise ArgumentError(
                 "at", "None for a constant input, which is the same at all times", repr(at)
@@ -223,7 +224,7 @@ def _held(model: AbstractHopfield, u: Any, at: Any) -> tuple[Any, float | None]:
     at = check_number(at, "at")
     if at < 0:
         raise ArgumentError("at", "at least 0", f"{at:g}")
-    return input_at(u, at, model.memories.dtype), at
+    return shown.at(at), at
 
 
 def _title(model: Any) -> str:

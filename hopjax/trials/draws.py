@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, PyTree
 
 from hopjax._checks import cast_floats, collect_bad_values, on_host
 from hopjax._errors import ArgumentError
-from hopjax.inputs import Schedule
+from hopjax.inputs import as_input
 from hopjax.program import tracing
 from hopjax.solving import Problem, Trajectory
 from hopjax.trials.criterion import Criterion
@@ -211,7 +211,7 @@ def _functions(trial: Trial, problem: Problem) -> dict[str, tuple[Callable, Any]
         "model.overlaps": lambda trial, at: trial.model.overlaps(at.state),
         "model.energy": lambda trial, at: trial.model.energy(at.state, at.u),
     }
-    if callable(trial.inputs) and not isinstance(trial.inputs, Schedule):
+    if as_input(trial.inputs, memories.dtype).segments(None) is None:
         calls["inputs"] = lambda trial, at: uncompiled(trial.inputs)(at.t)
     if trial.noise is not None:
         calls["noise.diffusion"] = lambda trial, at: trial.noise.diffusion(at.t, at.state)

@@ -12,9 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray, Real
 
-from hopjax._checks import check_array, check_instance, check_key, check_values, is_traced
+from hopjax._checks import (
+    check_array,
+    check_instance,
+    check_key,
+    check_number,
+    check_values,
+    is_traced,
+)
 from hopjax._errors import ArgumentError, names_keywords
-from hopjax.inputs import Schedule, input_at
+from hopjax.inputs import Schedule, as_input
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
 from hopjax.solving import (
@@ -105,13 +112,14 @@ class Trial(eqx.Module):
 
     def on_grid(self, dt: float) -> "Trial":
         """The same with the onsets of its schedule as numbers of steps; see `Schedule.on_grid`."""
+        dt = check_number(dt, "dt", positive=True)
         if not isinstance(self.inputs, Schedule):
             return self
         return eqx.tree_at(lambda trial: trial.inputs, self, self.inputs.on_grid(dt))
 
     def input_at(self, t: float) -> Float[Array, " N"]:
         """u(t) at a static time; of a schedule as `Schedule.at`."""
-        return input_at(self.inputs, t, self.model.memories.dtype)
+        return as_input(self.inputs, self.model.memories.dtype).at(t)
 
 
 _DEFAULT_TARGET: ContextVar[Int[Array, " R"] | None] = ContextVar("default_target", default=None)
@@ -133,16 +141,14 @@ def _most_salient(model: AbstractHopfield, inputs: Schedule | Input) -> Int[Arra
     Raises:
         ValueError: where there is none, or more than one.
     """
-    if isinstance(inputs, Schedule):
-        values = inputs.values
-    elif callable(inputs):
+    segments = as_input(inputs, model.memories.dtype).segments(None)
+    if segments is None:
         raise ArgumentError(
             "target",
             "given where the input is a function of time",
             hint="the number of the right memory, or several",
         )
-    else:
-        values = jnp.asarray(inputs)[None]
+    _, values = segments
     values, memories = jax.lax.stop_gradient((values, model.memories))
     xp = jnp if is_traced(values) else np
     shown = xp.any(xp.asarray(values) != 0, axis=1)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 
 from hopjax._checks import check_array, check_flag, check_instance, check_number
 from hopjax._errors import ArgumentError, names_keywords
-from hopjax.inputs import Schedule
+from hopjax.inputs import as_input
 from hopjax.solving import Trajectory
 from hopjax.trials import Criterion, Trial
 
@@ -361,14 +361,14 @@ class InputCost(AbstractLoss):
         del criterion
         grid, inputs = trajectory.grid, trial.inputs
         last = int(grid.save_steps[-1])
-        if isinstance(inputs, Schedule):
-            steps = jnp.append(jnp.minimum(inputs.onset_steps(grid.dt), last), last)
-            costs = self._cost(inputs.values)
-            return jnp.sum(jnp.diff(steps).astype(costs.dtype) * costs) * grid.dt
-        if callable(inputs):
+        segments = as_input(inputs, trajectory.ts.dtype).segments(grid.dt)
+        if segments is None:
             shown: Any = jax.vmap(inputs)(trajectory.ts)
             return _integral(self._cost(jnp.asarray(shown)), grid.save_times)
-        return last * grid.dt * self._cost(inputs)
+        begins, values = segments
+        steps = jnp.append(jnp.minimum(begins, last), last)
+        costs = self._cost(values)
+        return jnp.sum(jnp.diff(steps).astype(costs.dtype) * costs) * grid.dt
 
     def _cost(self, values: Float[Array, "*S N"]) -> Float[Array, "*S"]:
         # Not `jnp.abs`, whose slope at zero is 1.
