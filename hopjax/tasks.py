@@ -3,7 +3,8 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from dataclasses import field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "law": ("gaussian", "two_point", "tree"),
     "start": ("normal", "memory"),
 }
+# What studies and tunings have to know of a field; see `hopjax.trials.marked`.
+_STATIC = {"static": True}
+_FRACTIONAL = {"fractional": True}
+_TIME = {"fractional": True, "time": True}
 # As given, or as a study traces it.
 _Number = float | Float[Array, ""]
 _Weight = _Number | tuple[float, float] | Float[Array, "2"]  # or the ends of a uniform law
@@ -109,42 +114,32 @@ class Retrieval:
     """
 
     model: str = "idp"
-    num_neurons: int = 1024
-    num_memories: int = 10
-    memory_load: float | None = None
+    num_neurons: int = field(default=1024, metadata=_STATIC)
+    num_memories: int = field(default=10, metadata=_STATIC)
+    memory_load: float | None = field(default=None, metadata=_STATIC | _FRACTIONAL)
     memories: str = "random"
-    correlation: _Number = 0.5
+    correlation: _Number = field(default=0.5, metadata=_FRACTIONAL)
     activation: str = "tanh"
-    slope: _Number = 10.0
+    slope: _Number = field(default=10.0, metadata=_FRACTIONAL)
     self_coupling: bool = False
-    memory_time_constant: _Number = 0.1
-    power: _Number = 3.0
-    beta: _Number = 13.0
-    noise: _Number = 0.0
+    memory_time_constant: _Number = field(default=0.1, metadata=_FRACTIONAL)
+    power: _Number = field(default=3.0, metadata=_FRACTIONAL)
+    beta: _Number = field(default=13.0, metadata=_FRACTIONAL)
+    noise: _Number = field(default=0.0, metadata=_FRACTIONAL)
     law: str = "gaussian"
-    onsets: tuple[float, ...] | Float[Array, " S"] | Steps = (0.0,)
-    shown: tuple[int, ...] = (0,)
-    dominant: _Weight = 3.0
-    background: _Weight = 1.0
-    previous: _Weight | None = None
-    total_weight: float | str | None = None
-    strength: _Number = 1.0
-    pulse: _Number | Steps = 1.0
+    onsets: tuple[float, ...] | Float[Array, " S"] | Steps = field(default=(0.0,), metadata=_TIME)
+    shown: tuple[int, ...] = field(default=(0,), metadata=_STATIC)
+    dominant: _Weight = field(default=3.0, metadata=_FRACTIONAL)
+    background: _Weight = field(default=1.0, metadata=_FRACTIONAL)
+    previous: _Weight | None = field(default=None, metadata=_FRACTIONAL)
+    total_weight: float | str | None = field(default=None, metadata=_STATIC)
+    strength: _Number = field(default=1.0, metadata=_FRACTIONAL)
+    pulse: _Number | Steps = field(default=1.0, metadata=_TIME)
     start: str = "normal"
-    start_memory: int = 0
-    start_scale: _Number = 1.0
-    corruption: _Number = 0.0
-    target: int | tuple[int, ...] | None = None
-
-    # For studies: which fields fix shapes or choices though they are numbers, which are numbers
-    # though they may be whole, and which of these are times that must lie on steps.
-    static_parameters: ClassVar[tuple[str, ...]] = ("memory_load", "total_weight")
-    float_parameters: ClassVar[tuple[str, ...]] = (
-        *("slope", "noise", "onsets", "dominant", "background", "previous", "strength"),
-        *("pulse", "start_scale", "corruption", "memory_load", "correlation"),
-        *("memory_time_constant", "power", "beta"),
-    )
-    time_parameters: ClassVar[tuple[str, ...]] = ("onsets", "pulse")
+    start_memory: int = field(default=0, metadata=_STATIC)
+    start_scale: _Number = field(default=1.0, metadata=_FRACTIONAL)
+    corruption: _Number = field(default=0.0, metadata=_FRACTIONAL)
+    target: int | tuple[int, ...] | None = field(default=None, metadata=_STATIC)
 
     def __post_init__(self) -> None:
         """Refuse values out of range.

@@ -10,6 +10,7 @@ import pytest
 from jax.core import Tracer
 
 import hopjax as hj
+from hopjax.trials import marked
 
 # The paper's sequence: background in (0.8, 1.5), the dominant memory in (2, 3.5), the one that
 # was shown before in (0.2, 0.6), and a sum of √(P N).
@@ -289,7 +290,7 @@ def test_fractional_fields_do_not_compile_anew():
         "power": (3.0, 4.0),
         "beta": (10.0, 20.0),
     }
-    assert set(values) == set(task.float_parameters) - {"memory_load"}
+    assert set(values) == set(marked(task, "fractional")) - {"memory_load"}
     cells = [
         {name: pair[place] for name, pair in values.items()}
         | {"model": "classic_pulsed", "start": "memory", "start_memory": 1}
@@ -303,6 +304,7 @@ def test_fractional_fields_do_not_compile_anew():
         t1=0.3,
         dt=0.1,
         paired=list(cells[0]),
+        static=["start_memory"],
         reductions={"see": hj.PerTrial(see)},
     )
     traces.clear()

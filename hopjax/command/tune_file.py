@@ -8,6 +8,7 @@ from hopjax._checks import check_array, check_number
 from hopjax._errors import ArgumentError, shown
 from hopjax.command.file import CRITERION, Source, check_tables, read_file, read_task, tuples
 from hopjax.tasks import Retrieval
+from hopjax.trials import marked
 from hopjax.tuning import (
     AbstractLoss,
     InputCost,
@@ -24,7 +25,7 @@ _PASSED_ON = (
 )
 _TOP = ("seed", *_PASSED_ON, "optimiser", "learning_rate")
 _TUNABLE = tuple(
-    name for name in Retrieval.float_parameters if name not in Retrieval.static_parameters
+    name for name in marked(Retrieval, "fractional") if name not in marked(Retrieval, "static")
 )
 _LOSSES: dict[str, type[AbstractLoss]] = {
     "overlap": OverlapLoss,

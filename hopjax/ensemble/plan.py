@@ -24,7 +24,7 @@ from hopjax.solving import (
     check_problem,
     is_adaptive,
 )
-from hopjax.trials import Criterion, Trial, check_draws, solve_trial
+from hopjax.trials import Criterion, Trial, called, check_draws, solve_trial
 
 BIN_WIDTH = 0.005  # of the histogram of overlaps
 
@@ -188,6 +188,19 @@ class Plan(eqx.Module):
         function: Any = None,
     ) -> None:
         """Refuse a trial, or what is measured, that draws from anything but a key; see there."""
+        criterion = self.criterion
+        check_draws(trial, problem, self._measures, criterion, make=make, function=function)
+
+    def try_out(self, trial: Any, problem: Problem) -> None:
+        """Call everything that a solve calls of a trial, which may be traced."""
+        trial = self.prepare(trial)
+        calls = called(trial, problem, self._measures, self.criterion)
+        for call, point in calls.values():
+            call(trial, point)
+
+    @property
+    def _measures(self) -> dict[str, Callable[[Trial, Trajectory], Any]]:
+        """What is measured of a trial and its trajectory, by the names of arguments."""
         measures: dict[str, Callable[[Trial, Trajectory], Any]] = {
             f"reductions[{name!r}]": reduction.measure
             for name, reduction in self.reductions.items()
@@ -199,7 +212,7 @@ class Plan(eqx.Module):
             measures["passage_fn"] = lambda _, solved: passage_fn(
                 solved.ts[0], solved.final_state, solved.overlaps[0]
             )
-        check_draws(trial, problem, measures, self.criterion, make=make, function=function)
+        return measures
 
 
 def check_trial(trial: Any) -> None:

@@ -31,7 +31,7 @@ from hopjax.store.identity import differences
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMAT = 3  # of the folder
+FORMAT = 4  # of the folder
 _MANIFEST = {
     **{"kind": str, "definition": dict, "environment": dict, "elsewhere": list},
     **{"programs": dict, "sources": dict, "provenance": dict},

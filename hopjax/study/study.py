@@ -32,9 +32,9 @@ from hopjax.store import Store, canonical, check_accept, check_version, environm
 from hopjax.study.cells import make_cells
 from hopjax.study.estimate import BYTES_OF_A_TRIAL, Estimate, estimate
 from hopjax.study.kept import KeptStudy
-from hopjax.study.sweep import OF_THE_SOLVE, check_names, check_sweep, float_names
+from hopjax.study.sweep import OF_THE_SOLVE, check_names, check_sweep
 from hopjax.study.work import Work
-from hopjax.trials import Criterion, Trial
+from hopjax.trials import Criterion, Trial, fractional, marked
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -95,7 +95,7 @@ class Study:
         stepsize_controller: dfx.AbstractStepSizeController | None = None,
         version: str | None = None,
     ):
-        """Check everything: each cell's trial is made once or twice, and nothing is solved.
+        """Check everything: each cell's trial is made, some also traced, and nothing is solved.
 
         Args:
             trial: `trial(key, **parameters)` makes a `Trial` from a trial's key and the
@@ -103,11 +103,11 @@ class Study:
                 refused.
             sweep: a grid, {name: values}, of which every combination is a cell; or a list of
                 cells, [{name: value, ...}, ...]. Values are numbers, strings, truth values, None
-                or sequences of numbers. Fractional numbers reach the function as arrays under a
-                trace; strings, truth values and whole numbers (if all values of a parameter are
-                whole and it is not annotated as float) as they are, because they fix shapes or
-                choices, and compile anew. `t1`, `dt` and
-                `save_every` can be swept too and do not reach the function.
+                or sequences of numbers. Numbers reach the function as arrays under a trace, and
+                all their values share a program: whole ones are integers, unless another value of
+                the parameter is fractional or the function annotates it as float. Strings, truth
+                values and None reach it as they are, and compile anew. `t1`, `dt` and `save_every`
+                can be swept too and do not reach the function.
             trials: in each cell. Raising it later goes on from what there is.
             key: decides everything random; a cell's own key is made from it and the cell's
                 parameters, and a trial's from that and its number.
@@ -120,7 +120,10 @@ class Study:
             reductions: as for `solve_ensemble`.
             paired: parameters that do not enter a cell's key: cells that differ in these only
                 have the same memories and noise.
-            static: further parameters that are not to be traced.
+            static: parameters whose numbers reach the function as they are, because they fix a
+                shape or a choice; each value compiles anew. A function that needs one of them so is
+                refused with its name. `Retrieval` knows its own. A dataclass says it in the
+                metadata of a field, {"static": True}, as `equinox.field(static=True)` does.
             chunk: as for `solve_ensemble`; once a folder holds a study, that of the study.
             quantiles: levels of the quantiles in the dataset, from 0 to 1; none if it is empty.
             solver: as for `solve`.
@@ -136,11 +139,11 @@ class Study:
             raise ArgumentTypeError("trial", right, type(trial).__name__)
         trials, key, version = check_trials(trials), check_key(key), check_version(version)
         levels = _check_quantiles(quantiles)
-        grid, points = check_sweep(sweep, (*float_names(trial), *OF_THE_SOLVE))
+        grid, points = check_sweep(sweep, (*fractional(trial), *OF_THE_SOLVE))
         names = list(points[0])
         paired = check_names(paired, "paired", names)
         static = check_names(static, "static", names)
-        static += tuple(getattr(trial, "static_parameters", ()))
+        static += tuple(name for name in marked(trial, "static") if name in names)
         settings: dict[str, Any] = {
             "t1": t1,
             "dt": dt,
@@ -175,7 +178,8 @@ class Study:
                 settings=settings,
             )
             self._work = Work(
-                trial, trials, key, grid, points, [*cells], paired, levels, settings, version
+                *(trial, trials, key, grid, points, [*cells], paired, static, levels),
+                *(settings, version),
             )
         self._any_chunk = chunk is None
         self._kept: KeptStudy | None = None  # the last folder that it ran in

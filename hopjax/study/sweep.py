@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -37,13 +37,6 @@ def _as_floats(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value) if abs(value) < 2**1023 else math.inf
     return value
-
-
-def float_names(trial: Callable) -> tuple[str, ...]:
-    """Parameters that the function declares to be fractional: whole values become so too."""
-    names = tuple(getattr(trial, "float_parameters", ()))
-    annotations = getattr(trial, "__annotations__", {})
-    return names + tuple(name for name, kind in annotations.items() if kind in (float, "float"))
 
 
 def check_sweep(
@@ -119,7 +112,7 @@ def _check_values(
     values = [plain(value, where) for value in values]
     if not values:
         raise ArgumentError(where, "at least one value", "none", must="have")
-    if name in floats or any(isinstance(value, float) for value in values):
+    if name in floats or any(map(is_fractional, values)):
         values = [plain(_as_floats(value), where) for value in values]
     for value in values:
         _check_kept(value, where)
@@ -161,9 +154,11 @@ def _is_unicode(value: str) -> bool:
 
 
 def is_traced_kind(value: Any) -> bool:
-    """Whether a value can change without compiling anew: fractional numbers."""
-    if isinstance(value, tuple):
-        return any(isinstance(item, float) for item in value) and all(
-            isinstance(item, (int, float)) for item in value
-        )
-    return isinstance(value, float)
+    """Whether a value can change without compiling anew: a number, or some on one axis."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    return bool(numbers) and all(type(number) in (int, float) for number in numbers)
+
+
+def is_fractional(value: Any) -> bool:
+    """Whether a value is no whole number, or has one in it that is none."""
+    return any(map(is_fractional, value)) if isinstance(value, tuple) else isinstance(value, float)

@@ -40,6 +40,7 @@ class Work:
     points: list[dict[str, Any]]
     cells: list[Cell]
     paired: tuple[str, ...]
+    static: tuple[str, ...]
     quantiles: tuple[float, ...]
     settings: dict[str, Any]
     version: str | None
@@ -125,6 +126,7 @@ class Work:
             "key": describe(self.key),
             "parameters": sorted(self.points[0]),
             "paired": sorted(self.paired),
+            "static": sorted(self.static),
             **{name: describe(value) for name, value in self.settings.items()},
             "version": self.version,
             "chunk": self.chunk,

@@ -5,8 +5,15 @@ from hopjax.trials.criterion import (
     Criterion as Criterion,
 )
 from hopjax.trials.draws import (
+    called as called,
     check_draws as check_draws,
     uncompiled as uncompiled,
+)
+from hopjax.trials.parameters import (
+    fractional as fractional,
+    inside_partial as inside_partial,
+    marked as marked,
+    needed_as_numbers as needed_as_numbers,
 )
 from hopjax.trials.trial import (
     Trial as Trial,

@@ -86,10 +86,7 @@ def check_draws(
                 must="make",
                 hint=_REMEDY,
             )
-    trajectory = blank_trajectory(trial, problem, criterion)
-    measured = {name: (measure, trajectory) for name, measure in measures.items()}
-    parts = _functions(trial, problem) | measured
-    for name, (part, point) in parts.items():
+    for name, (part, point) in called(trial, problem, measures, criterion).items():
         try:
             trace = functools.partial(_program, part, point)
             with tracing():
@@ -199,8 +196,17 @@ class _Point(NamedTuple):
     state: Float[Array, " state"]
 
 
-def _functions(trial: Trial, problem: Problem) -> dict[str, tuple[Callable, Any]]:
-    """What a solve calls of a trial, as functions of a trial and the point given beside them."""
+def called(
+    trial: Trial, problem: Problem, measures: Mapping[str, Measure], criterion: Criterion
+) -> dict[str, tuple[Callable, Any]]:
+    """What a solve calls, as functions of a trial and the point given beside them.
+
+    Args:
+        trial: whose functions these are.
+        problem: see `check_draws`, as for all that follows.
+        measures: functions of a trial and its trajectory, which come last.
+        criterion: see there.
+    """
     memories, state_size = problem.model.memories, problem.model.state_size
     shapes = ((), memories.shape[1], memories.shape[1], state_size)
     point = _Point(*(jnp.asarray(np.zeros(shape), memories.dtype) for shape in shapes))
@@ -215,7 +221,9 @@ def _functions(trial: Trial, problem: Problem) -> dict[str, tuple[Callable, Any]
         calls["inputs"] = lambda trial, at: uncompiled(trial.inputs)(at.t)
     if trial.noise is not None:
         calls["noise.diffusion"] = lambda trial, at: trial.noise.diffusion(at.t, at.state)
-    return {name: (call, point) for name, call in calls.items()}
+    trajectory = blank_trajectory(trial, problem, criterion)
+    measured = {name: (measure, trajectory) for name, measure in measures.items()}
+    return {name: (call, point) for name, call in calls.items()} | measured
 
 
 def _program(function: Callable, point: Any, trial: Trial) -> list[Any]:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key
 from hopjax._checks import check_array, check_instance, check_number, check_takes, check_values
 from hopjax._errors import ArgumentError, ArgumentTypeError, shown
 from hopjax.ensemble import check_trial
-from hopjax.trials import Trial, default_target, uncompiled
+from hopjax.trials import Trial, default_target, marked, uncompiled
 
 Values = dict[str, Float[Array, "..."]]
 
@@ -180,9 +180,10 @@ def _check_arguments(trial: Callable, given: Values) -> None:
     """Names that the function takes; a dataclass of a task says which of its fields are numbers."""
     if isinstance(trial, eqx.Partial):
         trial = functools.partial(trial.func, *trial.args, **trial.keywords)
-    task = trial.func if isinstance(trial, functools.partial) else trial
-    known = getattr(task, "float_parameters", None)
-    if known is None:
+    static, known = marked(trial, "static"), marked(trial, "fractional")
+    if known:
+        known = [name for name in known if name not in static]
+    else:
         try:
             signature = inspect.signature(trial).parameters.values()
         except (TypeError, ValueError):  # some built-in functions have none
@@ -190,8 +191,6 @@ def _check_arguments(trial: Callable, given: Values) -> None:
         if any(each.kind is each.VAR_KEYWORD for each in signature):
             return
         known = [each.name for each in signature][1:]
-    else:
-        known = [name for name in known if name not in getattr(task, "static_parameters", ())]
     for name in given:
         if name not in known:
             raise ArgumentError(

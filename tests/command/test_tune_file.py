@@ -171,7 +171,7 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
     "a whole number is tuned": (
         tuned("16", "num_neurons"),
         "num_neurons = 16",
-        r"\[tune\] num_neurons: is no number of the trial that can be tuned: known are slope, ",
+        r"\[tune\] num_neurons: is no number of the trial that can be tuned: known are correlation, ",
     ),
     "what fixes shapes is tuned": (
         tuned("0.5", "memory_load"),

@@ -522,7 +522,7 @@ def test_an_older_folder_is_refused_in_one_line_and_left_alone(write, folder):
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
     before = content(folder)
-    with pytest.raises(hj.StudyError, match=r"written in the format 1 of .* this one reads 3") as e:
+    with pytest.raises(hj.StudyError, match=r"written in the format 1 of .* this one reads 4") as e:
         write().study().run(folder)
     assert "\n" not in str(e.value)
     assert content(folder) == before

@@ -182,13 +182,13 @@ def test_chunks_name_their_study_and_place(folder):
         b"[1]",
         b"3",
         b"{}",
-        b'{"format": "3"}',
-        b'{"format": 3}',
-        b'{"format": 3, "kind": "study", "definition": {}, "cells": 5, "environment": {}, '
+        b'{"format": "4"}',
+        b'{"format": 4}',
+        b'{"format": 4, "kind": "study", "definition": {}, "cells": 5, "environment": {}, '
         b'"elsewhere": [], "programs": {}, "sources": {}, "provenance": {}}',
-        b'{"format": 3, "kind": "study", "definition": {}, "environment": {}, "elsewhere": [], '
+        b'{"format": 4, "kind": "study", "definition": {}, "environment": {}, "elsewhere": [], '
         b'"programs": {"a": {"b": 3}}, "sources": {}, "provenance": {}}',
-        b'{"format": 3, "kind": "study", "definition": {}, "environment": {}, "elsewhere": [], '
+        b'{"format": 4, "kind": "study", "definition": {}, "environment": {}, "elsewhere": [], '
         b'"programs": {}, "sources": {"a": 3}, "provenance": {}}',
         b"[" * 100_000,
     ],

@@ -339,6 +339,7 @@ def mixed(tmp_path_factory):
         {"label": "turned", "flag": False, "number": 2, "nothing": None, "t1": 0.6, "dt": 0.05},
     ]
     settings: dict[str, Any] = {"trial": kinds, "t1": None, "dt": None, "paired": list(cells[0])}
+    settings["static"] = ["number"]
     mixed = study(cells, **settings).run(folder)
     alone = study(cells[1:], **settings).run()
     xr.testing.assert_identical(hj.load_study(folder), mixed)
@@ -367,7 +368,7 @@ def test_times_and_steps_can_be_swept(mixed):
     same_values(alone[names], long[names].isel(cell=[1]))
 
 
-def test_strings_truth_values_none_and_whole_numbers_reach_the_function_as_they_are(mixed):
+def test_strings_truth_values_none_and_static_numbers_reach_the_function_as_they_are(mixed):
     found, _ = mixed
     starts = found.raw_start.values
     np.testing.assert_array_equal(starts[0], -starts[1])  # all parameters are paired
@@ -688,6 +689,7 @@ OTHERS = {
     "reductions.state": {"reductions": REDUCTIONS | {"state": hj.PerTrial(raw)}},
     "reductions": {"reductions": None},
     "paired": {"paired": ["noise"]},
+    "static": {"static": ["lost"]},
     "chunk": {"chunk": 5},
     "solver": {"solver": dfx.Heun()},
     "stepsize_controller": {"stepsize_controller": dfx.ConstantStepSize()},

@@ -227,7 +227,7 @@ def several(key, *, many: int):
 
 
 def test_cells_may_have_other_numbers_of_right_memories():
-    table = study_table(hj.Study(several, {"many": [2, 0, 1]}, **SETTINGS).run())
+    table = study_table(hj.Study(several, {"many": [2, 0, 1]}, static=["many"], **SETTINGS).run())
     ends = [line.rsplit("  ", 1)[1].strip() for line in table.splitlines()[1:4]]
     assert ends == ["memories 0 and 1", "differs between trials", "memory 0"]
 
