@@ -155,7 +155,9 @@ STUDY: dict[str, dict[str, Right]] = {
     | {
         "trials": COUNT,
         "seed": whole(0, 2**63),
-        "paired": lambda value: value in ([], ["noise"]) and value != [True],
+        **dict.fromkeys(
+            ("paired", "static"), lambda value: value in ([], ["noise"]) and value != [True]
+        ),
         "chunk": CHUNK,
         "quantiles": levels,
     },

@@ -1,4 +1,4 @@
-"""What files in TOML share: reading, the tables of a task, and mistakes told by line and key."""
+"""Files in TOML: reading them, and their mistakes told by line and key."""
 
 import dataclasses
 import difflib
@@ -10,16 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jax
-from jaxtyping import Array, Key
-
-from hopjax._checks import check_count, check_instance
+from hopjax._checks import check_instance
 from hopjax._errors import ArgumentError, shown
-from hopjax.tasks import Retrieval
-from hopjax.trials import Criterion
-
-FIELDS = tuple(field.name for field in dataclasses.fields(Retrieval))
-CRITERION = ("threshold", "mixed", "settle", "since", "mirror", "judge", "amplitude")
 
 _T = TypeVar("_T")
 
@@ -111,6 +103,8 @@ def read_file(
 ) -> tuple[dict[str, Any], Source]:
     """What is in a file that may have these keys, tables and lists of tables, and where.
 
+    A table may be a text instead where its name is "trial".
+
     Raises:
         FileError: if it cannot be read, is no TOML, or has other keys or no tables there.
     """
@@ -133,7 +127,7 @@ def read_file(
     source = Source(path, content, _lines(text))
     source.known("", content, (*keys, *tables, *lists))
     for name, value in content.items():
-        if name in keys:
+        if name in keys or (name == "trial" and isinstance(value, str)):
             _check_depth(source, "", {name: value})
         elif name in tables:
             if not isinstance(value, dict):
@@ -179,37 +173,6 @@ def check_tables(source: Source, content: dict[str, Any], name: str) -> list[dic
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise source.wrong("", name, f"must be tables, [[{name}]].")
     return tables
-
-
-def read_task(
-    source: Source,
-    content: dict[str, Any],
-    varied: dict[str, Any],
-    how: str,
-    tables: tuple[str, ...],
-) -> tuple[Retrieval, Criterion, Key[Array, ""]]:
-    """The task of [trial], the criterion, and the key of the seed.
-
-    Args:
-        source: where things are.
-        content: of the file.
-        varied: the first values of those fields that the file has elsewhere, in `tables`.
-        how: they are varied, for messages.
-        tables: see `varied`.
-    """
-    criterion, trial = content.get("criterion", {}), content.get("trial", {})
-    source.known("criterion", criterion, CRITERION)
-    source.known("trial", trial, FIELDS)
-    for name in trial:
-        if name in varied:
-            raise source.wrong("trial", name, f"is {how} too: give it once.")
-    seed = source.attempt((), lambda: check_count(content["seed"], "seed", minimum=0))
-    if seed >= 2**63:
-        raise source.wrong("", "seed", f"must be below 2^63, got {shown(seed)}.")
-    fields = {name: tuples(value) for name, value in (trial | varied).items()}
-    task = source.attempt(("trial", *tables), lambda: Retrieval(**fields))
-    judge = source.attempt(("criterion",), lambda: Criterion(**criterion))
-    return task, judge, jax.random.key(seed)
 
 
 def tuples(value: Any) -> Any:

@@ -8,18 +8,13 @@ import numpy as np
 
 from hopjax._checks import check_number
 from hopjax._errors import shown
-from hopjax.command.file import (
-    FIELDS,
-    Source,
-    check_tables,
-    read_file,
-    read_task,
-    tuples,
-)
-from hopjax.study import Study, check_number_of_cells
+from hopjax.command.file import Source, check_tables, read_file, tuples
+from hopjax.command.trial import Subject, read_subject, read_task
+from hopjax.study import OF_THE_SOLVE, Study, check_number_of_cells
 
-_TOP = ("trials", "seed", "t1", "dt", "save_every", "paired", "chunk", "quantiles")
-_SWEPT = (*FIELDS, "t1", "dt", "save_every")
+_PASSED_ON = (*OF_THE_SOLVE, "paired", "static", "chunk", "quantiles")
+_TOP = ("trials", "seed", *_PASSED_ON)
+_TABLES = ("criterion", "trial", "parameters", "sweep")
 
 
 def read_study(path: str | os.PathLike[str], *, trials: int | None = None) -> Study:
@@ -28,35 +23,25 @@ def read_study(path: str | os.PathLike[str], *, trials: int | None = None) -> St
     Raises:
         FileError: for anything wrong in it, in one line.
     """
-    content, source = read_file(path, _TOP, ("criterion", "trial", "sweep"), ("cells",))
+    content, source = read_file(path, _TOP, _TABLES, ("cells",))
     if ("cells", "") in source.lines:
         source = dataclasses.replace(source, aliases={"sweep": "cells"})
     source.needs(content, dict.fromkeys(("trials", "seed"), "a whole number"))
-    swept = _sweep(source, content)
+    subject = read_subject(source, content)
+    swept = _sweep(source, content, subject)
     # What is swept fits the rest in every cell, which the study looks at; the rest alone may not.
     first = {n: values[0] for n, values in swept.items()} if isinstance(swept, dict) else swept[0]
     times = [name for name in ("t1", "dt") if name not in first]
     source.needs(content, dict.fromkeys(times, "in time constants of a neuron"))
-    fields = {name: value for name, value in first.items() if name in FIELDS}
-    task, judge, key = read_task(source, content, fields, "swept", ("sweep", "cells"))
-    return source.attempt(
-        ("sweep", "cells", "", "trial", "criterion"),
-        lambda: Study(
-            task,
-            swept,
-            trials=content["trials"] if trials is None else trials,
-            key=key,
-            criterion=judge,
-            **{
-                name: content[name]
-                for name in ("t1", "dt", "save_every", "paired", "chunk", "quantiles")
-                if name in content
-            },
-        ),
-    )
+    own = {name: value for name, value in first.items() if name not in OF_THE_SOLVE}
+    trial, judge, key = read_task(source, content, subject, own, "swept")
+    options = {name: content[name] for name in _PASSED_ON if name in content}
+    options |= {"trials": content["trials"] if trials is None else trials, "criterion": judge}
+    tables = ("sweep", "cells", "", subject.table, "criterion")
+    return source.attempt(tables, lambda: Study(trial, swept, key=key, **options))
 
 
-def _sweep(source: Source, content: dict[str, Any]) -> Any:
+def _sweep(source: Source, content: dict[str, Any], subject: Subject) -> Any:
     """The grid, or the list of cells."""
     if ("sweep" in content) == ("cells" in content):
         raise source.wrong(
@@ -67,10 +52,10 @@ def _sweep(source: Source, content: dict[str, Any]) -> Any:
         if not cells or not cells[0]:
             raise source.wrong("cells", "", "must have at least one parameter.")
         for cell in cells:
-            source.known("cells", cell, _SWEPT)
+            subject.known(source, "cells", cell, OF_THE_SOLVE)
         return [{name: tuples(value) for name, value in cell.items()} for cell in cells]
     sweep = content["sweep"]
-    source.known("sweep", sweep, _SWEPT)
+    subject.known(source, "sweep", sweep, OF_THE_SOLVE)
     if not sweep:
         raise source.wrong("sweep", "", "must have at least one parameter.")
     return {name: _values(source, name, values) for name, values in sweep.items()}

@@ -2,13 +2,13 @@
 
 import inspect
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hopjax._checks import check_array, check_number
 from hopjax._errors import ArgumentError, shown
-from hopjax.command.file import CRITERION, Source, check_tables, read_file, read_task, tuples
-from hopjax.tasks import Retrieval
-from hopjax.trials import marked
+from hopjax.command.file import Source, check_tables, read_file, tuples
+from hopjax.command.trial import CRITERION, Subject, read_subject, read_task
 from hopjax.tuning import (
     AbstractLoss,
     InputCost,
@@ -24,9 +24,7 @@ _PASSED_ON = (
     *("fresh", "mode", "chunk"),
 )
 _TOP = ("seed", *_PASSED_ON, "optimiser", "learning_rate")
-_TUNABLE = tuple(
-    name for name in marked(Retrieval, "fractional") if name not in marked(Retrieval, "static")
-)
+_TABLES = ("criterion", "trial", "parameters", "tune")
 _LOSSES: dict[str, type[AbstractLoss]] = {
     "overlap": OverlapLoss,
     "retrieval": RetrievalLoss,
@@ -39,7 +37,7 @@ _OPTIMISERS = ("adam", "lion", "rmsprop", "sgd")
 class TuningArguments(NamedTuple):
     """What a file gives to `tune`."""
 
-    trial: Retrieval
+    trial: Callable[..., Any]
     parameters: dict[str, Any]
     options: dict[str, Any]
 
@@ -50,7 +48,7 @@ def read_tuning(path: str | os.PathLike[str]) -> TuningArguments:
     Raises:
         FileError: for anything wrong in it, in one line.
     """
-    content, source = read_file(path, _TOP, ("criterion", "trial", "tune"), ("loss",))
+    content, source = read_file(path, _TOP, _TABLES, ("loss",))
     source.needs(
         content,
         {
@@ -60,20 +58,22 @@ def read_tuning(path: str | os.PathLike[str]) -> TuningArguments:
             "loss": "a table [[loss]] of what is to become small",
         },
     )
-    parameters, bounds = _parameters(source, content["tune"])
-    task, criterion, key = read_task(source, content, parameters, "tuned", ("tune",))
+    subject = read_subject(source, content)
+    parameters, bounds = _parameters(source, content["tune"], subject)
+    trial, criterion, key = read_task(source, content, subject, parameters, "tuned")
     options = {name: content[name] for name in _PASSED_ON if name in content}
     options |= {"loss": _loss(source, content), "bounds": bounds, "criterion": criterion}
     options |= {"key": key, "optimiser": _optimiser(source, content)}
-    source.attempt(("tune", "", "trial", "criterion"), lambda: prepare(task, parameters, **options))
-    return TuningArguments(task, parameters, options)
+    tables = ("tune", "", subject.table, "criterion")
+    source.attempt(tables, lambda: prepare(trial, parameters, **options))
+    return TuningArguments(trial, parameters, options)
 
 
 def _parameters(
-    source: Source, table: dict[str, Any]
+    source: Source, table: dict[str, Any], subject: Subject
 ) -> tuple[dict[str, Any], dict[str, tuple[float | None, float | None]]]:
     """Starts and bounds."""
-    source.known("tune", table, _TUNABLE, "number of the trial that can be tuned")
+    subject.known(source, "tune", table, tunable=True)
     if not table:
         raise source.wrong("tune", "", "must have at least one parameter.")
     start, bounds = {}, {}

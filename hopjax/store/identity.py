@@ -1,6 +1,7 @@
 """What a study is made of, as plain data: to hash it, to store it, and to say what differs."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -62,6 +63,9 @@ def describe(value: Any) -> Any:
         fields = dataclasses.fields(value)
         about = {field.name: describe(getattr(value, field.name, None)) for field in fields}
         return {"kind": type(value).__qualname__} | about
+    if isinstance(value, functools.partial):
+        about = {"function": value.func, "args": value.args, "keywords": value.keywords}
+        return {"kind": "partial", **describe(about)}
     return "a function" if callable(value) else type(value).__qualname__
 
 

@@ -2,4 +2,7 @@
 
 from hopjax.study.dataset import load_study as load_study
 from hopjax.study.study import Study as Study
-from hopjax.study.sweep import check_number_of_cells as check_number_of_cells
+from hopjax.study.sweep import (
+    OF_THE_SOLVE as OF_THE_SOLVE,
+    check_number_of_cells as check_number_of_cells,
+)

@@ -25,10 +25,10 @@ from conftest import ROOT
 import hopjax as hj
 from hopjax.command import (
     cli,
-    file as _file,
     read_study,
     read_tuning,
     show as _show,
+    trial as _trial,
     tune_file as _tune_file,
 )
 from hopjax.store import load_result
@@ -171,7 +171,7 @@ def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
     lines = text.splitlines()
     for number, line in enumerate(lines):
         if line.startswith("# ") and line[2:].split(" ")[0] in {
-            *("chunk", "quantiles", "since", "mixed", "total_weight", "target")
+            *("static", "chunk", "quantiles", "since", "mixed", "total_weight", "target")
         }:
             lines[number] = line[2:]
     (tmp_path / "noise.toml").write_text("\n".join(lines))
@@ -194,7 +194,7 @@ def test_the_example_of_tuning_names_everything_and_is_the_packaged_file(call, t
     assert all(len(line) <= 100 for line in text.splitlines())
     named = set(re.findall(r"\b(\w+) = ", text))
     options = [inspect.signature(kind).parameters for kind in _tune_file._LOSSES.values()]
-    for known in (_tune_file._TOP, _file.FIELDS, _file.CRITERION, *options):
+    for known in (_tune_file._TOP, _trial.FIELDS, _trial.CRITERION, *options):
         assert set(known) <= named
     path = tmp_path / "tune.toml"
 

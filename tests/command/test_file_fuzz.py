@@ -18,8 +18,9 @@ import pytest
 from file_cases import STUDY, TUNE, WITH, cases, written
 
 from hopjax import _checks
-from hopjax.command import cli, file as _file, study_file as _study_file, tune_file as _tune_file
+from hopjax.command import cli, study_file as _study_file, trial as _trial, tune_file as _tune_file
 from hopjax.ensemble import plan
+from hopjax.study import OF_THE_SOLVE
 from hopjax.tuning import prepared
 
 
@@ -74,11 +75,11 @@ def test_all_keys_are_tried():
     assert tried["study", ""] == set(_study_file._TOP)
     assert tried["tune", ""] == set(_tune_file._TOP)
     for kind in ("study", "tune"):
-        assert tried[kind, "criterion"] == set(_file.CRITERION)
-        (left,) = set(_file.FIELDS) - tried[kind, "trial"]
+        assert tried[kind, "criterion"] == set(_trial.CRITERION)
+        (left,) = set(_trial.FIELDS) - tried[kind, "trial"]
         assert left in tried["study", "sweep"] | tried["tune", "tune"] | {"strength"}
     for table in ("sweep", "cells"):
-        assert tried["study", table] == set(_study_file._SWEPT)
+        assert tried["study", table] == {*_trial.FIELDS, *OF_THE_SOLVE}
 
 
 @pytest.mark.parametrize(("kind", "table", "key"), KEYS, ids=lambda part: part or "top")

@@ -171,7 +171,7 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
     "a whole number is tuned": (
         tuned("16", "num_neurons"),
         "num_neurons = 16",
-        r"\[tune\] num_neurons: is no number of the trial that can be tuned: known are correlation, ",
+        r"\[tune\] num_neurons: is no number of the trial that can be tuned: known are cor",
     ),
     "what fixes shapes is tuned": (
         tuned("0.5", "memory_load"),
@@ -467,9 +467,10 @@ def test_a_file_is_what_it_says(tmp_path):
 
 
 def test_what_is_left_out_is_as_in_tune(tmp_path):
-    trial, parameters, options = read(tmp_path, text())
+    task, parameters, options = read(tmp_path, text())
     assert parameters == {"strength": 2.0}
-    assert trial.strength == 2.0
+    assert isinstance(task, hj.Retrieval)
+    assert task.strength == 2.0
     assert {"t1", "dt", "key", "loss", "trials"} < set(options)
     assert options["bounds"] == {}
     assert options["optimiser"] is None
