@@ -17,6 +17,7 @@ from hopjax.tuning import (
     TimeLoss,
     WeightedSum,
     prepare,
+    sorted_out,
 )
 
 _PASSED_ON = (
@@ -63,10 +64,11 @@ def read_tuning(path: str | os.PathLike[str]) -> TuningArguments:
     trial, criterion, key = read_task(source, content, subject, parameters, "tuned")
     options = {name: content[name] for name in _PASSED_ON if name in content}
     options |= {"loss": _loss(source, content), "bounds": bounds, "criterion": criterion}
-    options |= {"key": key, "optimiser": _optimiser(source, content)}
+    options["optimiser"] = _optimiser(source, content)
     tables = ("tune", "", subject.table, "criterion")
-    source.attempt(tables, lambda: prepare(trial, parameters, **options))
-    return TuningArguments(trial, parameters, options)
+    asked = sorted_out(options)
+    source.attempt(tables, lambda: prepare(trial, parameters, key, *asked))
+    return TuningArguments(trial, parameters, options | {"key": key})
 
 
 def _parameters(

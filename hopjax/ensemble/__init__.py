@@ -1,9 +1,9 @@
 """Many trials of one setting, and their statistics."""
 
 from hopjax.ensemble.plan import (
+    Asked as Asked,
     Plan as Plan,
     check_trial as check_trial,
-    make_plan as make_plan,
 )
 from hopjax.ensemble.reductions import (
     AbstractReduction as AbstractReduction,

@@ -1,6 +1,7 @@
 """How trials are solved, and what is kept of them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import diffrax as dfx
@@ -222,24 +223,42 @@ def check_trial(trial: Any) -> None:
     )
 
 
-def make_plan(
-    *,
-    trials: int,
-    t1: Any,
-    dt: Any,
-    save_every: Any,
-    criterion: Any,
-    chunk: Any,
-    solver: Any,
-    stepsize_controller: Any,
-    save_fn: Any = None,
-    passage_fn: Any = None,
-    reductions: Any = None,
-) -> Plan:
-    """The checked arguments that ensembles and studies share."""
-    criterion = Criterion() if criterion is None else criterion
-    right = "a Criterion such as Criterion(0.9)"
-    check_instance(criterion, Criterion, "criterion", right)
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How trials are to be solved and what is to be kept of them, as a user said it."""
+
+    t1: Any
+    dt: Any
+    save_every: Any = None
+    criterion: Any = None
+    chunk: Any = None
+    solver: Any = None
+    stepsize_controller: Any = None
+    save_fn: Any = None
+    passage_fn: Any = None
+    reductions: Any = None
+
+    def plan(self, trials: int) -> Plan:
+        """The same, checked, for so many trials."""
+        criterion = Criterion() if self.criterion is None else self.criterion
+        check_instance(criterion, Criterion, "criterion", "a Criterion such as Criterion(0.9)")
+        save_every, chunk = self.save_every, self.chunk
+        return Plan(
+            t1=check_number(self.t1, "t1", positive=True),
+            dt=check_number(self.dt, "dt", positive=True),
+            save_every=None if save_every is None else check_number(save_every, "save_every"),
+            chunk=min(CHUNK, trials) if chunk is None else check_count(chunk, "chunk"),
+            solver=self.solver,
+            stepsize_controller=self.stepsize_controller,
+            criterion=criterion,
+            save_fn=self.save_fn,
+            passage_fn=self.passage_fn,
+            reductions=_check_reductions(self.reductions),
+        )
+
+
+def _check_reductions(reductions: Any) -> dict[str, AbstractReduction]:
+    """The user's, whose names leave ours alone."""
     reductions = {} if reductions is None else reductions
     check_instance(reductions, Mapping, "reductions", "a dict of reductions by name")
     for name, reduction in reductions.items():
@@ -255,15 +274,4 @@ def make_plan(
             raise ArgumentError("reductions", right, got, must="have")
         right = "a reduction such as PerTrial(function)"
         check_instance(reduction, AbstractReduction, f"reductions[{name!r}]", right)
-    return Plan(
-        t1=check_number(t1, "t1", positive=True),
-        dt=check_number(dt, "dt", positive=True),
-        save_every=None if save_every is None else check_number(save_every, "save_every"),
-        chunk=min(CHUNK, trials) if chunk is None else check_count(chunk, "chunk"),
-        solver=solver,
-        stepsize_controller=stepsize_controller,
-        criterion=criterion,
-        save_fn=save_fn,
-        passage_fn=passage_fn,
-        reductions=dict(reductions),
-    )
+    return dict(reductions)

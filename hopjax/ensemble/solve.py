@@ -30,7 +30,7 @@ from hopjax.engine import (
     each_trial,
     progress_bar,
 )
-from hopjax.ensemble.plan import Plan, make_plan
+from hopjax.ensemble.plan import Asked, Plan
 from hopjax.ensemble.reductions import AbstractReduction, Partial, PerTrial, Totals
 from hopjax.ensemble.result import OWN_NAMES, Ensemble
 from hopjax.program import Program, as_written, program_of
@@ -187,19 +187,18 @@ def solve_ensemble(
     trajectories = check_flag(trajectories, "trajectories")
     max_bytes = check_count(max_bytes, "max_bytes")
     check_flag(progress, "progress")
-    plan = make_plan(
-        trials=trials,
+    plan = Asked(
         t1=t1,
         dt=dt,
         save_every=save_every,
         criterion=criterion,
-        save_fn=save_fn,
-        passage_fn=passage_fn,
-        reductions=reductions,
         chunk=chunk,
         solver=solver,
         stepsize_controller=stepsize_controller,
-    )
+        save_fn=save_fn,
+        passage_fn=passage_fn,
+        reductions=reductions,
+    ).plan(trials)
     once, example, make = None, trial, None
     if callable(trial) and not isinstance(trial, type):
         check_takes(trial, "trial", "a trial's key", key)

@@ -14,7 +14,7 @@ from hopjax._errors import ArgumentError, shown
 from hopjax._keys import cell_key, data_of
 from hopjax._steps import steps_of
 from hopjax.engine import Chunk
-from hopjax.ensemble import Plan, make_plan
+from hopjax.ensemble import Asked, Plan
 from hopjax.solving import Problem
 from hopjax.store import digest, text
 from hopjax.study.sweep import OF_THE_SOLVE, is_fractional, is_traced_kind
@@ -86,7 +86,7 @@ def make_cells(
         own = {name: value for name, value in parameters.items() if name not in of_solve}
         named = {name: value for name, value in parameters.items() if name not in paired}
         try:
-            plan = make_plan(trials=trials, chunk=chunk, **(settings | of_solve))
+            plan = Asked(chunk=chunk, **(settings | of_solve)).plan(trials)
             make = partial(uncompiled(trial), key, **own)
             example = make()
             problem = plan.check(example)

@@ -13,7 +13,7 @@ from hopjax.tuning.objective import (
     LossAndGradient as LossAndGradient,
     loss_and_gradient as loss_and_gradient,
 )
-from hopjax.tuning.prepared import prepare as prepare
+from hopjax.tuning.prepared import prepare as prepare, sorted_out as sorted_out
 from hopjax.tuning.result import (
     SHOWN as SHOWN,
     Tuning as Tuning,

@@ -12,11 +12,12 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 from hopjax._checks import check_array, check_instance, check_key
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.engine import Device
+from hopjax.ensemble import Asked
 from hopjax.program import as_code_is
 from hopjax.trials import Criterion, Trial
 from hopjax.tuning.losses import AbstractLoss
 from hopjax.tuning.parameters import Range, Values
-from hopjax.tuning.prepared import differentiable
+from hopjax.tuning.prepared import Objective, differentiable
 
 
 class LossAndGradient(NamedTuple):
@@ -82,21 +83,15 @@ def loss_and_gradient(
     """
     made_of = trial, loss, criterion, solver
     with as_code_is(made_of):
+        solving = Asked(
+            t1=t1, dt=dt, save_every=save_every, criterion=criterion, chunk=chunk, solver=solver
+        )
         _, start, gradients = differentiable(
             trial,
             parameters,
             jax.random.key(0),
             lambda start: {name: Range(None, None, jnp.ones(())) for name in start},
-            loss=loss,
-            t1=t1,
-            dt=dt,
-            trials=trials,
-            mode=mode,
-            criterion=criterion,
-            save_every=save_every,
-            solver=solver,
-            chunk=chunk,
-            devices=devices,
+            Objective(solving=solving, loss=loss, trials=trials, mode=mode, devices=devices),
         )
 
     def evaluate(parameters: Mapping[str, ArrayLike], key: PRNGKeyArray) -> LossAndGradient:

@@ -1,7 +1,7 @@
 """The checked arguments of a tuning."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, ArgumentTypeError, shown
 from hopjax.engine import Device, check_devices, check_trials
-from hopjax.ensemble import Plan, make_plan
+from hopjax.ensemble import Asked, Plan
 from hopjax.solving import Trajectory
 from hopjax.store import describe
 from hopjax.trials import Trial, check_draws, needed_as_numbers
@@ -72,51 +72,52 @@ class Prepared:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is to be small, over which trials, as a user said it."""
+
+    solving: Asked
+    loss: Any
+    trials: Any = 128
+    mode: Any = None
+    devices: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How a minimum is looked for, and until when, as a user said it."""
+
+    bounds: Any = None
+    optimiser: Any = None
+    steps: Any = 100
+    fresh: Any = True
+    window: Any = 20
+    tolerance: Any = 0.005
+    verify: Any = 2000
+    progress: Any = True
+
+
+def sorted_out(options: Mapping[str, Any]) -> tuple[Objective, Search]:
+    """Keyword arguments of `tune`, by what they are about."""
+
+    def about(kind: Any) -> dict[str, Any]:
+        return {each.name: options[each.name] for each in fields(kind) if each.name in options}
+
+    solving = Asked(**about(Asked))
+    return Objective(solving=solving, **about(Objective)), Search(**about(Search))
+
+
 def prepare(
-    trial: Any,
-    parameters: Any,
-    *,
-    loss: Any,
-    key: Any,
-    t1: Any,
-    dt: Any,
-    trials: Any = 128,
-    steps: Any = 100,
-    bounds: Any = None,
-    optimiser: Any = None,
-    fresh: Any = True,
-    window: Any = 20,
-    tolerance: Any = 0.005,
-    mode: Any = None,
-    verify: Any = 2000,
-    criterion: Any = None,
-    save_every: Any = None,
-    solver: Any = None,
-    chunk: Any = None,
-    devices: Any = None,
-    progress: Any = True,
+    trial: Any, parameters: Any, key: Any, objective: Objective, search: Search
 ) -> Prepared:
     """The door of `tune`."""
-    key, trials = check_key(key), check_trials(trials)
-    steps, verify = check_trials(steps, "steps"), check_trials(verify, "verify")
-    window = check_count(window, "window")
-    tolerance = check_number(tolerance, "tolerance", positive=True)
-    fresh, progress = check_flag(fresh, "fresh"), check_flag(progress, "progress")
+    key = check_key(key)
+    steps, verify = check_trials(search.steps, "steps"), check_trials(search.verify, "verify")
+    window = check_count(search.window, "window")
+    tolerance = check_number(search.tolerance, "tolerance", positive=True)
+    fresh, progress = check_flag(search.fresh, "fresh"), check_flag(search.progress, "progress")
     plan, start, gradients = differentiable(
-        trial,
-        parameters,
-        key,
-        lambda start: make_ranges(start, bounds),
-        loss=loss,
-        t1=t1,
-        dt=dt,
-        trials=trials,
-        mode=mode,
-        criterion=criterion,
-        save_every=save_every,
-        solver=solver,
-        chunk=chunk,
-        devices=devices,
+        trial, parameters, key, lambda start: make_ranges(start, search.bounds), objective
     )
     check_names(start)
     descent = Descent(
@@ -127,12 +128,11 @@ def prepare(
         fresh=fresh,
         window=window,
         tolerance=tolerance,
-        optimiser=_optimiser(optimiser, steps, start),
+        optimiser=_optimiser(search.optimiser, steps, start),
         progress=progress,
     )
-    return Prepared(
-        trial, plan, key, descent, optimiser is not None, verify, check_devices(devices)
-    )
+    custom, devices = search.optimiser is not None, check_devices(objective.devices)
+    return Prepared(trial, plan, key, descent, custom, verify, devices)
 
 
 def differentiable(
@@ -140,37 +140,19 @@ def differentiable(
     parameters: Any,
     key: Key[Array, ""],
     ranges: Callable[[Values], dict[str, Range]],
-    *,
-    loss: Any,
-    t1: Any,
-    dt: Any,
-    trials: Any,
-    mode: Any,
-    criterion: Any,
-    save_every: Any,
-    solver: Any,
-    chunk: Any,
-    devices: Any,
+    objective: Objective,
 ) -> tuple[Plan, Values, Gradients]:
     """How trials are solved, the parameters at the start, and the gradient of their loss.
 
     `ranges` makes those of the parameters from what they are at the start, `key` that of a trial
-    that is made to look at it; all else is as for `tune`.
+    that is made to look at it.
     """
+    loss, mode, chunk = objective.loss, objective.mode, objective.solving.chunk
     check_instance(loss, AbstractLoss, "loss", "a loss such as RetrievalLoss()")
-    trials = check_trials(trials)
+    trials = check_trials(objective.trials)
     if mode not in (None, "forward", "reverse"):
         raise ArgumentError("mode", '"forward", "reverse" or None', shown(mode))
-    plan = make_plan(
-        trials=trials,
-        t1=t1,
-        dt=dt,
-        save_every=save_every,
-        criterion=criterion,
-        chunk=chunk,
-        solver=solver,
-        stepsize_controller=None,
-    )
+    plan = objective.solving.plan(trials)
     if chunk is None:
         chunk = -(-trials // -(-trials // CHUNK))  # all of about one size
     on_grid = trial.on_grid(plan.dt) if isinstance(trial, Trial) else trial
@@ -194,7 +176,7 @@ def differentiable(
         raise ArgumentError(f"parameters[{names[0]!r}]", right, hint=hint) from error
     forward = count(start) <= FORWARD_AT_MOST if mode is None else mode == "forward"
     job = Job(make, within, loss, plan, forward)
-    size, devices = min(chunk, trials), check_devices(devices)
+    size, devices = min(chunk, trials), check_devices(objective.devices)
     return plan, start, Gradients.over(job, example, problem, trials, size, devices)
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from hopjax._checks import check_flag, check_instance
 from hopjax._errors import names_keywords
 from hopjax.engine import Device
-from hopjax.ensemble import solve_ensemble
+from hopjax.ensemble import Asked, solve_ensemble
 from hopjax.program import as_code_is, as_written, running
 from hopjax.statistics import Interval
 from hopjax.store import (
@@ -37,7 +37,7 @@ from hopjax.tuning.descent import History
 from hopjax.tuning.kept import KeptTuning, here
 from hopjax.tuning.losses import AbstractLoss
 from hopjax.tuning.parameters import Tuned, Values, count, values_of
-from hopjax.tuning.prepared import Prepared, prepare
+from hopjax.tuning.prepared import Objective, Prepared, Search, prepare, sorted_out
 from hopjax.tuning.refine import best, gradients_at_the_end, refine
 from hopjax.tuning.result import Told, Tuning, make_dataset
 from hopjax.tuning.verdict import find_aims, find_notes, in_a_line
@@ -149,29 +149,21 @@ def tune(
         check_instance(folder, (str, os.PathLike), "folder", "a path, or None")
     accept, version = check_accept(accept_changes), check_version(version)
     with as_code_is((trial, loss, optimiser, criterion, solver)):
-        job = prepare(
-            trial,
-            parameters,
-            loss=loss,
-            key=key,
-            t1=t1,
-            dt=dt,
-            trials=trials,
-            steps=steps,
+        solving = Asked(
+            t1=t1, dt=dt, save_every=save_every, criterion=criterion, chunk=chunk, solver=solver
+        )
+        objective = Objective(solving=solving, loss=loss, trials=trials, mode=mode, devices=devices)
+        search = Search(
             bounds=bounds,
             optimiser=optimiser,
+            steps=steps,
             fresh=fresh,
             window=window,
             tolerance=tolerance,
-            mode=mode,
             verify=verify,
-            criterion=criterion,
-            save_every=save_every,
-            solver=solver,
-            chunk=chunk,
-            devices=devices,
             progress=progress,
         )
+        job = prepare(trial, parameters, key, objective, search)
         if folder is None:
             history = job.descent.go_on(job.descent.begin(), lambda history: None)
             return _finish(job, history, provenance() | here())
@@ -199,10 +191,10 @@ class Cost(NamedTuple):
 
 @as_written
 def estimate_tuning(
-    trial: Trial | Callable[..., Trial], parameters: Mapping[str, Any], **options: Any
+    trial: Trial | Callable[..., Trial], parameters: Mapping[str, Any], *, key: Any, **options: Any
 ) -> Cost:
     """What `tune` with these arguments would take, from a first step."""
-    job = prepare(trial, parameters, **options)
+    job = prepare(trial, parameters, key, *sorted_out(options))
     descent = job.descent
     z, key = descent.begin().z, descent.keys[0]
     descent.check_start(descent.differentiate(z, key, "step 0"), z, key)

@@ -24,7 +24,7 @@ from conftest import ROOT
 from jax.experimental.sparse import BCOO
 
 import hopjax as hj
-from hopjax.ensemble import make_plan, trial_program
+from hopjax.ensemble import Asked, trial_program
 from hopjax.program.code import digest_of, is_installed, reached
 from hopjax.program.program import program_of
 
@@ -605,11 +605,7 @@ def test_rules_of_batches_are_part_of_the_program():
             u = same(memories[0] * jax.random.uniform(key, ()))
             return hj.Trial(hj.IDPHopfield(memories), u, memories[0], target=0)
 
-        plan = make_plan(
-            **dict.fromkeys(("save_every", "criterion", "chunk", "solver")),
-            **{"trials": 2, "t1": 0.2, "dt": 0.1, "stepsize_controller": None},
-        )
-        return trial_program(make, plan, {}).digest
+        return trial_program(make, Asked(t1=0.2, dt=0.1).plan(2), {}).digest
 
     assert program(1.0) != program(2.0)
 

@@ -17,7 +17,7 @@ from jax.core import Tracer
 import hopjax as hj
 from hopjax.statistics import Interval
 from hopjax.trials.draws import check_draws
-from hopjax.tuning import prepare
+from hopjax.tuning import prepare, sorted_out
 
 NUM_NEURONS = 8
 MEMORIES = jnp.asarray([[1.0] * 8, [1.0] * 4 + [-1.0] * 4])
@@ -431,7 +431,9 @@ def test_a_trial_is_made_outside_a_trace_at_most_twice(door):
 
     if door == "tune":  # the door alone; its verification is an ensemble
         options: dict[str, Any] = {"loss": hj.OverlapLoss(), **SETTINGS}
-        prepare(lambda key, noise: counting(key), {"noise": 0.5}, **options)
+        key = options.pop("key")
+        made_of = (lambda key, noise: counting(key)), {"noise": 0.5}
+        prepare(*made_of, key, *sorted_out(options))
     else:
         DOORS[door](counting)
     assert made.count(False) == 2

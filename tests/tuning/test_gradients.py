@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import hopjax as hj
 from hopjax.tuning.gradient import Found
 from hopjax.tuning.parameters import make_ranges
-from hopjax.tuning.prepared import prepare as _prepare
+from hopjax.tuning.prepared import prepare as _prepare, sorted_out
 
 KEY = jax.random.key(3)
 NUM_NEURONS, DT, STEPS = 8, 0.1, 6
@@ -175,7 +175,6 @@ def prepare(
         "loss": case.loss,
         "bounds": case.bounds,
         "criterion": case.criterion,
-        "key": KEY,
         "t1": STEPS * DT,
         "dt": DT,
         "save_every": DT,
@@ -185,7 +184,8 @@ def prepare(
         "devices": jax.local_devices()[:1],
     }
     one = eqx.Partial(trial, kind=kind, law=case.law, dtype=dtype)
-    descent = _prepare(one, case.start, **settings | changes).descent
+    asked = sorted_out(settings | changes)
+    descent = _prepare(one, case.start, KEY, *asked).descent
     return (lambda z, key=KEY: descent.gradients(z, key, "here")), descent.begin().z
 
 
@@ -425,9 +425,8 @@ def test_other_numbers_compile_nothing():
 
     def run(one: Any, start: float, bounds: Any, loss: hj.AbstractLoss, seed: int) -> None:
         key = jax.random.key(seed)
-        descent = _prepare(
-            one, {"strength": start}, bounds={"strength": bounds}, loss=loss, key=key, **settings
-        ).descent
+        asked = sorted_out({**settings, "bounds": {"strength": bounds}, "loss": loss})
+        descent = _prepare(one, {"strength": start}, key, *asked).descent
         descent.differentiate(descent.begin().z, key, "here")
 
     loss = hj.RetrievalLoss(temperature=0.1, goal=0.9) + 2.0 * hj.TimeLoss(temperature=0.1)
