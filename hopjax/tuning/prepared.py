@@ -23,7 +23,7 @@ from hopjax.engine import Device, check_devices, check_trials
 from hopjax.ensemble import Asked, Plan
 from hopjax.solving import Trajectory
 from hopjax.store import describe
-from hopjax.trials import Trial, check_draws, needed_as_numbers
+from hopjax.trials import Trial, check_draws
 from hopjax.tuning.descent import Descent, promoting
 from hopjax.tuning.gradient import CHUNK, Gradients, Job
 from hopjax.tuning.losses import AbstractLoss
@@ -166,14 +166,6 @@ def differentiable(
         return loss.measure(trial, trajectory, plan.criterion)
 
     check_draws(example, problem, {"loss": measure}, plan.criterion, make=again, function=trial)
-
-    def attempt(key: Key[Array, ""], **values: Any) -> None:
-        plan.try_out(make(key, values), problem)
-
-    names, error = needed_as_numbers(attempt, key, start, start)
-    if error is not None:
-        right, hint = "a number without steps", "it fixes a shape or a choice"
-        raise ArgumentError(f"parameters[{names[0]!r}]", right, hint=hint) from error
     forward = count(start) <= FORWARD_AT_MOST if mode is None else mode == "forward"
     job = Job(make, within, loss, plan, forward)
     size, devices = min(chunk, trials), check_devices(objective.devices)

@@ -122,10 +122,6 @@ class Drawn(hj.AbstractLoss):
     (lambda: tuned_arguments(strength=np.array([["a"]])), TypeError, OF_STRENGTH, "'a'"),
     (lambda: tuned({SIGMA: NAN}), ValueError, OF_SIGMA, "got nan"),
     (lambda: tuned_arguments(strength=[]), ValueError, OF_STRENGTH, "got shape (0,)"),
-    (
-        lambda: tuned({"n": 2.0}, trial=lambda key, n: trial(x0=np.ones(int(n) * 4))),
-        *(ValueError, "parameters['n']", "fixes a shape or a choice"),
-    ),
     # bounds
     (lambda: tuned(bounds={"noise.strenth": (0, 1)}), ValueError, "bounds", "'noise.strength'?"),
     (lambda: tuned(bounds={SIGMA: 0.0}), TypeError, BOUNDS, "got 0.0"),
