@@ -105,7 +105,11 @@ RIGHT: dict[str, Any] = {
     "Trial.noise": None,
 }
 # What is checked only if something else is given.
-ALSO = {"Study": {"t1": 1.0, "dt": 0.1}, "stable_states": {"noise": 1.0}}
+ALSO = {
+    "solve": {"x0": MEMORIES[0]},
+    "Study": {"t1": 1.0, "dt": 0.1},
+    "stable_states": {"noise": 1.0},
+}
 OBJECTS = [
     hj.IDPHopfield(MEMORIES),
     hj.TwoLayerHopfield(MEMORIES),

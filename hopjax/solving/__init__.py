@@ -9,6 +9,7 @@ from hopjax.solving.door import (
     check_methods as check_methods,
     check_problem as check_problem,
 )
+from hopjax.solving.grid import Grid as Grid
 from hopjax.solving.method import (
     is_adaptive as is_adaptive,
     levy_area_of as levy_area_of,
@@ -16,6 +17,5 @@ from hopjax.solving.method import (
 from hopjax.solving.solve import solve as solve
 from hopjax.solving.trajectory import (
     DivergenceError as DivergenceError,
-    Grid as Grid,
     Trajectory as Trajectory,
 )

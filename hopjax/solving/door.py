@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree, Real
 
 from hopjax._checks import (
     cast_floats,
@@ -23,8 +23,8 @@ from hopjax._steps import multiple_of
 from hopjax.inputs import Schedule, as_input
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
+from hopjax.solving.grid import Grid
 from hopjax.solving.method import Method, choose_method
-from hopjax.solving.trajectory import Grid
 
 SaveFunction = Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]]
 PassageFunction = Callable[
@@ -34,15 +34,31 @@ Input = Schedule | Real[ArrayLike, " N"] | Callable[[Float[Array, ""]], Float[Ar
 
 _DEFAULT_SAVES = 100
 _DIVISORS_UP_TO = 10**6  # steps between saved times, beyond which none is looked for
-_STATES_KEPT = 4 * 2**20  # bytes per trajectory, for a reverse pass
+
+
+class Shown(NamedTuple):
+    """A piecewise constant input."""
+
+    onsets: Float[Array, " S"]  # on the solver's clock
+    values: Float[Array, "S N"]
+
+
+class Before(NamedTuple):
+    """What a solve that goes on is told of what went before."""
+
+    solver_state: PyTree
+    made_jump: Bool[Array, ""] | None  # None for no jump
+    diverged_step: Int[Array, ""]
+    passage: Float[Array, ""]  # on the solver's clock, infinite for none
 
 
 class Problem(NamedTuple):
     """The checked arguments of one solve."""
 
     model: AbstractHopfield
-    inputs: Any  # (onsets on the solver's clock, values), or a callable
-    x0: Float[Array, " N"]
+    inputs: Shown | Callable
+    x0: Float[Array, " N"] | None
+    state0: Float[Array, " state"] | None  # in place of x0
     noise: AbstractNoise | None
     key: PRNGKeyArray | None
     save_fn: Callable | None
@@ -50,6 +66,7 @@ class Problem(NamedTuple):
     passage_from: Float[Array, ""]  # on the solver's clock
     grid: Grid
     method: Method
+    before: Before | None = None
 
 
 def check_problem(
@@ -68,8 +85,14 @@ def check_problem(
     solver: Any = None,
     stepsize_controller: Any = None,
     adjoint: Any = None,
+    t0: Any = 0.0,
+    state0: Any = None,
+    finite: bool = True,
 ) -> "Problem":
-    """The door of `solve`: refuses wrong arguments without solving anything."""
+    """The door of `solve`: refuses wrong arguments without solving anything.
+
+    Inputs may be those of a checked problem; `finite` says whether the start must be.
+    """
     check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
     hint = "one trajectory; use jax.vmap for many"
     memories = check_array(model.memories, "model.memories", ("P", "N"), hint=hint, finite=False)
@@ -80,7 +103,7 @@ def check_problem(
             "an array of float32 or float64, which is the dtype of the solve",
             getattr(model.memories, "dtype", type(model.memories).__name__),
         )
-    grid = _grid(t1, dt, save_every)
+    grid = _grid(t0, t1, dt, save_every)
     most = 2 ** (jnp.finfo(dtype).nmant + 1)
     if grid.num_steps >= most:
         raise ArgumentError(
@@ -97,19 +120,24 @@ def check_problem(
             )
     if key is not None:
         key = check_key(key)
-    if adjoint is None and stepsize_controller is None:
-        states = grid.num_steps * model.state_size * dtype.itemsize
-        adjoint = dfx.RecursiveCheckpointAdjoint(
-            checkpoints=grid.num_steps if states <= _STATES_KEPT else None
-        )
     method = choose_method(solver, stepsize_controller, adjoint, noise)
     fastest = model.fastest_time_constant
-    x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
+    if state0 is not None:
+        state0 = check_array(state0, "state0", (model.state_size,), hint=hint, finite=finite)
+        if x0 is not None:
+            raise ArgumentError("state0", "None where x0 is given")
+    elif x0 is None:
+        raise ArgumentTypeError("x0", "given, or state0 in its place", "None")
+    else:
+        x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
     if not isinstance(method.solver, dfx.AbstractImplicitSolver):
         too_long = grid.dt > fastest
         if is_traced(fastest):
             right = f"at most the model's fastest time constant (got {grid.dt:g})"
-            x0 = check_values(x0, too_long, "dt", right)
+            x0, state0 = (
+                each if each is None else check_values(each, too_long, "dt", right)
+                for each in (x0, state0)
+            )
         elif too_long:
             raise ArgumentError(
                 "dt",
@@ -130,29 +158,137 @@ def check_problem(
             "passage_since", f"from 0 to t1 = {grid.t1:g}", f"{passage_since:g}", fits=("t1",)
         )
 
-    model, shown, x0, noise = cast_floats((model, shown, x0, noise), dtype)
+    given = model, shown, x0, state0, noise
+    model, shown, x0, state0, noise = cast_floats(given, dtype)
     passage_from = passage_since if method.adaptive else grid.first_step(passage_since)
     passage_from = jnp.asarray(passage_from, dtype)
-    return Problem(model, shown, x0, noise, key, save_fn, passage_fn, passage_from, grid, method)
+    functions = save_fn, passage_fn, passage_from
+    return Problem(model, shown, x0, state0, noise, key, *functions, grid, method)
 
 
-def _default_stride(num_steps: int) -> int:
+def check_resumed(
+    last: Problem,
+    state: Any,
+    before: Before,
+    *,
+    model: Any,
+    inputs: Any,
+    noise: Any,
+    **changes: Any,
+) -> Problem:
+    """The door of `Trajectory.resume`.
+
+    Args:
+        last: the problem that was solved.
+        state: at its end.
+        before: what it leaves to the next one; a change of model, inputs or noise is a jump.
+        model: as for `check_problem`, like all that follow; what is None stays as it was.
+        inputs: see `model`.
+        noise: see `model`.
+        changes: further arguments.
+    """
+    grid, method = last.grid, last.method
+    if method.adaptive:
+        raise ArgumentError(
+            "stepsize_controller",
+            "None in a solve that is resumed",
+            type(method.controller).__name__,
+            hint="adaptive steps start anew, by solve(..., t0=, state0=)",
+        )
+    changed = {name: given for name, given in changes.items() if given is not None}
+    if model is not None:
+        check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
+        _check_same(model, last.model)
+    if noise is not None:
+        check_instance(noise, AbstractNoise, "noise", "noise such as AdditiveNoise(8.0), or None")
+        if last.noise is None:
+            raise ArgumentError(
+                "noise",
+                "None where the solve that is resumed had none",
+                type(noise).__name__,
+                hint="start anew, by solve(..., t0=, state0=)",
+            )
+    for each in (last.noise, noise):
+        if each is not None and not each.law.on_grid:
+            raise ArgumentError(
+                "noise",
+                "of a law on the grid of steps where a solve is resumed",
+                type(each.law).__name__,
+                hint="its path depends on t1; start anew, by solve(..., t0=, state0=)",
+            )
+    problem = check_problem(
+        last.model if model is None else model,
+        last.inputs if inputs is None else inputs,
+        None,
+        noise=last.noise if noise is None else noise,
+        key=last.key,
+        dt=grid.dt,
+        solver=method.solver,
+        adjoint=method.adjoint,
+        t0=grid.t1,
+        state0=state,
+        finite=False,
+        **{
+            "save_every": grid.stride * grid.dt,
+            "save_fn": last.save_fn,
+            "passage_fn": last.passage_fn,
+            **changed,
+        },
+    )
+    if not {"passage_fn", "passage_since"} & set(changed):
+        problem = problem._replace(passage_from=last.passage_from)
+    else:
+        before = before._replace(passage=jnp.full_like(before.passage, jnp.inf))
+    if not (model is None and inputs is None and noise is None):
+        before = before._replace(made_jump=jnp.asarray(True))
+    return problem._replace(before=before)
+
+
+def _check_same(model: AbstractHopfield, last: AbstractHopfield) -> None:
+    """Refuse a model that cannot go on from the state of the last one."""
+    sizes = [
+        {
+            "N": each.memories.shape[-1],
+            "a state of": each.state_size,
+            "dtype": str(each.memories.dtype),
+        }
+        for each in (last, model)
+    ]
+    if sizes[0] != sizes[1]:
+        wanted, got = (", ".join(f"{name} {size}" for name, size in each.items()) for each in sizes)
+        raise ArgumentError(
+            "model",
+            f"the {wanted} of the solve that is resumed",
+            got,
+            must="have",
+            hint="start anew, by solve(..., t0=, state0=)",
+        )
+
+
+def _default_stride(num_steps: int, start: int) -> int:
     """Steps between about a hundred saved times, with t1 among them where a divisor allows."""
-    wanted = num_steps / _DEFAULT_SAVES
+    wanted = (num_steps - start) / _DEFAULT_SAVES
     if wanted > _DIVISORS_UP_TO:
         return round(wanted)
     near = range(max(1, math.ceil(wanted / 2)), math.floor(2 * wanted) + 1)
-    divisors = [stride for stride in near if num_steps % stride == 0]
+    divisors = [stride for stride in near if math.gcd(num_steps, start) % stride == 0]
     return min(
         divisors, key=lambda d: max(d, wanted) / min(d, wanted), default=max(1, round(wanted))
     )
 
 
-def _grid(t1: Any, dt: Any, save_every: Any) -> Grid:
+def _grid(t0: Any, t1: Any, dt: Any, save_every: Any) -> Grid:
     dt = check_number(dt, "dt", positive=True)
     num_steps = multiple_of(t1, "t1", dt)
+    t0 = check_number(t0, "t0")
+    if t0 < 0:
+        raise ArgumentError("t0", "zero or positive", f"{t0:g}")
+    start = 0 if t0 == 0 else multiple_of(t0, "t0", dt)
+    if start >= num_steps:
+        right = f"later than the start at {start * dt:g}"
+        raise ArgumentError("t1", right, f"{float(t1):g}", fits=("t0",))
     if save_every is None:
-        stride = _default_stride(num_steps)
+        stride = _default_stride(num_steps, start)
     else:
         stride = multiple_of(save_every, "save_every", dt)
         if stride > num_steps:
@@ -163,7 +299,7 @@ def _grid(t1: Any, dt: Any, save_every: Any) -> Grid:
                 must="not exceed",
                 fits=("t1",),
             )
-    return Grid(dt, num_steps, stride)
+    return Grid(dt, num_steps, stride, start)
 
 
 def check_inputs(inputs: Any, num_neurons: int, *, finite: bool = True) -> Any:
@@ -197,13 +333,15 @@ def check_inputs(inputs: Any, num_neurons: int, *, finite: bool = True) -> Any:
 
 
 def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
-    """A schedule as its onsets on the solver's clock and its values; or the callable itself."""
+    """A schedule with its onsets on the solver's clock; or the callable itself."""
+    if isinstance(inputs, Shown):
+        return inputs
     inputs = check_inputs(inputs, num_neurons)
     segments = as_input(inputs, None).segments(None if method.adaptive else grid.dt)
     if segments is None:
         return inputs
     onsets, values = segments
-    return jnp.asarray(onsets, values.dtype), values
+    return Shown(jnp.asarray(onsets, values.dtype), values)
 
 
 def output_of(function: Callable, name: str, right: str, *args: Any) -> Any:

@@ -15,7 +15,7 @@ class Method(NamedTuple):
 
     solver: dfx.AbstractSolver
     controller: Any  # ConstantStepSize, or an adaptive one
-    adjoint: dfx.AbstractAdjoint
+    adjoint: dfx.AbstractAdjoint | None  # None for that which suits the number of steps
     adaptive: bool
 
 
@@ -38,11 +38,9 @@ def choose_method(
     if solver is None:
         solver = _default_solver(noise, adaptive)
     check_instance(solver, dfx.AbstractSolver, "solver", "a Diffrax solver such as diffrax.Euler()")
-    if adjoint is None:
-        adjoint = dfx.RecursiveCheckpointAdjoint()
     check_instance(
         adjoint,
-        (dfx.RecursiveCheckpointAdjoint, dfx.ForwardMode, dfx.DirectAdjoint),
+        (type(None), dfx.RecursiveCheckpointAdjoint, dfx.ForwardMode, dfx.DirectAdjoint),
         "adjoint",
         "RecursiveCheckpointAdjoint(), ForwardMode() or DirectAdjoint() of Diffrax (others do "
         "not give the gradient of the solve on its grid)",

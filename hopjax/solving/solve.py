@@ -1,40 +1,21 @@
 """One retrieval: a model, its input over time and its noise, solved by Diffrax."""
 
-import math
-import warnings
-
 import diffrax as dfx
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import ArrayLike, PRNGKeyArray, Real
 
-from hopjax._checks import check_flag, is_traced
-from hopjax._errors import ArgumentError, names_keywords
+from hopjax._checks import check_flag
+from hopjax._errors import names_keywords
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
-from hopjax.program import compiled
-from hopjax.solving.door import (
-    Input,
-    PassageFunction,
-    Problem,
-    SaveFunction,
-    check_methods,
-    check_problem,
-)
-from hopjax.solving.method import levy_area_of
-from hopjax.solving.system import Drives, StepSolver, System, diffusion, drift, observe
-from hopjax.solving.trajectory import DivergenceError, Trajectory
-
-_MAX_STEPS_PER_DT = 64  # adaptive steps: this many per dt on average before giving up
+from hopjax.solving.door import Input, PassageFunction, SaveFunction, check_problem
+from hopjax.solving.trajectory import Carried, Remembered, Trajectory, trajectory_of
 
 
 @names_keywords
 def solve(
     model: AbstractHopfield,
     inputs: Input,
-    x0: Real[ArrayLike, " N"],
+    x0: Real[ArrayLike, " N"] | None = None,
     *,
     t1: float,
     dt: float,
@@ -48,8 +29,11 @@ def solve(
     stepsize_controller: dfx.AbstractStepSizeController | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
     throw: bool = True,
+    t0: float = 0.0,
+    state0: Real[ArrayLike, " state"] | None = None,
+    resumable: bool = False,
 ) -> Trajectory:
-    """Solve dx = drift(t, x; u(t)) dt + σ dB from 0 to t1 for one network.
+    """Solve dx = drift(t, x; u(t)) dt + σ dB from t0 = 0 to t1 for one network.
 
     Use `jax.vmap` over any of model, inputs, x0, noise and key for many; it works under `jit`
     and reverse-mode differentiation too. The first call compiles; another σ, key, input or set
@@ -60,7 +44,7 @@ def solve(
         inputs: a `Schedule`, one vector (a constant input), or a callable u(t) -> (N,), best an
             Equinox Module. A schedule's onsets must lie on step boundaries; every stage of a
             step sees the input of that step, so a solver keeps its order across a switch.
-        x0: features at time 0.
+        x0: features at time t0; None where `state0` is given.
         t1: end, a static multiple of `dt`, in units of the neuron's time constant (like all
             times).
         dt: step, static. With adaptive steps: the first step, and the unit of `save_every`.
@@ -91,6 +75,13 @@ def solve(
             are whole numbers of steps: the derivative by an onset is zero.
         throw: raise `DivergenceError` when the state diverges. Inside jit, vmap or grad nothing
             is raised: look at `ok`.
+        t0: start, a static multiple of `dt` before t1, on the same clock as all times: onsets,
+            saved times and passages count from 0, and step i of a key has its own increment
+            wherever the solve starts. To go on from a trajectory see `Trajectory.resume`.
+        state0: the full state at time t0 in place of `x0`: that of memory neurons too.
+        resumable: whether the trajectory can be resumed even where it has left the `jit`, `vmap` or
+            `grad` that it was solved in: model, inputs, noise, key and the solver's state are then
+            a part of it, a copy for each trial of a `vmap`.
 
     Returns:
         A `Trajectory`.
@@ -100,7 +91,7 @@ def solve(
         TypeError: for an argument of the wrong kind.
         DivergenceError: if the state stopped being finite and `throw` is set.
     """
-    throw = check_flag(throw, "throw")
+    throw, resumable = check_flag(throw, "throw"), check_flag(resumable, "resumable")
     problem = check_problem(
         model,
         inputs,
@@ -116,122 +107,7 @@ def solve(
         solver=solver,
         stepsize_controller=stepsize_controller,
         adjoint=adjoint,
+        t0=t0,
+        state0=state0,
     )
-    grid, method = problem.grid, problem.method
-    try:
-        trajectory = _solve(problem)
-    except TypeError as error:
-        reverse_only = isinstance(method.adjoint, dfx.RecursiveCheckpointAdjoint)
-        if not reverse_only or "forward-mode" not in str(error):
-            raise
-        raise ArgumentError(
-            "adjoint",
-            "diffrax.ForwardMode() or diffrax.DirectAdjoint() under forward-mode "
-            "differentiation (jvp, jacfwd, hessian)",
-            hint="the default, RecursiveCheckpointAdjoint(), is for reverse mode",
-        ) from error
-    if throw and not is_traced(trajectory) and not trajectory.ok:
-        what, remedy = "The state stopped being finite", f"a smaller dt than {grid.dt:g}"
-        if method.adaptive:
-            what += f", or {_MAX_STEPS_PER_DT} adaptive steps per dt were not enough,"
-            remedy = "looser tolerances"
-        raise DivergenceError(
-            f"{what} by t = {float(trajectory.diverged_at):g} (looked at every "
-            f"{grid.stride * grid.dt:g}): use {remedy}, or throw=False to get the trajectory with "
-            "ok=False."
-        )
-    return trajectory
-
-
-@compiled
-def _solve(problem: Problem) -> Trajectory:
-    model, inputs, x0, noise, key, save_fn, passage_fn, passage_from, grid, method = problem
-    dtype = model.memories.dtype
-    check_methods(model)
-    state0 = jnp.asarray(model.initial_state(x0), dtype)
-    unit = 1.0 if method.adaptive else grid.dt
-    solver, controller = method.solver, method.controller
-    if isinstance(method.adjoint, dfx.DirectAdjoint) and isinstance(solver, dfx.AbstractSRK):
-        # DirectAdjoint itself would take "bounded", which these solvers cannot push forward.
-        solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
-    drives = None
-    if isinstance(inputs, tuple):
-        onsets, values = inputs
-        drives, inputs = Drives(onsets, jax.vmap(model.drive)(values)), None
-        if method.adaptive and onsets.shape[0] > 1:
-            controller = dfx.ClipStepSizeController(controller, jump_ts=onsets[1:])
-    if drives is not None or passage_fn is not None:
-        solver = StepSolver(solver)
-
-    system = System(model, drives, inputs, noise, save_fn, passage_fn, passage_from, unit)
-    system.check(state0)
-    terms = dfx.ODETerm(drift)
-    if noise is not None:
-        simple = issubclass(dfx.BrownianIncrement, levy_area_of(method.solver))
-        levy_area = dfx.BrownianIncrement if simple else dfx.SpaceTimeLevyArea
-        end, step = (grid.t1, grid.dt) if method.adaptive else (float(grid.num_steps), 1.0)
-        assert key is not None
-        path = noise.law.path(key, model.state_size, dtype, end, step, levy_area)
-        terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, path))
-
-    save_times = jnp.asarray(grid.save_times, dtype)
-    if method.adaptive:
-        saves = dfx.SubSaveAt(ts=save_times, fn=observe)
-        end, first, max_steps = grid.t1, grid.dt, max(4096, _MAX_STEPS_PER_DT * grid.num_steps)
-        success = dfx.RESULTS.successful
-        if noise is not None:
-            controller = dfx.ClipStepSizeController(controller, step_ts=save_times)
-    else:
-        # Ticks are whole numbers, exact in floating point. An infinite end lets Diffrax add them
-        # up without rounding near the end of the interval; the number of steps ends the solve.
-        saves = dfx.SubSaveAt(t0=True, steps=grid.stride, fn=observe)
-        end, first, max_steps = math.inf, 1.0, grid.num_steps
-        success = dfx.RESULTS.max_steps_reached
-    with warnings.catch_warnings():
-        # Diffrax looks for this through one wrapper only; `choose_method` has made sure of it.
-        warnings.filterwarnings("ignore", message=".* is not marked as converging")
-        solution = dfx.diffeqsolve(
-            terms,
-            solver,
-            jnp.zeros((), dtype),
-            jnp.asarray(end, dtype),
-            jnp.asarray(first, dtype),
-            state0,
-            system,
-            saveat=dfx.SaveAt(
-                subs=[saves, dfx.SubSaveAt(t1=True)], solver_state=passage_fn is not None
-            ),
-            stepsize_controller=controller,
-            adjoint=method.adjoint,
-            max_steps=max_steps,
-            throw=False,  # no callback in the loop; `ok` says it
-        )
-    assert solution.ys is not None
-    (observed, saved), (final_state,) = solution.ys
-    # An unused place of Diffrax's buffers is infinite, so not 1 either.
-    overlaps, finite = observed[:, :-1], observed[:, -1] == 1
-    final_ok = jnp.all(jnp.isfinite(final_state)) & (solution.result == success)
-    steps = jnp.asarray(np.append(grid.save_steps, grid.num_steps), int)
-    well = jnp.append(finite, final_ok)
-    diverged_step = jnp.where(jnp.all(well), -1, steps[jnp.argmin(well)])
-    passage = None
-    if passage_fn is not None:
-        assert solution.solver_state is not None
-        saved_at, end = (save_times, end) if method.adaptive else (grid.save_steps, grid.num_steps)
-        saved_at, end = jnp.asarray(saved_at, dtype), jnp.asarray(end, dtype)
-        passage = system.first_passage(end, final_state, solution.solver_state[1])
-        # A blown-up state passes any threshold: what counts was reached while all was well.
-        well = jnp.max(jnp.where(finite, saved_at, -jnp.inf))
-        passage = jnp.where((jnp.all(finite) & final_ok) | (passage <= well), passage, jnp.inf)
-        if not method.adaptive:
-            passage = jnp.where(jnp.isfinite(passage), passage, -1).astype(int)
-    return Trajectory(
-        ts=save_times,
-        overlaps=jnp.where(finite[:, None], overlaps, jnp.nan),
-        final_state=final_state,
-        ok=jnp.all(finite) & final_ok,
-        diverged_step=diverged_step,
-        grid=grid,
-        saved=saved,
-        passage=passage,
-    )
+    return trajectory_of(problem, Carried if resumable else Remembered, throw=throw)

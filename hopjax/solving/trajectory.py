@@ -1,84 +1,85 @@
-"""What a solve gives, and the steps that it took."""
+"""What a solve gives, and how it goes on."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import diffrax as dfx
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from hopjax._checks import is_traced
-from hopjax._steps import first_step, last_step
+from hopjax._checks import check_flag, is_traced
+from hopjax._errors import ArgumentError, names_keywords
+from hopjax.models import AbstractHopfield
+from hopjax.noise import AbstractNoise
+from hopjax.program import is_array
+from hopjax.solving.door import (
+    Before,
+    Input,
+    PassageFunction,
+    Problem,
+    SaveFunction,
+    check_resumed,
+)
+from hopjax.solving.grid import Grid
+from hopjax.solving.run import MAX_STEPS_PER_DT, run
 
 
 class DivergenceError(RuntimeError):
     """The state stopped being finite."""
 
 
-class Grid(NamedTuple):
-    """The steps of a solve, which are counted in integers on the host.
+class Origin(NamedTuple):
+    """What a solve leaves to the one that goes on from its end."""
 
-    Attributes:
-        dt: the length of a step.
-        num_steps: how many there are up to t1.
-        stride: how many lie between saved times.
-    """
+    problem: Problem
+    solver_state: PyTree
 
-    dt: float
-    num_steps: int
-    stride: int
 
-    @property
-    def t1(self) -> float:
-        """The end."""
-        return self.num_steps * self.dt
+class Carried(eqx.Module):
+    """An origin as a PyTree of arrays, which goes wherever the trajectory does."""
 
-    @property
-    def save_steps(self) -> Int[np.ndarray, " T"]:
-        """The steps after which something is saved, from 0."""
-        return np.arange(0, self.num_steps + 1, self.stride)
+    arrays: PyTree[Array]
+    rest: Any = eqx.field(static=True)
+
+    def __init__(self, origin: Origin):
+        self.arrays, rest = eqx.partition(origin, is_array)
+        leaves, structure = jax.tree.flatten(rest)
+        self.rest = structure, tuple(leaves)
 
     @property
-    def save_times(self) -> Float[np.ndarray, " T"]:
-        """Their times."""
-        return self.save_steps * self.dt
+    def origin(self) -> Origin:
+        """The same, whole again."""
+        structure, leaves = self.rest
+        return eqx.combine(self.arrays, jax.tree.unflatten(structure, leaves))
 
-    def first_step(self, t: float) -> int:
-        """The first step at a time or after it."""
-        return first_step(t, self.dt)
 
-    def last_step(self, t: float) -> int:
-        """The last step at a time or before it."""
-        return last_step(t, self.dt)
+@jax.tree_util.register_pytree_node_class
+class Remembered:
+    """An origin that JAX does not see: it costs nothing, and stays with the very object."""
 
-    def reaches(self, t: float) -> bool:
-        """Whether a time is in [0, t1]."""
-        return 0 <= t and self.first_step(t) <= self.num_steps
+    def __init__(self, origin: Origin | None):
+        self.origin = origin
 
-    def late(self, settle: float) -> Bool[np.ndarray, " T"]:
-        """Which saved times are in the closed interval [t1 − settle, t1]; at least the last is."""
-        first = self.num_steps - self.last_step(settle)
-        return self.save_steps >= min(first, self.save_steps[-1])
+    def tree_flatten(self) -> tuple[tuple[()], None]:
+        """No leaves."""
+        return (), None
 
-    def times(self, steps: Int[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
-        """The times of steps, infinite where one is −1 for never."""
-        return np.where(steps < 0, np.inf, steps * self.dt)
-
-    def times_since(self, steps: Int[np.ndarray, "*S"], since: float) -> Float[np.ndarray, "*S"]:
-        """How long after `since` steps are that are not before it: 0 for its own step."""
-        first = self.first_step(since)
-        if first == self.last_step(since):
-            return self.times(np.where(steps < 0, -1, steps - first))
-        return self.times(steps) - since
+    @classmethod
+    def tree_unflatten(cls, aux: None, children: tuple[()]) -> "Remembered":
+        """Without the origin."""
+        del aux, children
+        return cls(None)
 
 
 class Trajectory(eqx.Module):
     """One noisy retrieval, as `solve` returns it (under vmap: every array with a batch axis).
 
     Attributes:
-        ts: the saved times, from 0 in steps of `save_every`, in the dtype of the memories;
-            `grid.save_times` has them in float64.
+        ts: the saved times, which are the start and all later multiples of `save_every`, in the
+            dtype of the memories; `grid.save_times` has them in float64.
         overlaps: the overlap with each memory at `ts`; NaN from the moment the state diverged.
         final_state: the state at t1.
         ok: whether the state stayed finite, judged on the state and not on the overlaps (a
@@ -93,6 +94,7 @@ class Trajectory(eqx.Module):
             never. None without a `passage_fn`.
         amplitudes: how far the state reached along each memory at `ts`, in units of that memory;
             None unless a `Criterion` asks for a least amplitude in a `Trial`.
+        end: what `resume` goes on from; None in a trial of an ensemble.
     """
 
     ts: Float[Array, " T"]
@@ -104,6 +106,96 @@ class Trajectory(eqx.Module):
     saved: PyTree[Array] = None
     passage: Int[Array, ""] | Float[Array, ""] | None = None
     amplitudes: Float[Array, "T P"] | None = None
+    end: Remembered | Carried | None = None
+
+    @names_keywords
+    def resume(
+        self,
+        *,
+        t1: float,
+        model: AbstractHopfield | None = None,
+        inputs: Input | None = None,
+        noise: AbstractNoise | None = None,
+        save_every: float | None = None,
+        save_fn: SaveFunction | None = None,
+        passage_fn: PassageFunction | None = None,
+        passage_since: float | None = None,
+        throw: bool = True,
+    ) -> "Trajectory":
+        """Go on from the end of this trajectory up to a later `t1`.
+
+        To the bit, the two parts are what one solve up to the later `t1` would have given: the new
+        one starts with the full state and the solver's own, under the same key, and its times,
+        onsets and steps are on the clock that began at 0. A changed model, input or noise acts from
+        the join on, where the solver then forgets its past as at an input's switch.
+
+        Only a trajectory as `solve` or `resume` returned it knows how to go on: one that has left
+        `jit`, `vmap` or `grad`, or went through `jax.tree.map`, has to be solved with
+        `resumable=True`. Parts of the same length compile once.
+
+        Example:
+            ```python
+            first = hj.solve(model, u, x0, t1=10.0, dt=0.01)
+            second = first.resume(t1=20.0)
+            learnt = second.resume(t1=30.0, model=model.with_memory(pattern))
+            ```
+
+        Args:
+            t1: the new end, later than the old one, as for `solve`.
+            model: another network with as many neurons and state entries; None for the same.
+            inputs: what is shown from now on, as for `solve`; a schedule begins at time 0 all the
+                same. None for the same.
+            noise: other noise, of a law on the grid, with the increments of the same key; None for
+                the same.
+            save_every: as for `solve`; None for the same.
+            save_fn: as for `solve`; None for the same.
+            passage_fn: as for `solve`, for passages from now on; None for the same, of which the
+                first passage stays the first.
+            passage_since: as for `solve`; given, passages are counted anew from now on.
+            throw: as for `solve`.
+
+        Returns:
+            The new part: its first saved time is the join, which the first part may have saved too.
+
+        Raises:
+            ValueError: for adaptive steps, for noise of the law "tree", whose path depends on t1,
+                for a trajectory that has lost what it knew, and as `solve`.
+            TypeError: for an argument of the wrong kind.
+            DivergenceError: as `solve`.
+        """
+        throw = check_flag(throw, "throw")
+        end = self.end
+        origin = None if end is None else end.origin
+        if end is None or origin is None:
+            raise ArgumentError(
+                "resumable",
+                "True in the solve of a trajectory that is resumed after it has left jit, vmap or "
+                "grad, or went through jax.tree.map",
+            )
+        dtype, passage = (
+            self.overlaps.dtype,
+            jnp.asarray(-1 if self.passage is None else self.passage),
+        )
+        before = Before(
+            origin.solver_state,
+            None,
+            self.diverged_step,
+            jnp.where(passage < 0, jnp.inf, passage.astype(dtype)),
+        )
+        problem = check_resumed(
+            origin.problem,
+            self.final_state,
+            before,
+            t1=t1,
+            model=model,
+            inputs=inputs,
+            noise=noise,
+            save_every=save_every,
+            save_fn=save_fn,
+            passage_fn=passage_fn,
+            passage_since=passage_since,
+        )
+        return trajectory_of(problem, type(end), throw=throw)
 
     @property
     def diverged_at(self) -> Float[Array | np.ndarray, ""]:
@@ -145,7 +237,7 @@ class Trajectory(eqx.Module):
         *batch, num_times, num_memories = self.overlaps.shape
         ts = np.asarray(self.ts).reshape(-1, num_times)[0]
         head = (
-            f"{num_times} saved times from 0 to {ts[-1]:g}, {num_memories} memories, "
+            f"{num_times} saved times from {ts[0]:g} to {ts[-1]:g}, {num_memories} memories, "
             f"{self.final_state.shape[-1]} state entries"
         )
         if batch:
@@ -170,3 +262,47 @@ def _strongest(overlaps: Float[np.ndarray, " P"]) -> int:
     strength = np.abs(overlaps)
     slack = 1e3 * np.finfo(overlaps.dtype).eps * strength.max()
     return int(np.argmax(np.where(strength >= strength.max() - slack, overlaps, -np.inf)))
+
+
+def trajectory_of(problem: Problem, end: type[Remembered | Carried], *, throw: bool) -> Trajectory:
+    """The solution of a problem, with what it leaves to the next one.
+
+    Raises:
+        DivergenceError: if the state stopped being finite and `throw` is set.
+    """
+    grid, method = problem.grid, problem.method
+    try:
+        solved = run(problem)
+    except TypeError as error:
+        reverse_only = isinstance(method.adjoint, (type(None), dfx.RecursiveCheckpointAdjoint))
+        if not reverse_only or "forward-mode" not in str(error):
+            raise
+        raise ArgumentError(
+            "adjoint",
+            "diffrax.ForwardMode() or diffrax.DirectAdjoint() under forward-mode "
+            "differentiation (jvp, jacfwd, hessian)",
+            hint="the default, RecursiveCheckpointAdjoint(), is for reverse mode",
+        ) from error
+    origin = Origin(problem._replace(x0=None, state0=None, before=None), solved.solver_state)
+    trajectory = Trajectory(
+        ts=jnp.asarray(grid.save_times, problem.model.memories.dtype),
+        overlaps=solved.overlaps,
+        final_state=solved.final_state,
+        ok=solved.ok,
+        diverged_step=solved.diverged_step,
+        grid=grid,
+        saved=solved.saved,
+        passage=solved.passage,
+        end=end(origin),
+    )
+    if throw and not is_traced(trajectory) and not trajectory.ok:
+        what, remedy = "The state stopped being finite", f"a smaller dt than {grid.dt:g}"
+        if method.adaptive:
+            what += f", or {MAX_STEPS_PER_DT} adaptive steps per dt were not enough,"
+            remedy = "looser tolerances"
+        raise DivergenceError(
+            f"{what} by t = {float(trajectory.diverged_at):g} (looked at every "
+            f"{grid.stride * grid.dt:g}): use {remedy}, or throw=False to get the trajectory with "
+            "ok=False."
+        )
+    return trajectory

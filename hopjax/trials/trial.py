@@ -267,6 +267,7 @@ def solve_trial(
         "ok": trajectory.ok & well,
         "overlaps": jnp.where(well, trajectory.overlaps, jnp.nan),
         "diverged_step": jnp.where(well, trajectory.diverged_step, 0),
+        "end": None,
     }
     if trajectory.passage is not None:
         never = jnp.inf if trajectory.passage_step is None else -1

@@ -1,0 +1,200 @@
+"""A checked problem is handed to Diffrax, and what comes back is put in order."""
+
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from hopjax.program import compiled
+from hopjax.solving.door import Problem, Shown, check_methods
+from hopjax.solving.grid import Grid
+from hopjax.solving.method import levy_area_of
+from hopjax.solving.system import Drives, StepSolver, System, diffusion, drift, observe
+
+MAX_STEPS_PER_DT = 64  # adaptive steps: this many per dt on average before giving up
+_STATES_KEPT = 4 * 2**20  # bytes per trajectory, for a reverse pass
+
+
+class Solved(NamedTuple):
+    """What `Trajectory` tells of a solve, and the solver's own state at the end."""
+
+    overlaps: Float[Array, "T P"]
+    final_state: Float[Array, " state"]
+    ok: Bool[Array, ""]
+    diverged_step: Int[Array, ""]
+    saved: PyTree[Array]
+    passage: Int[Array, ""] | Float[Array, ""] | None
+    solver_state: PyTree
+
+
+def run(problem: Problem) -> Solved:
+    """Solve a problem.
+
+    The number of steps that went before is no part of the program, unless the noise or adaptive
+    steps need it: parts of the same length compile once.
+    """
+    grid, noise = problem.grid, problem.noise
+    absolute = problem.method.adaptive or not (noise is None or noise.law.on_grid)
+    if grid.start == 0 or absolute:
+        return _run(problem, None)
+    start = grid.start % grid.stride
+    shift = grid.start - start
+    moved = grid._replace(num_steps=grid.num_steps - shift, start=start)
+    return _run(problem._replace(grid=moved), jnp.asarray(shift, int))
+
+
+class _Part(NamedTuple):
+    """Steps between which the same number lies from one that is saved to the next."""
+
+    clock: Any
+    saves: dfx.SubSaveAt
+    max_steps: int
+
+
+def _parts(grid: Grid, shift: Int[Array, ""] | None, dtype: Any) -> list[_Part]:
+    """Diffrax saves every so many steps from where it starts, and not from where the clock does."""
+    start = jnp.asarray(grid.start if shift is None else shift + grid.start, dtype)
+    length = grid.num_steps - grid.start
+    lead, parts = min(grid.lead, length), []
+    for clock, every, steps in (
+        (start, grid.lead, lead),
+        (start + jnp.asarray(lead, dtype), grid.stride, length - lead),
+    ):
+        if steps:
+            saves = dfx.SubSaveAt(t0=not parts, steps=every, fn=observe)
+            parts.append(_Part(clock, saves, steps))
+    return parts
+
+
+@compiled
+def _run(problem: Problem, shift: Int[Array, ""] | None) -> Solved:
+    """Solve a problem; `shift` is added to all numbers of steps that its grid tells."""
+    model, noise, grid, method = problem.model, problem.noise, problem.grid, problem.method
+    dtype, before = model.memories.dtype, problem.before
+    check_methods(model)
+    state = problem.state0
+    if state is None:
+        assert problem.x0 is not None
+        state = jnp.asarray(model.initial_state(problem.x0), dtype)
+    solver, controller, adjoint = method.solver, method.controller, _adjoint(problem)
+    if isinstance(adjoint, dfx.DirectAdjoint) and isinstance(solver, dfx.AbstractSRK):
+        # DirectAdjoint itself would take "bounded", which these solvers cannot push forward.
+        solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
+    drives, inputs = None, problem.inputs
+    if isinstance(inputs, Shown):
+        onsets, values = inputs
+        drives, inputs = Drives(onsets, jax.vmap(model.drive)(values)), None
+        if method.adaptive and onsets.shape[0] > 1:
+            controller = dfx.ClipStepSizeController(controller, jump_ts=onsets[1:])
+    wrapped = drives is not None or problem.passage_fn is not None
+    if wrapped:
+        solver = StepSolver(solver)
+
+    functions = problem.save_fn, problem.passage_fn, problem.passage_from
+    unit = 1.0 if method.adaptive else grid.dt
+    system = System(model, drives, inputs, noise, *functions, unit)
+    system.check(state)
+    terms = dfx.ODETerm(drift)
+    if noise is not None:
+        simple = issubclass(dfx.BrownianIncrement, levy_area_of(method.solver))
+        levy_area = dfx.BrownianIncrement if simple else dfx.SpaceTimeLevyArea
+        end, step = (grid.t1, grid.dt) if method.adaptive else (float(grid.num_steps), 1.0)
+        end = end if shift is None else math.inf
+        assert problem.key is not None
+        path = noise.law.path(problem.key, model.state_size, dtype, end, step, levy_area)
+        terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, path))
+
+    save_times = jnp.asarray(grid.save_times, dtype)
+    if method.adaptive:
+        saves = dfx.SubSaveAt(ts=save_times, fn=observe)
+        max_steps = max(4096, MAX_STEPS_PER_DT * (grid.num_steps - grid.start))
+        parts = [_Part(jnp.asarray(grid.start * grid.dt, dtype), saves, max_steps)]
+        end, first, success = grid.t1, grid.dt, dfx.RESULTS.successful
+        if noise is not None:
+            controller = dfx.ClipStepSizeController(controller, step_ts=save_times)
+    else:
+        # Ticks are whole numbers, exact in floating point. An infinite end lets Diffrax add them
+        # up without rounding near the end of the interval; the number of steps ends the solve.
+        parts = _parts(grid, shift, dtype)
+        end, first, success = math.inf, 1.0, dfx.RESULTS.max_steps_reached
+    solver_state: Any = None
+    made_jump = None
+    if before is not None:
+        solver_state = (before.solver_state, before.passage) if wrapped else before.solver_state
+        made_jump = before.made_jump
+    saved, results = [], []
+    for part in parts:
+        with warnings.catch_warnings():
+            # Diffrax looks for this through one wrapper only; `choose_method` has made sure of it.
+            warnings.filterwarnings("ignore", message=".* is not marked as converging")
+            solution = dfx.diffeqsolve(
+                terms,
+                solver,
+                part.clock,
+                jnp.asarray(end, dtype),
+                jnp.asarray(first, dtype),
+                state,
+                system,
+                saveat=dfx.SaveAt(subs=[part.saves, dfx.SubSaveAt(t1=True)], solver_state=True),
+                stepsize_controller=controller,
+                adjoint=adjoint,
+                max_steps=part.max_steps,
+                throw=False,  # no callback in the loop; `ok` says it
+                solver_state=solver_state,
+                made_jump=made_jump,
+            )
+        assert solution.ys is not None
+        observed, (state,) = solution.ys
+        solver_state, made_jump = solution.solver_state, None
+        saved.append(observed)
+        results.append(solution.result == success)
+    observed, saved = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *saved)
+    # An unused place of Diffrax's buffers is infinite, so not 1 either.
+    overlaps, finite = observed[:, :-1], observed[:, -1] == 1
+    final_ok = jnp.all(jnp.isfinite(state)) & jnp.all(jnp.stack(results))
+    steps = jnp.asarray(np.append(grid.save_steps, grid.num_steps), int)
+    steps = steps if shift is None else steps + shift
+    well = jnp.append(finite, final_ok)
+    ok, diverged_step = jnp.all(well), jnp.where(jnp.all(well), -1, steps[jnp.argmin(well)])
+    passage = None
+    if problem.passage_fn is not None:
+        saved_at, end = (save_times, grid.t1) if method.adaptive else (steps[:-1], steps[-1])
+        saved_at, end = jnp.asarray(saved_at, dtype), jnp.asarray(end, dtype)
+        passage = system.first_passage(end, state, solver_state[1])
+        # A blown-up state passes any threshold: what counts was reached while all was well.
+        last = jnp.max(jnp.where(finite, saved_at, -jnp.inf))
+        passage = jnp.where(ok | (passage <= last), passage, jnp.inf)
+        if before is not None:
+            passage = jnp.minimum(passage, before.passage)
+        if not method.adaptive:
+            passage = jnp.where(jnp.isfinite(passage), passage, -1).astype(int)
+    if before is not None:
+        ok &= before.diverged_step < 0
+        diverged_step = jnp.where(before.diverged_step < 0, diverged_step, before.diverged_step)
+    return Solved(
+        overlaps=jnp.where(finite[:, None], overlaps, jnp.nan),
+        final_state=state,
+        ok=ok,
+        diverged_step=diverged_step,
+        saved=saved,
+        passage=passage,
+        solver_state=solver_state[0] if wrapped else solver_state,
+    )
+
+
+def _adjoint(problem: Problem) -> dfx.AbstractAdjoint:
+    """How to differentiate: as asked for, or by reverse mode, from states that are kept."""
+    grid, method = problem.grid, problem.method
+    if method.adjoint is not None:
+        return method.adjoint
+    if method.adaptive:
+        return dfx.RecursiveCheckpointAdjoint()
+    num_steps = grid.num_steps - grid.start
+    states = num_steps * problem.model.state_size * problem.model.memories.dtype.itemsize
+    return dfx.RecursiveCheckpointAdjoint(checkpoints=num_steps if states <= _STATES_KEPT else None)
