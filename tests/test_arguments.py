@@ -75,6 +75,7 @@ RIGHT: dict[str, Any] = {
     "slope": 10.0,
     "start": MEMORIES[0],
     "state": MEMORIES[0],
+    "state0": MEMORIES[0],
     "successes": 1,
     "sweep": {"strength": [1.0]},
     "t": 0.0,

@@ -164,7 +164,8 @@ class AbstractLaw(eqx.Module):
             key: decides the path.
             size: number of independent entries.
             dtype: of the increments.
-            end: the clock's last value.
+            end: the clock's last value, or infinity where a solve does not begin with step 0: a
+                path on the grid must not depend on it.
             step: the length of one step of dt on the clock.
             levy_area: the Diffrax increment class that the solver asks for.
         """

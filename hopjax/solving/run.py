@@ -15,7 +15,15 @@ from hopjax.program import compiled
 from hopjax.solving.door import Problem, Shown, check_methods
 from hopjax.solving.grid import Grid
 from hopjax.solving.method import levy_area_of
-from hopjax.solving.system import Drives, StepSolver, System, diffusion, drift, observe
+from hopjax.solving.system import (
+    Drives,
+    LaterPath,
+    StepSolver,
+    System,
+    diffusion,
+    drift,
+    observe,
+)
 
 MAX_STEPS_PER_DT = 64  # adaptive steps: this many per dt on average before giving up
 _STATES_KEPT = 4 * 2**20  # bytes per trajectory, for a reverse pass
@@ -36,45 +44,69 @@ class Solved(NamedTuple):
 def run(problem: Problem) -> Solved:
     """Solve a problem.
 
-    The number of steps that went before is no part of the program, unless the noise or adaptive
-    steps need it: parts of the same length compile once.
+    Where that changes nothing the clock starts at 0 again, and a program does not know how many
+    steps went before: parts of the same length compile once, and as one solve from 0 does.
     """
-    grid, noise = problem.grid, problem.noise
-    absolute = problem.method.adaptive or not (noise is None or noise.law.on_grid)
-    if grid.start == 0 or absolute:
+    grid, before, dtype = problem.grid, problem.before, problem.model.memories.dtype
+    shift = grid.start - grid.start % grid.stride
+    if shift == 0 or _needs_clock(problem):
         return _run(problem, None)
-    start = grid.start % grid.stride
-    shift = grid.start - start
-    moved = grid._replace(num_steps=grid.num_steps - shift, start=start)
-    return _run(problem._replace(grid=moved), jnp.asarray(shift, int))
+    ticks = jnp.asarray(shift, dtype)
+    inputs = problem.inputs
+    if isinstance(inputs, Shown):
+        inputs = inputs._replace(onsets=inputs.onsets - ticks)
+    if before is not None:
+        before = before._replace(passage=before.passage - ticks)
+    moved = problem._replace(
+        inputs=inputs,
+        passage_from=problem.passage_from - ticks,
+        grid=grid._replace(num_steps=grid.num_steps - shift, start=grid.start - shift),
+        before=before,
+    )
+    return _run(moved, ticks)
+
+
+def _needs_clock(problem: Problem) -> bool:
+    """Whether something has times of its own on the clock."""
+    law = None if problem.noise is None else problem.noise.law
+    if problem.method.adaptive or not (law is None or law.on_grid):
+        return True
+    # What a solver keeps may be a time, if it has not the shape of the state.
+    kept = None if problem.before is None else problem.before.solver_state
+    return any(
+        jnp.issubdtype(leaf.dtype, jnp.inexact) and leaf.shape != (problem.model.state_size,)
+        for leaf in jax.tree.leaves(kept)
+    )
 
 
 class _Part(NamedTuple):
-    """Steps between which the same number lies from one that is saved to the next."""
+    """Steps of one loop: where the clock is before the first, and how many there are."""
 
-    clock: Any
+    clock: float
     saves: dfx.SubSaveAt
     max_steps: int
 
 
-def _parts(grid: Grid, shift: Int[Array, ""] | None, dtype: Any) -> list[_Part]:
-    """Diffrax saves every so many steps from where it starts, and not from where the clock does."""
-    start = jnp.asarray(grid.start if shift is None else shift + grid.start, dtype)
+def _parts(grid: Grid) -> list[_Part]:
+    """Up to the first multiple of `stride` and on from there: Diffrax saves every so many steps.
+
+    All loops save alike, however few steps they have: what is saved in the same step as something
+    else is computed together with it, and rounded otherwise.
+    """
     length = grid.num_steps - grid.start
-    lead, parts = min(grid.lead, length), []
-    for clock, every, steps in (
-        (start, grid.lead, lead),
-        (start + jnp.asarray(lead, dtype), grid.stride, length - lead),
-    ):
-        if steps:
-            saves = dfx.SubSaveAt(t0=not parts, steps=every, fn=observe)
-            parts.append(_Part(clock, saves, steps))
-    return parts
+    lead = min(grid.lead, length)
+    ends_saved = lead == grid.lead == length
+    loops = (grid.start, lead, ends_saved), (grid.start + lead, length - lead, False)
+    return [
+        _Part(clock, dfx.SubSaveAt(t0=True, t1=t1, steps=grid.stride, fn=observe), steps)
+        for clock, steps, t1 in loops
+        if steps
+    ]
 
 
 @compiled
-def _run(problem: Problem, shift: Int[Array, ""] | None) -> Solved:
-    """Solve a problem; `shift` is added to all numbers of steps that its grid tells."""
+def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
+    """Solve a problem whose clock starts at a number of ticks; None for none."""
     model, noise, grid, method = problem.model, problem.noise, problem.grid, problem.method
     dtype, before = model.memories.dtype, problem.before
     check_methods(model)
@@ -98,7 +130,7 @@ def _run(problem: Problem, shift: Int[Array, ""] | None) -> Solved:
 
     functions = problem.save_fn, problem.passage_fn, problem.passage_from
     unit = 1.0 if method.adaptive else grid.dt
-    system = System(model, drives, inputs, noise, *functions, unit)
+    system = System(model, drives, inputs, noise, *functions, unit, shift)
     system.check(state)
     terms = dfx.ODETerm(drift)
     if noise is not None:
@@ -108,20 +140,23 @@ def _run(problem: Problem, shift: Int[Array, ""] | None) -> Solved:
         end = end if shift is None else math.inf
         assert problem.key is not None
         path = noise.law.path(problem.key, model.state_size, dtype, end, step, levy_area)
+        path = (
+            path if shift is None else LaterPath(levy_area=path.levy_area, path=path, shift=shift)
+        )
         terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, path))
 
     save_times = jnp.asarray(grid.save_times, dtype)
     if method.adaptive:
         saves = dfx.SubSaveAt(ts=save_times, fn=observe)
         max_steps = max(4096, MAX_STEPS_PER_DT * (grid.num_steps - grid.start))
-        parts = [_Part(jnp.asarray(grid.start * grid.dt, dtype), saves, max_steps)]
+        parts = [_Part(grid.start * grid.dt, saves, max_steps)]
         end, first, success = grid.t1, grid.dt, dfx.RESULTS.successful
         if noise is not None:
             controller = dfx.ClipStepSizeController(controller, step_ts=save_times)
     else:
         # Ticks are whole numbers, exact in floating point. An infinite end lets Diffrax add them
         # up without rounding near the end of the interval; the number of steps ends the solve.
-        parts = _parts(grid, shift, dtype)
+        parts = _parts(grid)
         end, first, success = math.inf, 1.0, dfx.RESULTS.max_steps_reached
     solver_state: Any = None
     made_jump = None
@@ -136,7 +171,7 @@ def _run(problem: Problem, shift: Int[Array, ""] | None) -> Solved:
             solution = dfx.diffeqsolve(
                 terms,
                 solver,
-                part.clock,
+                jnp.asarray(part.clock, dtype),
                 jnp.asarray(end, dtype),
                 jnp.asarray(first, dtype),
                 state,
@@ -159,9 +194,9 @@ def _run(problem: Problem, shift: Int[Array, ""] | None) -> Solved:
     overlaps, finite = observed[:, :-1], observed[:, -1] == 1
     final_ok = jnp.all(jnp.isfinite(state)) & jnp.all(jnp.stack(results))
     steps = jnp.asarray(np.append(grid.save_steps, grid.num_steps), int)
-    steps = steps if shift is None else steps + shift
     well = jnp.append(finite, final_ok)
-    ok, diverged_step = jnp.all(well), jnp.where(jnp.all(well), -1, steps[jnp.argmin(well)])
+    ok, moved = jnp.all(well), 0 if shift is None else shift.astype(int)
+    diverged_step = jnp.where(ok, -1, steps[jnp.argmin(well)] + moved)
     passage = None
     if problem.passage_fn is not None:
         saved_at, end = (save_times, grid.t1) if method.adaptive else (steps[:-1], steps[-1])
@@ -173,7 +208,7 @@ def _run(problem: Problem, shift: Int[Array, ""] | None) -> Solved:
         if before is not None:
             passage = jnp.minimum(passage, before.passage)
         if not method.adaptive:
-            passage = jnp.where(jnp.isfinite(passage), passage, -1).astype(int)
+            passage = jnp.where(jnp.isfinite(passage), passage.astype(int) + moved, -1)
     if before is not None:
         ok &= before.diverged_step < 0
         diverged_step = jnp.where(before.diverged_step < 0, diverged_step, before.diverged_step)

@@ -49,6 +49,11 @@ class System(eqx.Module):
     passage_fn: Callable | None
     passage_from: Float[Array, ""]  # on that clock
     unit: float = eqx.field(static=True)
+    shift: Float[Array, ""] | None = None  # ticks before the clock's 0
+
+    def time(self, clock):
+        """The time at `clock`."""
+        return self.unit * (clock if self.shift is None else clock + self.shift)
 
     def hold(self, clock) -> "System":
         """With the input that holds at `clock`, if it comes in segments."""
@@ -58,7 +63,7 @@ class System(eqx.Module):
 
     def drift(self, clock, state):
         """The drift on that clock, as Diffrax calls it."""
-        t = self.unit * clock
+        t = self.time(clock)
         if self.drives is not None:
             drive = self.drives.at(clock)
         else:
@@ -69,7 +74,7 @@ class System(eqx.Module):
     def diffusion(self, clock, state):
         """The diffusion on that clock, a diagonal operator."""
         assert self.noise is not None
-        sigma = jnp.asarray(self.noise.diffusion(self.unit * clock, state), state.dtype)
+        sigma = jnp.asarray(self.noise.diffusion(self.time(clock), state), state.dtype)
         return lx.DiagonalLinearOperator(
             jnp.broadcast_to(math.sqrt(self.unit) * sigma, state.shape)
         )
@@ -79,7 +84,7 @@ class System(eqx.Module):
         overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
         # The mean is finite just if every entry is, and a product is faster than `all`.
         finite = jnp.isfinite(state @ jnp.full_like(state, 1 / state.shape[0]))
-        saved = None if self.save_fn is None else self.save_fn(self.unit * clock, state)
+        saved = None if self.save_fn is None else self.save_fn(self.time(clock), state)
         # One array: Diffrax goes through every buffer in every step, saved or not.
         return jnp.append(overlaps, finite.astype(state.dtype)), saved
 
@@ -87,7 +92,7 @@ class System(eqx.Module):
         """The clock of the first passage up to now, given that before (infinite for none)."""
         assert self.passage_fn is not None
         overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
-        margin = self.passage_fn(self.unit * clock, state, overlaps)
+        margin = self.passage_fn(self.time(clock), state, overlaps)
         passed = (margin > 0) & (clock >= self.passage_from)
         return jnp.where(passed, jnp.minimum(passage, clock), passage)
 
@@ -104,6 +109,26 @@ class System(eqx.Module):
         if self.passage_fn is not None:
             overlaps = jnp.zeros(num_memories, state.dtype)
             check_output(self.passage_fn, "passage_fn", ((),), zero, state, overlaps)
+
+
+class LaterPath(dfx.AbstractBrownianPath):
+    """A path on a clock that starts later."""
+
+    levy_area: Any = eqx.field(static=True)
+    path: dfx.AbstractBrownianPath
+    shift: Float[Array, ""]
+
+    @property
+    def t0(self):
+        return self.path.t0
+
+    @property
+    def t1(self):
+        return self.path.t1
+
+    def evaluate(self, t0, t1=None, left=True, use_levy=False):
+        t1 = None if t1 is None else t1 + self.shift
+        return self.path.evaluate(t0 + self.shift, t1, left, use_levy)
 
 
 def drift(clock, state, system: System):
