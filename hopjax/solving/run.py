@@ -32,6 +32,7 @@ _STATES_KEPT = 4 * 2**20  # bytes per trajectory, for a reverse pass
 class Solved(NamedTuple):
     """What `Trajectory` tells of a solve, and the solver's own state at the end."""
 
+    ts: Float[Array, " T"]
     overlaps: Float[Array, "T P"]
     final_state: Float[Array, " state"]
     ok: Bool[Array, ""]
@@ -63,7 +64,7 @@ def run(problem: Problem) -> Solved:
         grid=grid._replace(num_steps=grid.num_steps - shift, start=grid.start - shift),
         before=before,
     )
-    return _run(moved, ticks)
+    return _run(moved, ticks)._replace(ts=jnp.asarray(grid.save_times, dtype))
 
 
 def _needs_clock(problem: Problem) -> bool:
@@ -213,6 +214,7 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
         ok &= before.diverged_step < 0
         diverged_step = jnp.where(before.diverged_step < 0, diverged_step, before.diverged_step)
     return Solved(
+        ts=save_times,
         overlaps=jnp.where(finite[:, None], overlaps, jnp.nan),
         final_state=state,
         ok=ok,

@@ -124,10 +124,11 @@ class Trajectory(eqx.Module):
     ) -> "Trajectory":
         """Go on from the end of this trajectory up to a later `t1`.
 
-        To the bit, the two parts are what one solve up to the later `t1` would have given: the new
-        one starts with the full state and the solver's own, under the same key, and its times,
-        onsets and steps are on the clock that began at 0. A changed model, input or noise acts from
-        the join on, where the solver then forgets its past as at an input's switch.
+        To the bit, the two parts are what one solve up to the later `t1` would have given (where
+        XLA optimises, as it does unless told otherwise): the new one starts with the full state and
+        the solver's own, under the same key, and its times, onsets and steps are on the clock that
+        began at 0. A changed model, input or noise acts from the join on, where the solver then
+        forgets its past as at an input's switch.
 
         Only a trajectory as `solve` or `resume` returned it knows how to go on: one that has left
         `jit`, `vmap` or `grad`, or went through `jax.tree.map`, has to be solved with
@@ -285,7 +286,7 @@ def trajectory_of(problem: Problem, end: type[Remembered | Carried], *, throw: b
         ) from error
     origin = Origin(problem._replace(x0=None, state0=None, before=None), solved.solver_state)
     trajectory = Trajectory(
-        ts=jnp.asarray(grid.save_times, problem.model.memories.dtype),
+        ts=solved.ts,
         overlaps=solved.overlaps,
         final_state=solved.final_state,
         ok=solved.ok,
