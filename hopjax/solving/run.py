@@ -64,7 +64,10 @@ def run(problem: Problem) -> Solved:
         grid=grid._replace(num_steps=grid.num_steps - shift, start=grid.start - shift),
         before=before,
     )
-    return _run(moved, ticks)._replace(ts=jnp.asarray(grid.save_times, dtype))
+    solved = _run(moved, ticks)
+    if _may_hold_times(problem, solved.solver_state):  # on another clock than what goes on
+        return _run(problem, None)
+    return solved._replace(ts=jnp.asarray(grid.save_times, dtype))
 
 
 def _needs_clock(problem: Problem) -> bool:
@@ -72,11 +75,34 @@ def _needs_clock(problem: Problem) -> bool:
     law = None if problem.noise is None else problem.noise.law
     if problem.method.adaptive or not (law is None or law.on_grid):
         return True
-    # What a solver keeps may be a time, if it has not the shape of the state.
-    kept = None if problem.before is None else problem.before.solver_state
+    if problem.before is not None and _may_hold_times(problem, problem.before.solver_state):
+        return True
+    # Within a step the clock is rounded, which Euler does not see.
+    return not isinstance(problem.method.solver, dfx.Euler) and _depends_on_time(problem)
+
+
+def _depends_on_time(problem: Problem) -> bool:
+    """Whether the equation does, other than by a schedule."""
+    model, noise = problem.model, problem.noise
+    if not isinstance(problem.inputs, Shown):
+        return True
+
+    def rates(t: Float[Array, ""], state: Float[Array, " state"], u: Float[Array, " N"]) -> Any:
+        sigma = None if noise is None else noise.diffusion(t, state)
+        return model.drift(t, state, model.drive(u)), sigma
+
+    sizes = (), (model.state_size,), (model.memories.shape[1],)
+    given = (jax.ShapeDtypeStruct(size, model.memories.dtype) for size in sizes)
+    traced = jax.make_jaxpr(rates)(*given).jaxpr
+    used = [*traced.outvars, *(each for step in traced.eqns for each in step.invars)]
+    return any(each is traced.invars[0] for each in used)
+
+
+def _may_hold_times(problem: Problem, solver_state: PyTree) -> bool:
+    """Whether a solver keeps a number that has not the shape of the state."""
     return any(
         jnp.issubdtype(leaf.dtype, jnp.inexact) and leaf.shape != (problem.model.state_size,)
-        for leaf in jax.tree.leaves(kept)
+        for leaf in jax.tree.leaves(solver_state)
     )
 
 

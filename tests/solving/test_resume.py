@@ -169,34 +169,28 @@ def test_the_state_that_goes_on_is_that_of_the_memory_neurons_too():
     assert_parts_are(whole, first, first.resume(t1=1.2))
 
 
-class Counting(hj.AbstractActivation):
-    """tanh that counts how often it is traced."""
+TRACED = []
 
-    scale: Float[Array, ""]
-    traces: ClassVar[int] = 0
 
-    def __call__(self, x):
-        Counting.traces += 1
-        return jnp.tanh(self.scale * x)
-
-    def antiderivative(self, x):
-        return x
+def noted(t, state):
+    TRACED.append(t)
+    return state[0]
 
 
 def test_a_part_goes_on_again_without_compiling_anew():
-    model = hj.IDPHopfield(MEMORIES, activation=Counting(jnp.asarray(2.0)))
-    whole = solve(model, t1=1.6, solver=TwoStep())
-    parts, traces = [solve(model, t1=0.4, solver=TwoStep())], [0]
+    options: dict[str, Any] = {"solver": TwoStep(), "save_fn": noted}
+    whole = solve(t1=1.6, **options)
+    parts, traces = [solve(t1=0.4, **options)], [0]
     for t1 in (0.8, 1.2, 1.6):
         parts.append(parts[-1].resume(t1=t1))
-        traces.append(Counting.traces)
+        traces.append(len(TRACED))
     assert_parts_are(whole, *parts)
     assert traces[1] == traces[2] == traces[3] > 0
     # Nor do a learnt network and another input, each of which compiles once.
-    learnt = eqx.tree_at(lambda model: model.memories, model, -MEMORIES)
+    learnt = eqx.tree_at(lambda model: model.memories, MODEL, -MEMORIES)
     for number, t1 in enumerate((0.8, 1.2)):
         changed = parts[number].resume(t1=t1, model=learnt, inputs=VALUES[number])
-        traces.append(Counting.traces)
+        traces.append(len(TRACED))
         assert not np.array_equal(changed.final_state, parts[number + 1].final_state)
     assert traces[-1] == traces[-2] > traces[1]
 
@@ -325,6 +319,13 @@ def test_a_solve_from_a_later_time_sees_the_same_noise_and_inputs(law):
         late.saved,
         whole.saved,
     )
+
+
+@pytest.mark.slow
+def test_a_solver_that_keeps_times_goes_on_from_a_later_start():
+    options: dict[str, Any] = {"noise": None, "solver": dfx.LeapfrogMidpoint(), "t0": 0.4}
+    whole, first = solve(t1=1.2, **options), solve(t1=0.8, **options)
+    assert_parts_are(whole, first, first.resume(t1=1.2))
 
 
 def test_a_passage_counts_from_a_later_start():
