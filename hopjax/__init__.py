@@ -59,6 +59,7 @@ from hopjax.pictures import (
 )
 from hopjax.solving import (
     DivergenceError as DivergenceError,
+    ExponentialAdams as ExponentialAdams,
     Trajectory as Trajectory,
     solve as solve,
 )

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 from hopjax._checks import check_instance
 from hopjax._errors import ArgumentError, shown
+from hopjax.solving import ExponentialAdams
+
+SOLVERS = {"euler": None, "exponential": ExponentialAdams()}  # None for the default
 
 _T = TypeVar("_T")
 
@@ -173,6 +176,15 @@ def check_tables(source: Source, content: dict[str, Any], name: str) -> list[dic
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise source.wrong("", name, f"must be tables, [[{name}]].")
     return tables
+
+
+def read_solver(source: Source, content: dict[str, Any]) -> ExponentialAdams | None:
+    """The solver that is named; None for the default."""
+    name = content.get("solver", "euler")
+    if not isinstance(name, str) or name not in SOLVERS:
+        right = ", ".join(f'"{known}"' for known in SOLVERS)
+        raise source.wrong("", "solver", f"must be one of {right}, got {shown(name)}.")
+    return SOLVERS[name]
 
 
 def tuples(value: Any) -> Any:

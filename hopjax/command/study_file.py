@@ -8,12 +8,12 @@ import numpy as np
 
 from hopjax._checks import check_number
 from hopjax._errors import shown
-from hopjax.command.file import Source, check_tables, read_file, tuples
+from hopjax.command.file import Source, check_tables, read_file, read_solver, tuples
 from hopjax.command.trial import Subject, read_subject, read_task
 from hopjax.study import OF_THE_SOLVE, Study, check_number_of_cells
 
 _PASSED_ON = (*OF_THE_SOLVE, "paired", "static", "chunk", "quantiles")
-_TOP = ("trials", "seed", *_PASSED_ON)
+_TOP = ("trials", "seed", *_PASSED_ON, "solver")
 _TABLES = ("criterion", "trial", "parameters", "sweep")
 
 
@@ -37,6 +37,7 @@ def read_study(path: str | os.PathLike[str], *, trials: int | None = None) -> St
     trial, judge, key = read_task(source, content, subject, own, "swept")
     options = {name: content[name] for name in _PASSED_ON if name in content}
     options |= {"trials": content["trials"] if trials is None else trials, "criterion": judge}
+    options["solver"] = read_solver(source, content)
     tables = ("sweep", "cells", "", subject.table, "criterion")
     return source.attempt(tables, lambda: Study(trial, swept, key=key, **options))
 

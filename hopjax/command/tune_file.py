@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from hopjax._checks import check_array, check_number
 from hopjax._errors import ArgumentError, shown
-from hopjax.command.file import Source, check_tables, read_file, tuples
+from hopjax.command.file import Source, check_tables, read_file, read_solver, tuples
 from hopjax.command.trial import CRITERION, Subject, read_subject, read_task
 from hopjax.tuning import (
     AbstractLoss,
@@ -24,7 +24,7 @@ _PASSED_ON = (
     *("t1", "dt", "save_every", "trials", "steps", "verify", "window", "tolerance"),
     *("fresh", "mode", "chunk"),
 )
-_TOP = ("seed", *_PASSED_ON, "optimiser", "learning_rate")
+_TOP = ("seed", *_PASSED_ON, "solver", "optimiser", "learning_rate")
 _TABLES = ("criterion", "trial", "parameters", "tune")
 _LOSSES: dict[str, type[AbstractLoss]] = {
     "overlap": OverlapLoss,
@@ -65,6 +65,7 @@ def read_tuning(path: str | os.PathLike[str]) -> TuningArguments:
     options = {name: content[name] for name in _PASSED_ON if name in content}
     options |= {"loss": _loss(source, content), "bounds": bounds, "criterion": criterion}
     options["optimiser"] = _optimiser(source, content)
+    options["solver"] = read_solver(source, content)
     tables = ("tune", "", subject.table, "criterion")
     asked = sorted_out(options)
     source.attempt(tables, lambda: prepare(trial, parameters, key, *asked))

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
 
 from hopjax._checks import check_array, check_index, check_values, is_traced
 from hopjax._errors import ArgumentError
@@ -29,6 +29,9 @@ class AbstractHopfield(eqx.Module):
     The state is one flat array of `state_size` entries; the N neurons that carry the memories
     are its `features`. Everything is written for one network; use `jax.vmap` for many. The
     arguments of the constructor are the fields, or `with_memory` has to be written anew.
+
+    A model may also have `relaxation_rates`, which `ExponentialAdams` needs: the λ of
+    dx/dt = −λ ⊙ x + F with a bounded F, one number or one per entry of the state.
     """
 
     memories: eqx.AbstractVar[Float[Array, "P N"]]
@@ -125,6 +128,11 @@ class AbstractOneLayerHopfield(AbstractHopfield):
         """1: time is measured in the neuron's time constant."""
         return 1.0
 
+    @property
+    def relaxation_rates(self) -> float | Float[Array, ""] | Float[Array, " state"]:
+        """1, as a drift here is −x and something bounded; one that is not has to say otherwise."""
+        return 1.0
+
     def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " N"]:
         """`x0` itself."""
         return x0
@@ -132,6 +140,12 @@ class AbstractOneLayerHopfield(AbstractHopfield):
     def features(self, state: Float[Array, " N"]) -> Float[Array, " N"]:
         """The state itself."""
         return state
+
+
+def is_feature(model: AbstractHopfield) -> Bool[Array, " state"]:
+    """Which entries of a network's state are features, and not of what else it has."""
+    zeros = jnp.zeros_like(model.memories[0])
+    return model.initial_state(zeros) != model.initial_state(zeros + 1)
 
 
 def project(rows: Float[Array, "a b"], vector: Float[Array, " b"]) -> Float[Array, " a"]:

@@ -279,6 +279,12 @@ class TwoLayerHopfield(AbstractHopfield):
         """The shorter one of τ_m and 1."""
         return jnp.minimum(self.memory_time_constant, 1)
 
+    @property
+    def relaxation_rates(self) -> Float[Array, " state"]:
+        """1 of the features, and 1/τ_m of the memory neurons."""
+        slow, fast = jnp.ones_like(self.memories[0]), jnp.ones_like(self.memories[:, 0])
+        return jnp.append(slow, fast / self.memory_time_constant)
+
     def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " state"]:
         """The features, and memory neurons at zero: nothing has reached them yet."""
         return jnp.append(x0, jnp.zeros_like(self.memories[:, 0]))

@@ -9,6 +9,7 @@ from hopjax.solving.door import (
     check_methods as check_methods,
     check_problem as check_problem,
 )
+from hopjax.solving.exponential import ExponentialAdams as ExponentialAdams
 from hopjax.solving.grid import Grid as Grid
 from hopjax.solving.method import (
     is_adaptive as is_adaptive,

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import diffrax as dfx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree, Real
@@ -23,8 +22,9 @@ from hopjax._steps import multiple_of
 from hopjax.inputs import Schedule, as_input
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
+from hopjax.solving.exponential import ExponentialAdams, check_rates
 from hopjax.solving.grid import Grid
-from hopjax.solving.method import Method, choose_method
+from hopjax.solving.method import Method, choose_method, longest_step
 
 SaveFunction = Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]]
 PassageFunction = Callable[
@@ -121,7 +121,6 @@ def check_problem(
     if key is not None:
         key = check_key(key)
     method = choose_method(solver, stepsize_controller, adjoint, noise)
-    fastest = model.fastest_time_constant
     if state0 is not None:
         state0 = check_array(state0, "state0", (model.state_size,), hint=hint, finite=finite)
         if x0 is not None:
@@ -130,21 +129,15 @@ def check_problem(
         raise ArgumentTypeError("x0", "given, or state0 in its place", "None")
     else:
         x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
-    if not isinstance(method.solver, dfx.AbstractImplicitSolver):
-        too_long = grid.dt > fastest
-        if is_traced(fastest):
-            right = f"at most the model's fastest time constant (got {grid.dt:g})"
-            x0, state0 = (
-                each if each is None else check_values(each, too_long, "dt", right)
-                for each in (x0, state0)
-            )
-        elif too_long:
-            raise ArgumentError(
-                "dt",
-                f"the model's fastest time constant {float(fastest):g}",
-                f"{grid.dt:g}",
-                must="not exceed",
-            )
+    longest, what = longest_step(method.solver, model)
+    if is_traced(longest):
+        right = f"at most {what} (got {grid.dt:g})"
+        x0, state0 = (
+            each if each is None else check_values(each, grid.dt > longest, "dt", right)
+            for each in (x0, state0)
+        )
+    elif grid.dt > longest:
+        raise ArgumentError("dt", f"{what} {float(longest):g}", f"{grid.dt:g}", must="not exceed")
     shown = _shown(inputs, num_neurons, grid, method)
     for function, name, of in (
         (save_fn, "save_fn", "(t, state)"),
@@ -162,6 +155,9 @@ def check_problem(
     model, shown, x0, state0, noise = cast_floats(given, dtype)
     passage_from = passage_since if method.adaptive else grid.first_step(passage_since)
     passage_from = jnp.asarray(passage_from, dtype)
+    if isinstance(method.solver, ExponentialAdams):
+        check_methods(model)
+        x0, state0 = check_rates(model, shown, x0, state0)
     functions = save_fn, passage_fn, passage_from
     return Problem(model, shown, x0, state0, noise, key, *functions, grid, method)
 

@@ -1,13 +1,17 @@
 """How Diffrax solves: which solver suits which noise and steps, and why others do not."""
 
+import math
 from typing import Any, NamedTuple
 
 import diffrax as dfx
 import jax
+import jax.numpy as jnp
 
 from hopjax._checks import check_instance
 from hopjax._errors import ArgumentError
+from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
+from hopjax.solving.exponential import LONGEST_STEP, ExponentialAdams, rates_of
 
 
 class Method(NamedTuple):
@@ -95,6 +99,14 @@ def _misfit(solver: dfx.AbstractSolver, noise: AbstractNoise | None, adaptive: b
         return "it splits the drift in two; use one that takes a single drift, such as Kvaerno5()."
     if isinstance(solver, _LANGEVIN):
         return "it is for underdamped Langevin equations only; use ShARK() for additive noise."
+    if isinstance(solver, ExponentialAdams):
+        if adaptive or isinstance(solver, dfx.HalfSolver):
+            return (
+                "it looks back at the step before, which must be of the same length; leave "
+                "stepsize_controller=None."
+            )
+        if noise is not None and not noise.additive:
+            return "it knows the noise of a whole step only if that is additive; use Euler()."
     if isinstance(solver, dfx.HalfSolver) and isinstance(solver, dfx.AbstractImplicitSolver):
         return "implicit solvers estimate their own error; use the one inside."
     if adaptive and noise is not None and isinstance(solver, dfx.Euler):
@@ -140,3 +152,13 @@ def levy_area_of(solver: dfx.AbstractSolver) -> type:
     if isinstance(solver, dfx.AbstractWrappedSolver):
         solver = solver.solver
     return getattr(solver, "minimal_levy_area", dfx.AbstractBrownianIncrement)
+
+
+def longest_step(solver: dfx.AbstractSolver, model: AbstractHopfield) -> tuple[Any, str]:
+    """The longest dt that a solver can take of a model's steps, and what that is."""
+    if isinstance(solver, dfx.AbstractImplicitSolver):
+        return math.inf, "any number"
+    if not isinstance(solver, ExponentialAdams):
+        return model.fastest_time_constant, "the model's fastest time constant"
+    fastest = jnp.max(model.features(jnp.broadcast_to(rates_of(model), (model.state_size,))))
+    return LONGEST_STEP / fastest, "0.3 of the features' time constant, which is"

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from hopjax.program import compiled
 from hopjax.solving.door import Problem, Shown, check_methods
+from hopjax.solving.exponential import ExponentialAdams, rates_of
 from hopjax.solving.grid import Grid
 from hopjax.solving.method import levy_area_of
 from hopjax.solving.system import (
@@ -77,8 +78,9 @@ def _needs_clock(problem: Problem) -> bool:
         return True
     if problem.before is not None and _may_hold_times(problem, problem.before.solver_state):
         return True
-    # Within a step the clock is rounded, which Euler does not see.
-    return not isinstance(problem.method.solver, dfx.Euler) and _depends_on_time(problem)
+    # Within a step the clock is rounded, which these do not see.
+    at_the_start = dfx.Euler, ExponentialAdams
+    return not isinstance(problem.method.solver, at_the_start) and _depends_on_time(problem)
 
 
 def _depends_on_time(problem: Problem) -> bool:
@@ -145,6 +147,8 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
     if isinstance(adjoint, dfx.DirectAdjoint) and isinstance(solver, dfx.AbstractSRK):
         # DirectAdjoint itself would take "bounded", which these solvers cannot push forward.
         solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
+    if isinstance(solver, ExponentialAdams):
+        solver = solver.for_rates(rates_of(model), 1.0 if method.adaptive else grid.dt)
     drives, inputs = None, problem.inputs
     if isinstance(inputs, Shown):
         onsets, values = inputs

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from hopjax._checks import cast_floats, check_array, check_instance, check_values, is_bad
 from hopjax.activations import AbstractActivation
@@ -27,12 +27,6 @@ def check_noise(noise: Any, *shapes: tuple[int | str, ...]) -> Float[Array, "...
     """Noise strengths σ, none below zero, of one of the shapes if there are any."""
     noise = check_array(noise, "noise", *shapes)
     return check_values(noise, is_bad(noise, lambda s: s >= 0), "noise", "at least 0")
-
-
-def is_feature(model: Any) -> Bool[Array, " state"]:
-    """Which entries of a network's state are features, and not of what else it has."""
-    zeros = jnp.zeros_like(model.memories[0])
-    return model.initial_state(zeros) != model.initial_state(zeros + 1)
 
 
 def one_dtype(*trees: Any) -> tuple[Any, ...]:

@@ -20,10 +20,11 @@ from hopjax._checks import check_instance, check_values, is_traced
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
 from hopjax.models import AbstractHopfield
+from hopjax.models.base import is_feature
 from hopjax.noise import AbstractNoise, AdditiveNoise
 from hopjax.solving import Input, Trajectory, solve
 from hopjax.theory.averaging import NoisyActivation
-from hopjax.theory.common import check_noise, is_feature
+from hopjax.theory.common import check_noise
 from hopjax.theory.steps import step_response
 from hopjax.theory.witness import averages_out, why_not
 
@@ -169,6 +170,11 @@ class Flow(AbstractHopfield):
     def fastest_time_constant(self) -> Any:
         """As the network."""
         return self.model.fastest_time_constant
+
+    @property
+    def relaxation_rates(self) -> Any:
+        """As the network."""
+        return getattr(self.model, "relaxation_rates", None)
 
     @property
     def overlap_measures_size(self) -> bool:

@@ -28,9 +28,9 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.models import AbstractHopfield
+from hopjax.models.base import is_feature
 from hopjax.program import compiled
 from hopjax.solving import check_methods
-from hopjax.theory.common import is_feature
 from hopjax.theory.flow import Flow, follow, scale_of
 
 _NEWTON_STEPS = 100

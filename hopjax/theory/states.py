@@ -20,9 +20,9 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from hopjax._checks import is_traced
 from hopjax._errors import names_keywords
 from hopjax.models import AbstractHopfield
+from hopjax.models.base import is_feature
 from hopjax.noise import AdditiveNoise
 from hopjax.program import compiled
-from hopjax.theory.common import is_feature
 from hopjax.theory.flow import Flow, Noise, Spread, feature_noise, follow, scale_of
 from hopjax.theory.numerical import (
     Equilibrium,

@@ -10,7 +10,7 @@ import lineax as lx
 
 from hopjax._checks import check_instance, check_number
 from hopjax._errors import ArgumentError
-from hopjax.solving import levy_area_of
+from hopjax.solving import ExponentialAdams, levy_area_of
 
 
 def step_response(solver: dfx.AbstractSolver | None, dt: float | None) -> tuple[float, float]:
@@ -60,6 +60,8 @@ class _Impulses(dfx.AbstractBrownianPath):
 @jax.ensure_compile_time_eval()
 def _measured_step(solver: dfx.AbstractSolver, dt: float) -> tuple[float, float]:
     """By what one step multiplies a state, and the variance that it adds for σ = 1."""
+    if isinstance(solver, ExponentialAdams):
+        solver = solver.for_rates(1.0, dt)
     simple = issubclass(dfx.BrownianIncrement, levy_area_of(solver))
     path = _Impulses(dfx.BrownianIncrement if simple else dfx.SpaceTimeLevyArea)
     terms = dfx.MultiTerm(

@@ -88,6 +88,8 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
     "dt beyond t1": (text(dt="2.0"), None, "t1|dt"),
     "dt a list": (text(dt="[0.1]"), "dt", "dt: must be"),
     "save_every": (text(save_every="0.15"), "save_every", "save_every: must be"),
+    "solver": (text(solver='"heun"'), "solver", "solver: must be one of .*'heun'"),
+    "solver a number": (text(solver="1"), "solver", "solver: must be one of .*got 1"),
     "chunk": (text(chunk="0"), "chunk", "chunk: must be an integer of at least 1, got 0"),
     "paired text": (text(paired='"noise"'), "paired", "paired: must be a sequence of names"),
     "paired unknown": (text(paired='["slope"]'), "paired", "paired: must name swept parameters"),
@@ -269,6 +271,7 @@ def test_a_file_is_the_study_that_it_says(tmp_path):
         chunk="3",
         quantiles="[0.5]",
         save_every="0.2",
+        solver='"exponential"',
     )
     task = hj.Retrieval(
         num_neurons=8,
@@ -289,6 +292,7 @@ def test_a_file_is_the_study_that_it_says(tmp_path):
         paired=["noise"],
         chunk=3,
         quantiles=[0.5],
+        solver=hj.ExponentialAdams(),
         criterion=hj.Criterion(0.8, settle=0.5, mirror=False, since=0.1, mixed=0.2),
     )
     found = read(tmp_path, content)

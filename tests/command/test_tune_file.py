@@ -425,6 +425,7 @@ def test_a_file_is_what_it_says(tmp_path):
         fresh="false",
         mode='"reverse"',
         chunk="2",
+        solver='"exponential"',
         optimiser='"rmsprop"',
         learning_rate="0.03",
     )
@@ -458,6 +459,7 @@ def test_a_file_is_what_it_says(tmp_path):
     }
     for name, value in expected.items():
         assert same(options.pop(name), value)
+    assert describe(options.pop("solver")) == describe(hj.ExponentialAdams())
     key = options.pop("key")
     np.testing.assert_array_equal(jax.random.key_data(key), [0, 1])
     assert options == {
@@ -474,6 +476,7 @@ def test_what_is_left_out_is_as_in_tune(tmp_path):
     assert {"t1", "dt", "key", "loss", "trials"} < set(options)
     assert options["bounds"] == {}
     assert options["optimiser"] is None
+    assert options["solver"] is None
     assert not {"steps", "verify", "window", "tolerance", "fresh", "mode", "chunk"} & set(options)
     assert describe(options["criterion"]) == describe(hj.Criterion())
 

@@ -218,6 +218,7 @@ def switched():
     [
         (dfx.Heun(), 2),
         (dfx.Bosh3(), 3),
+        (hj.ExponentialAdams(), 2),
         pytest.param(dfx.Euler(), 1, marks=pytest.mark.slow),
         pytest.param(dfx.ReversibleHeun(), 2, marks=pytest.mark.slow),
     ],

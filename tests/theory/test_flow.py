@@ -100,14 +100,16 @@ class Leak(hj.AbstractBipolarHopfield):
 
 
 SOLVERS = {"Euler": dfx.Euler(), "Heun": dfx.Heun(), "ShARK": dfx.ShARK(), "SRA1": dfx.SRA1()}
+SOLVERS["ExponentialAdams"] = hj.ExponentialAdams()
 
 
 @pytest.mark.parametrize(
-    "name", ["Euler", "Heun", "ShARK", pytest.param("SRA1", marks=pytest.mark.slow)]
+    "name",
+    ["Euler", "Heun", "ShARK", "ExponentialAdams", pytest.param("SRA1", marks=pytest.mark.slow)],
 )
 def test_steps_of_a_solver_have_the_noise_that_is_said(name):
     # Of 8192 independent neurons the variance is known to 1.6%; |z| < 4 fails once in 16 000 keys.
-    size, dt, sigma = 8192, 0.4, 1.3
+    size, dt, sigma = 8192, 0.25 if name == "ExponentialAdams" else 0.4, 1.3
     rate, factor = step_response(SOLVERS[name], dt)
     for t1 in (dt, 2.0, 16.0):
         solved = hj.solve(
@@ -137,6 +139,7 @@ def test_steps_of_euler_and_heun_in_closed_form():
     assert_allclose(rate, -np.log(decay) / h, rtol=EXACT)
     assert_allclose(factor, np.sqrt(2 * h * (1 - h / 2) ** 2 / (1 - decay**2)), rtol=EXACT)
     assert step_response(None, None) == (1.0, 1.0)
+    assert_allclose(step_response(hj.ExponentialAdams(), h), 1, rtol=EXACT)
 
 
 def network(kind: str, memories: np.ndarray) -> Any:
