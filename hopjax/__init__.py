@@ -48,6 +48,7 @@ from hopjax.noise import (
     AbstractLaw as AbstractLaw,
     AbstractNoise as AbstractNoise,
     AdditiveNoise as AdditiveNoise,
+    Binomial as Binomial,
     BrownianTree as BrownianTree,
     Gaussian as Gaussian,
     MultiplicativeNoise as MultiplicativeNoise,

@@ -52,7 +52,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     ),
     "memories": ("random", "orthogonal", "correlated"),
     "activation": ("tanh", "erf"),
-    "law": ("gaussian", "two_point", "tree"),
+    "law": ("gaussian", "two_point", "binomial", "tree"),
     "start": ("normal", "memory"),
 }
 # What studies and tunings have to know of a field; see `hopjax.trials.marked`.
@@ -95,7 +95,8 @@ class Retrieval:
         power: n of the dense model.
         beta: β N of attention, its inverse temperature times N.
         noise: σ, of the features.
-        law: of the increments, "gaussian", "two_point" (cheaper; not near thresholds) or "tree".
+        law: of the increments, "gaussian", "two_point" (cheaper; not near thresholds), "binomial"
+            (almost as cheap) or "tree".
         onsets: when each input begins, in time constants; the first is 0, and all are multiples of
             dt.
         shown: which memory dominates each input.

@@ -204,7 +204,7 @@ BAD: dict[str, list[tuple[Any, str]]] = {
     "power": [(1.5, "at least 2"), ("cubic", "number")],
     "beta": [(0.0, "positive"), (None, "number")],
     "noise": [(-1.0, "zero or positive"), (np.inf, "finite"), (None, "number"), ([1.0], "number")],
-    "law": [("uniform", 'one of "gaussian", "two_point", "tree"')],
+    "law": [("uniform", 'one of "gaussian", "two_point", "binomial", "tree"')],
     "onsets": [((0.0, 1.0), "one time for each of the 3"), (0.0, "one time for each")],
     "shown": [
         ((0, 1, 6), "below the number of memories, 6, got 6"),

@@ -4,6 +4,7 @@ from hopjax.noise.noise import (
     AbstractLaw as AbstractLaw,
     AbstractNoise as AbstractNoise,
     AdditiveNoise as AdditiveNoise,
+    Binomial as Binomial,
     BrownianTree as BrownianTree,
     Gaussian as Gaussian,
     MultiplicativeNoise as MultiplicativeNoise,

@@ -8,12 +8,13 @@ long. All arithmetic is per entry, so a batch, a device or a longer array change
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, Key, UInt32
+from jaxtyping import Array, Float, Int, Key, Shaped, UInt32
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA  # of the key schedule, from the definition of Threefry
@@ -36,6 +37,21 @@ def threefry(
     return left, right
 
 
+def _once(
+    draw: Callable[[], Shaped[Array, "..."]],
+    key: Key[Array, ""],
+    step: Int[Array, ""],
+    shape: tuple[int, ...],
+    dtype: Any = jnp.uint32,
+) -> Shaped[Array, "..."]:
+    """What XLA without a branch around it would draw again for each entry that shares a word."""
+
+    def never():  # of the key, so that shard_map sees the same type in both branches
+        return jnp.broadcast_to(jax.random.key_data(key)[0].astype(dtype), shape)
+
+    return lax.cond(step >= 0, draw, never)
+
+
 @partial(jax.jit, static_argnames="size")
 def signs(key: Key[Array, ""], step: Int[Array, ""], size: int) -> Float[Array, " size"]:
     """±1 with probability one half each, in float32: the bits of one word for 32 entries."""
@@ -46,14 +62,40 @@ def signs(key: Key[Array, ""], step: Int[Array, ""], size: int) -> Float[Array, 
         left, right = threefry(key, high, jnp.arange(num_words, dtype=jnp.uint32))
         return left ^ right
 
-    def never():  # of the key, so that shard_map sees the same type in both branches
-        return jnp.broadcast_to(jax.random.key_data(key)[0], num_words)
-
-    # Without a branch around them XLA would draw the words again for each of 32 entries.
-    words = lax.cond(step >= 0, draw, never)
+    words = _once(draw, key, step, (num_words,))
     shifted = words[:, None] << jnp.arange(32, dtype=jnp.uint32)[None]
     ones = (shifted & jnp.uint32(1 << 31)) | jnp.uint32(np.float32(1).view(np.uint32))
     return lax.bitcast_convert_type(ones, jnp.float32).reshape(-1)[:size]
+
+
+@partial(jax.jit, static_argnames="size")
+def sums_of_signs(key: Key[Array, ""], step: Int[Array, ""], size: int) -> Float[Array, " size"]:
+    """The sum of eight random signs divided by √8, in float32: the bits of a byte, counted."""
+    num_blocks = -(-size // 256)
+    num_words = 32 * num_blocks
+
+    def draw():
+        high = jnp.full(num_words, step, jnp.uint32)
+        left, right = threefry(key, high, jnp.arange(num_words, dtype=jnp.uint32))
+        return _bits_of_bytes(left) | (_bits_of_bytes(right) << 4)
+
+    words = _once(draw, key, step, (num_words,)).reshape(num_blocks, 1, 32)
+
+    def count():  # neighbours have neighbouring words, of which a processor takes several at once
+        return ((words >> jnp.arange(0, 32, 4, dtype=jnp.uint32)[None, :, None]) & 15).astype(
+            jnp.uint8
+        )
+
+    counts = _once(count, key, step, (num_blocks, 8, 32), jnp.uint8)
+    centred = counts.reshape(-1)[:size].astype(jnp.int32).astype(jnp.float32) - 4
+    return centred * math.sqrt(0.5)
+
+
+def _bits_of_bytes(words: UInt32[Array, " n"]) -> UInt32[Array, " n"]:
+    """How many bits are set in each byte, 0 to 8, in that byte: by pairs, then fours, then all."""
+    pairs = words - ((words >> 1) & 0x55555555)
+    fours = (pairs & 0x33333333) + ((pairs >> 2) & 0x33333333)
+    return (fours + (fours >> 4)) & 0x0F0F0F0F
 
 
 @partial(jax.jit, static_argnames="size")

@@ -25,7 +25,7 @@ from hopjax._checks import (
     is_bad,
 )
 from hopjax._errors import ArgumentError, ArgumentTypeError, names_keywords
-from hopjax.noise.draws import normals, signs
+from hopjax.noise.draws import normals, signs, sums_of_signs
 
 
 class AbstractGridPath(dfx.AbstractBrownianPath):
@@ -129,17 +129,19 @@ class GaussianPath(AbstractGridPath):
         return increment, area
 
 
-class TwoPointPath(AbstractGridPath):
-    """Increments ±1, the signs of 32 neurons packed in one random word."""
+class PackedPath(AbstractGridPath):
+    """Increments of which several share a random word: signs, or sums of eight of them."""
 
+    eight: bool = eqx.field(static=True)
     stream: Key[Array, ""]
     size: int = eqx.field(static=True)
     dtype: Any = eqx.field(static=True)
     levy_area: type = eqx.field(static=True)
 
     def increment(self, step: Int[Array, ""]) -> Float[Array, " size"]:
-        """±1, each with probability one half."""
-        return signs(self.stream, step, self.size).astype(self.dtype)
+        """±1, each with probability one half, or the sum of eight such signs divided by √8."""
+        draw = sums_of_signs if self.eight else signs
+        return draw(self.stream, step, self.size).astype(self.dtype)
 
     def increment_and_area(self, step: Int[Array, ""]):
         """Refused: the law has no Lévy area."""
@@ -225,10 +227,34 @@ class TwoPoint(AbstractLaw):
 
     def path(
         self, key: Key[Array, ""], size: int, dtype: Any, end: float, step: float, levy_area: type
-    ) -> TwoPointPath:
+    ) -> PackedPath:
         """The grid path; see `AbstractLaw.path`."""
         del end, step
-        return TwoPointPath(stream=_streams(key, 1)[0], size=size, dtype=dtype, levy_area=levy_area)
+        stream = _streams(key, 1)[0]
+        return PackedPath(eight=False, stream=stream, size=size, dtype=dtype, levy_area=levy_area)
+
+
+class Binomial(AbstractLaw):
+    """Sums of eight random signs in place of normal numbers, at little more than the cost of one.
+
+    A weak law like `TwoPoint`, for the larger steps of `ExponentialAdams`: the excess kurtosis of an
+    increment is −1/4 instead of −2. With these at dt = 0.05, near its threshold (10 orthogonal
+    memories, 1024 neurons, σ = 1.25, 6000 trials of each law), the probability of a transition was
+    .174 where normal increments gave .166 and two-point ones .251, each with a standard error of
+    .005: a difference from normal ones of .02 would have been seen. For less than that near a
+    threshold take `Gaussian`. It has no Lévy area and no refinement.
+    """
+
+    on_grid: ClassVar[bool] = True
+    levy_area: ClassVar[type] = dfx.BrownianIncrement
+
+    def path(
+        self, key: Key[Array, ""], size: int, dtype: Any, end: float, step: float, levy_area: type
+    ) -> PackedPath:
+        """The grid path; see `AbstractLaw.path`."""
+        del end, step
+        stream = _streams(key, 1)[0]
+        return PackedPath(eight=True, stream=stream, size=size, dtype=dtype, levy_area=levy_area)
 
 
 class BrownianTree(AbstractLaw):
@@ -261,6 +287,7 @@ class BrownianTree(AbstractLaw):
 _LAWS: dict[str, Callable[[], AbstractLaw]] = {
     "gaussian": Gaussian,
     "two_point": TwoPoint,
+    "binomial": Binomial,
     "tree": BrownianTree,
 }
 
@@ -307,7 +334,7 @@ class AdditiveNoise(AbstractNoise):
         Args:
             strength: σ ≥ 0 in units of the state per √(time constant): a scalar, or one per
                 entry of the state.
-            law: of the increments, "gaussian", "two_point" or "tree", or an object like
+            law: of the increments, "gaussian", "two_point", "binomial" or "tree", or an object like
                 `Gaussian(refinement=1)`.
 
         Raises:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from hopjax.noise import draws as _draws
-from hopjax.noise.draws import normals, signs, threefry
+from hopjax.noise.draws import normals, signs, sums_of_signs, threefry
 
 KEY = jax.random.key(29)
 FALSE_ALARM = 1e-5  # of each statistical test below; the keys are fixed
@@ -42,19 +42,33 @@ def test_it_is_the_generator_of_jax():
     np.testing.assert_array_equal(left ^ right, jax.random.bits(KEY, (100,), jnp.uint32))
 
 
-@pytest.mark.parametrize("draw", [normals, signs])
+@pytest.mark.parametrize("draw", [normals, signs, sums_of_signs])
 def test_a_longer_array_begins_with_the_shorter_one(draw):
     step = jnp.asarray(5)
     np.testing.assert_array_equal(draw(KEY, step, 41), draw(KEY, step, 1000)[:41])
     assert draw(KEY, step, 41).dtype == jnp.float32
 
 
-@pytest.mark.parametrize("draw", [normals, signs])
+@pytest.mark.parametrize("draw", [normals, signs, sums_of_signs])
 def test_steps_and_keys_have_draws_of_their_own(draw):
     steps = jax.vmap(lambda step: draw(KEY, step, 64))(jnp.arange(300))
     assert len(np.unique(steps, axis=0)) == 300
     keys = jax.vmap(lambda key: draw(key, jnp.asarray(0), 64))(jax.random.split(KEY, 300))
     assert len(np.unique(keys, axis=0)) == 300
+
+
+def test_sums_of_signs_count_the_bits_of_bytes():
+    # Counted by Python: 32 words of either kind hold the bytes of 256 entries.
+    size, step = 300, 7
+    found = np.asarray(sums_of_signs(KEY, jnp.asarray(step), size))
+    left, right = (
+        np.asarray(each).tolist() for each in words(KEY, np.full(64, step), np.arange(64))
+    )
+    for entry in range(size):
+        place, part = entry // 256 * 32 + entry % 32, entry % 256 // 32
+        word = (left if part % 2 == 0 else right)[place]
+        ones = (word >> (8 * (part // 2)) & 255).bit_count()
+        assert found[entry] == pytest.approx((2 * ones - 8) / np.sqrt(8), rel=1e-6, abs=0)
 
 
 def test_logarithm_and_sine():

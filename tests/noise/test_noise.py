@@ -23,7 +23,7 @@ from scipy import stats
 import hopjax as hj
 
 KEY = jax.random.key(11)
-LAWS = [hj.Gaussian(), hj.Gaussian(refinement=2), hj.TwoPoint()]
+LAWS = [hj.Gaussian(), hj.Gaussian(refinement=2), hj.TwoPoint(), hj.Binomial()]
 FALSE_ALARM = 1e-5  # of each statistical test below; the keys are fixed
 
 
@@ -54,7 +54,7 @@ def test_increments_are_the_same_alone_in_a_batch_and_jitted(law):
     assert agree(batched[4], one)
 
 
-@pytest.mark.parametrize("law", [hj.Gaussian(), hj.TwoPoint()], ids=repr)
+@pytest.mark.parametrize("law", [hj.Gaussian(), hj.TwoPoint(), hj.Binomial()], ids=repr)
 def test_increments_are_the_same_on_several_devices(law):
     assert jax.device_count() == 2
     mesh = jax.make_mesh((2,), ("trials",), axis_types=(AxisType.Auto,))
@@ -116,6 +116,18 @@ def test_two_point_increments_are_fair_signs_for_any_size(size):
     if size > 1:
         same = int((draws[:, 1:] == draws[:, :-1]).sum())
         assert stats.binomtest(same, draws[:, 1:].size, 0.5).pvalue > FALSE_ALARM
+
+
+def test_binomial_increments_have_their_law_and_are_independent():
+    draws = np.asarray(increments(hj.Binomial(), range(2000), size=300))
+    counts = np.round((draws * np.sqrt(8) + 8) / 2).astype(int)
+    np.testing.assert_allclose(draws, (2 * counts - 8) / np.sqrt(8), atol=1e-6)
+    expected = draws.size * stats.binom.pmf(np.arange(9), 8, 0.5)
+    assert stats.chisquare(np.bincount(counts.ravel()), expected).pvalue > FALSE_ALARM
+    # Steps, neighbours, and entries that share a word.
+    for one, other in [(draws[1:], draws[:-1]), *((draws[:, n:], draws[:, :-n]) for n in (1, 32))]:
+        z = (one * other).mean() * np.sqrt(one.size)
+        assert 2 * stats.norm.sf(abs(z)) > FALSE_ALARM
 
 
 @pytest.mark.parametrize("refinement", [1, 4])
