@@ -22,6 +22,7 @@ faster still, but end at 4.85 standard deviations. Signs cost next to nothing: 3
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
@@ -46,7 +47,7 @@ from tqdm import tqdm
 import hopjax as hj
 from experiments import competitors
 from experiments.common import FIGURES, use_all_cores
-from experiments.competitors import DT, Problem, Solve, on_all_devices
+from experiments.competitors import DT, LONG_DT, Problem, Solve, on_all_devices
 from experiments.numbers import versions, write_json
 from hopjax import plotting
 
@@ -288,6 +289,73 @@ def measure_competitors(report: Report, full: bool) -> None:
                     if least is None or num_neurons != 1024
                     else at_least(what, ratios, least)
                 )
+
+
+def measure_long_steps(report: Report, full: bool) -> None:
+    """Exponential steps against Euler's, per unit of time and saved at the same times."""
+    fewer = round(LONG_DT / DT)
+    short = partial(Problem, 1024, 512, steps=1000, stride=10 * fewer)
+    long = partial(Problem, 1024, 512, steps=1000 // fewer, stride=10)
+    timed = [
+        built("Euler gaussian", competitors.hopjax, short("gaussian")),
+        built("NumPy gaussian", competitors.numpy, short("gaussian")),
+    ]
+    for law in (*LAWS, "binomial"):
+        mine = built(f"exponential {law}", competitors.exponential, long(law))
+        by_hand = built(f"exponential scan {law}", competitors.exponential_scan, long(law))
+        agree(by_hand, mine.solve())
+        timed += [mine, by_hand]
+    found = report.times(*timed)
+    where = "N = 1024, B = 512"
+    for law, least in (("gaussian", 4.5), ("binomial", 9.0)):
+        mine = found[f"exponential {law}"]
+        name = f"per unit of time, Euler Gaussian / exponential {law}, {where}"
+        report.bars.append(at_least(name, fewer * found["Euler gaussian"] / mine, least))
+        name = f"exponential, hopjax / scan with the same noise, {law}, {where}"
+        report.bars.append(at_most(name, mine / found[f"exponential scan {law}"], 1.05))
+    name = f"per unit of time, NumPy Gaussian / exponential binomial, {where}"
+    ratios = fewer * found["NumPy gaussian"] / found["exponential binomial"]
+    report.bars.append(at_least(name, ratios, 30))
+
+
+def measure_tuning_step(report: Report, full: bool) -> None:
+    """A gradient of the tuning example, by Euler's steps and by exponential ones."""
+    task = hj.Retrieval(
+        num_neurons=512,
+        num_memories=8,
+        memories="orthogonal",
+        noise=2.0,
+        dominant=1.0,
+        background=0.4,
+        start="memory",
+        start_scale=2.6,
+    )
+    start = {"strength": 2.2}
+    criterion = hj.Criterion(0.9, mirror=False, settle=5.0, judge="instants")
+
+    def step(name: str, law: str, dt: float, solver: dfx.AbstractSolver | None) -> Timed:
+        evaluate = hj.loss_and_gradient(
+            dataclasses.replace(task, law=law, **start),
+            start,
+            loss=hj.RetrievalLoss(goal=0.95),
+            criterion=criterion,
+            **{"t1": 10.0, "dt": dt, "save_every": 0.1, "trials": 64, "solver": solver},
+        )
+
+        def solve() -> np.ndarray:
+            return np.asarray(evaluate(start, jax.random.key(1)).loss)
+
+        return Timed(name, Problem(512, 64, law), solve)
+
+    exponential = {law: f"tuning step, exponential {law}" for law in ("gaussian", "binomial")}
+    solver = hj.ExponentialAdams()
+    found = report.times(
+        step("tuning step, Euler gaussian", "gaussian", DT, None),
+        *(step(name, law, LONG_DT, solver) for law, name in exponential.items()),
+    )
+    for name in exponential.values():
+        ratios = found["tuning step, Euler gaussian"] / found[name]
+        report.bars.append(at_least(f"Euler gaussian / {name}", ratios, 4))
 
 
 def measure_peaks(report: Report, full: bool) -> None:
@@ -637,6 +705,8 @@ SECTIONS: dict[str, Callable[[Report, bool], None]] = {
     "every-step": measure_every_step,
     "draws": measure_draws,
     "competitors": measure_competitors,
+    "long-steps": measure_long_steps,
+    "tuning-step": measure_tuning_step,
     "gradients": measure_gradients,
     "gradient-memory": measure_gradient_memory,
     "ensembles": measure_ensembles,

@@ -26,6 +26,7 @@ import hopjax as hj
 
 NUM_MEMORIES = 10
 SIGMA, SLOPE, DT = 8.0, 10.0, 0.01
+LONG_DT = 0.05  # of exponential steps
 CHUNK = 128  # trials at a time on each device, the default of ensembles
 
 Solve = Callable[[], np.ndarray]  # gives the overlaps, (batch, saved times, memories)
@@ -132,15 +133,15 @@ def on_all_cores(part: Callable[[np.ndarray, int], np.ndarray], problem: Problem
 # hopjax, and the loop by hand that it must not be slower than.
 
 
-def retrieve(model, u, noise, key, x0, *, problem: Problem, **options: Any):
+def retrieve(model, u, noise, key, x0, *, problem: Problem, dt: float = DT, **options: Any):
     """The overlaps by hopjax."""
     return hj.solve(
         model,
         u,
         x0,
-        t1=problem.steps * DT,
-        dt=DT,
-        save_every=problem.stride * DT,
+        t1=problem.steps * dt,
+        dt=dt,
+        save_every=problem.stride * dt,
         noise=noise,
         key=key,
         throw=False,
@@ -150,31 +151,58 @@ def retrieve(model, u, noise, key, x0, *, problem: Problem, **options: Any):
 
 def by_hand(model, u, noise, key, x0, *, problem: Problem):
     """The same as a `lax.scan`, with the same noise if there is any."""
+
+    def step(state, index, pull, increment):
+        (x,) = state
+        x = x + DT * (pull - x)
+        if increment is not None:
+            x = x + noise.strength * math.sqrt(DT) * increment
+        return (x,)
+
+    return _scanned(step, (x0,), model, u, noise, key, problem)
+
+
+def exponential_by_hand(model, u, noise, key, x0, *, problem: Problem):
+    """The same by two-step exponential steps."""
+    decay = math.exp(-LONG_DT)
+    first, second = 1 - decay, (decay - 1 + LONG_DT) / LONG_DT
+    spread = math.sqrt((1 - decay**2) / 2)
+
+    def step(state, index, pull, increment):
+        x, last = state
+        change = jnp.where(index == 0, 0, pull - last)
+        x = decay * x + first * pull + second * change
+        if increment is not None:
+            x = x + noise.strength * spread * increment
+        return x, pull
+
+    return _scanned(step, (x0, jnp.zeros_like(x0)), model, u, noise, key, problem)
+
+
+def _scanned(step, state, model, u, noise, key, problem: Problem):
+    """Overlaps of states of which `step(state, index, F, increment)` makes the next, x first."""
     num_neurons, memories = problem.num_neurons, model.memories
     saliency = product(u, memories.T) / num_neurons
     removed = jnp.sum(saliency) / num_neurons
-    size = (num_neurons, x0.dtype, float(problem.steps), 1.0, dfx.BrownianIncrement)
+    size = (num_neurons, memories.dtype, float(problem.steps), 1.0, dfx.BrownianIncrement)
     path = None if noise is None else noise.law.path(key, *size)
 
-    def step(x, index):
-        activity = jnp.tanh(SLOPE * x)
+    def whole_step(state, index):
+        activity = jnp.tanh(SLOPE * state[0])
         overlaps = product(activity, memories.T) / num_neurons
-        drift = -x + product(saliency * overlaps, memories) - removed * activity
-        x = x + DT * drift
-        if noise is not None and path is not None:
-            x = x + noise.strength * math.sqrt(DT) * path.increment(index)
-        return x, None
+        pull = product(saliency * overlaps, memories) - removed * activity
+        return step(state, index, pull, None if path is None else path.increment(index)), None
 
-    def save(x):
-        return product(jnp.tanh(SLOPE * x), memories.T) / num_neurons
+    def save(state):
+        return product(jnp.tanh(SLOPE * state[0]), memories.T) / num_neurons
 
-    def stretch(x, first):
-        x, _ = jax.lax.scan(step, x, first + jnp.arange(problem.stride))
-        return x, save(x)
+    def stretch(state, first):
+        state, _ = jax.lax.scan(whole_step, state, first + jnp.arange(problem.stride))
+        return state, save(state)
 
     starts = problem.stride * jnp.arange(problem.steps // problem.stride)
-    _, saved = jax.lax.scan(stretch, x0, starts)
-    return jnp.concatenate([save(x0)[None], saved])
+    _, saved = jax.lax.scan(stretch, state, starts)
+    return jnp.concatenate([save(state)[None], saved])
 
 
 product = partial(jnp.matmul, precision="highest")
@@ -187,6 +215,17 @@ def hopjax(problem: Problem) -> Solve:
 
 def scan(problem: Problem) -> Solve:
     one = partial(by_hand, problem=problem)
+    return on_all_devices(one, problem, problem.model, problem.u, problem.noise)
+
+
+def exponential(problem: Problem) -> Solve:
+    """hopjax with fewer and longer steps."""
+    one = partial(retrieve, problem=problem, dt=LONG_DT, solver=hj.ExponentialAdams())
+    return on_all_devices(one, problem, problem.model, problem.u, problem.noise)
+
+
+def exponential_scan(problem: Problem) -> Solve:
+    one = partial(exponential_by_hand, problem=problem)
     return on_all_devices(one, problem, problem.model, problem.u, problem.noise)
 
 

@@ -25,6 +25,13 @@ def test_the_loop_by_hand_is_the_same_solve(law):
     np.testing.assert_allclose(mine, by_hand, atol=1e-4)
 
 
+@pytest.mark.parametrize("law", [None, "binomial"])
+def test_exponential_steps_by_hand_are_the_same_solve(law):
+    problem = SMALL(law)
+    mine, by_hand = competitors.exponential(problem)(), competitors.exponential_scan(problem)()
+    np.testing.assert_allclose(mine, by_hand, atol=1e-4)
+
+
 @pytest.mark.parametrize("make", [competitors.numpy, competitors.dense])
 def test_without_noise_all_others_are_the_same_too(make):
     problem = SMALL(None)
