@@ -238,11 +238,11 @@ class Binomial(AbstractLaw):
     """Sums of eight random signs in place of normal numbers, at little more than the cost of one.
 
     A weak law like `TwoPoint`, for the larger steps of `ExponentialAdams`: the excess kurtosis of
-    an increment is −1/4 instead of −2. With these at dt = 0.05, near its threshold (10 orthogonal
-    memories, 1024 neurons, σ = 1.25, 6000 trials of each law), the probability of a transition was
-    .174 where normal increments gave .166 and two-point ones .251, each with a standard error of
-    .005: a difference from normal ones of .02 would have been seen. For less than that near a
-    threshold take `Gaussian`. It has no Lévy area and no refinement.
+    an increment is −1/4 instead of −2. With these at dt = 0.05, around a threshold (10 orthogonal
+    memories, 1024 neurons, σ = 1.25 and 1.3, 6000 trials of each law), the probability of a
+    transition was .174 and .552, where normal increments gave .166 and .556, and two-point ones
+    .251 and .654, with standard errors of .005 and .006: a difference from normal ones of .02 would
+    have been seen. For less than that take `Gaussian`. It has no Lévy area and no refinement.
     """
 
     on_grid: ClassVar[bool] = True

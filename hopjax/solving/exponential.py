@@ -94,11 +94,17 @@ class ExponentialAdams(dfx.AbstractItoSolver):
     followed to second order. η_n is the increment of the noise's path over the step, divided by
     its standard deviation.
 
-    Take it for larger steps: at dt = 0.05 its statistics are about those of Euler at 0.01. Memory
-    neurons may be faster than the steps by any factor. The longest dt is 0.3 of the features' time
-    constant, up to which steps are stable where F feeds back no more than the leak takes away. An F
-    that feeds back −gλ times the state, with g > 1, needs dt < 1/(gλ), and through fast memory
-    neurons 0.4 of that; beyond it the state oscillates, though within bounds, as F is bounded.
+    Take it for larger steps: at dt = 0.05 its statistics are about those of Euler at 0.01. Around a
+    threshold they are better, as Euler's steps have more noise (theory.effective_noise): with 10
+    orthogonal memories, 1024 neurons and σ = 1.25 and 1.3, 6000 trials each, the probability of a
+    transition was .166 and .556 at dt = 0.05, .164 and .551 at 0.025, and by Euler .185 and .589 at
+    0.01, with standard errors of .005 and .006.
+
+    Memory neurons may be faster than the steps by any factor. The longest dt is 0.3 of the
+    features' time constant, up to which steps are stable where F feeds back no more than the leak
+    takes away. An F that feeds back −gλ times the state, with g > 1, needs dt < 1/(gλ), and through
+    fast memory neurons 0.4 of that; beyond it the state oscillates, though within bounds, as F is
+    bounded.
 
     It is for additive noise and fixed steps. A function of time as the input should be smooth: only
     the changes of a schedule are known to be sudden.
