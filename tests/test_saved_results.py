@@ -19,10 +19,7 @@ PER_TRIAL = ("outcome", "passage_time", "final_overlap", "final_energy")
 def test_results_are_those_that_were_saved(devices, tmp_path):
     """To the bit where versions and processor are the same, elsewhere to rounding."""
     # As users compute: in float32, with all optimisations.
-    settings = {
-        **{"JAX_NUM_CPU_DEVICES": str(devices), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
-        "XLA_FLAGS": "",
-    }
+    settings = {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     subprocess.run(
         [sys.executable, "-W", "error", saved_results.__file__, tmp_path / "now.npz"],
