@@ -2,7 +2,7 @@ PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
-.PHONY: help env test test-slow reproduce reproduce-full format lock clean
+.PHONY: help env test test-slow test-long reproduce reproduce-full format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -22,8 +22,11 @@ test: env ## check format, lint and types, then run the fast tests
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest
 
-test-slow: env ## run the slow tests
-	$(BIN)/python -m pytest -m slow
+test-slow: env ## run the tests that take more than about two seconds each
+	$(BIN)/python -m pytest -m "slow and not long"
+
+test-long: env ## run the longest tests, up to minutes each
+	$(BIN)/python -m pytest -m long
 
 reproduce: env ## redraw the figures, quickly
 	$(BIN)/python -m experiments.reproduce

@@ -33,7 +33,7 @@ MODELS: dict[str, Any] = {
 def each_class(*in_every_run: str, decorrelated: str = "decorrelated") -> pytest.MarkDecorator:
     """A network of each class, for tests that compile long: only some in every run."""
     kinds = ("rates", "two layers", "attention", "dense", decorrelated)
-    marks = {kind: () if kind in in_every_run else pytest.mark.slow for kind in kinds}
+    marks = {kind: () if kind in in_every_run else pytest.mark.long for kind in kinds}
     return pytest.mark.parametrize(
         "kind", [pytest.param(kind, marks=marks[kind]) for kind in kinds]
     )

@@ -132,6 +132,7 @@ def python(script: str, *options: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_plotting_is_imported_when_it_is_asked_for():
     script = """
         import sys, hopjax as hj
@@ -145,6 +146,7 @@ def test_plotting_is_imported_when_it_is_asked_for():
     assert lines == ["False True", "module 'hopjax' has no attribute 'ploting'"]
 
 
+@pytest.mark.slow
 def test_import_is_light():
     loaded = python("import hopjax, sys; print(*sys.modules)").split()
     assert "hopjax.solving" in loaded
@@ -335,6 +337,6 @@ TYPE_CHECKED = """
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_annotations_are_true():
     assert python(TYPE_CHECKED, "-W", "error").split() == ["checked"]

@@ -64,10 +64,11 @@ def as_users_run():
 FAST = ("mixture_weights",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "experiment",
     [
-        pytest.param(each, id=each.name, marks=() if each.name in FAST else pytest.mark.slow)
+        pytest.param(each, id=each.name, marks=() if each.name in FAST else pytest.mark.long)
         for each in EXPERIMENTS
     ],
 )
@@ -116,6 +117,7 @@ class ThreeFrames(PillowWriter):
         self.place += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_committed_figures_are_drawn_from_committed_numbers(experiment, folder, monkeypatch):
     committed = ROOT / "figures"

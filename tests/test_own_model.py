@@ -51,6 +51,7 @@ def test_solve_and_plots(model, shown):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_ensembles_and_studies(model, shown, tmp_path):
     def trial(key, most=1.0):
         own = type(model)(model.memories, most)
@@ -65,6 +66,7 @@ def test_ensembles_and_studies(model, shown, tmp_path):
     assert hj.load_study(tmp_path).identical(dataset)
 
 
+@pytest.mark.slow
 def test_theory_and_memories(model, shown):
     report = theory.report(model, shown)
     assert report.kinds[0] == "stable"

@@ -71,8 +71,8 @@ def means_agree(sample, reference, *, rounding, reference_error=0.0):
     ("kind", "references"),
     [
         ("idp", [0.992, 0.976, 0.972]),
-        pytest.param("classic_constant", [0.0, 0.0, 0.0], marks=pytest.mark.slow),
-        pytest.param("classic_pulsed", [0.0, 0.0, 0.0], marks=pytest.mark.slow),
+        pytest.param("classic_constant", [0.0, 0.0, 0.0], marks=pytest.mark.long),
+        pytest.param("classic_pulsed", [0.0, 0.0, 0.0], marks=pytest.mark.long),
     ],
 )
 def test_sequence_against_reference_counts(kind, references):
@@ -95,11 +95,12 @@ def test_sequence_against_reference_counts(kind, references):
             means_agree(strength[:, at(10.0 * (j + 1)), j], 0.025, rounding=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "references"),
     [
         ("idp", [0.987, None, 0.980, 0.648, 0.911]),
-        pytest.param("classic_constant", [0.0] * 5, marks=pytest.mark.slow),
+        pytest.param("classic_constant", [0.0] * 5, marks=pytest.mark.long),
     ],
 )
 def test_glitch_against_reference_counts(kind, references):
@@ -112,7 +113,7 @@ def test_glitch_against_reference_counts(kind, references):
         means_agree(eroded, 0.582, rounding=0.0005, reference_error=0.007 / 1.96)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("dt", [0.01, 0.005])
 def test_two_point_noise_gives_the_statistics_of_gaussian_noise(dt):
     times = (0.5, 2.0, 5.0, 12.0, 25.0)
@@ -128,7 +129,7 @@ def test_two_point_noise_gives_the_statistics_of_gaussian_noise(dt):
     assert min(p_values) > FAMILY_WISE / len(times), p_values
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_finer_step_gives_the_same_statistics(kind):
     coarse = overlaps_of(SEQUENCE, kind, seed=3, trials=200)

@@ -10,6 +10,7 @@ from conftest import ROOT
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/theory.md"])
 def test_examples_print_what_the_page_says(page, tmp_path):
     text = (ROOT / page).read_text()

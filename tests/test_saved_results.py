@@ -13,8 +13,9 @@ from conftest import ROOT
 PER_TRIAL = ("outcome", "passage_time", "final_overlap", "final_energy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "devices", [1, *(pytest.param(count, marks=pytest.mark.slow) for count in (2, 4))]
+    "devices", [1, *(pytest.param(count, marks=pytest.mark.long) for count in (2, 4))]
 )
 def test_results_are_those_that_were_saved(devices, tmp_path):
     """To the bit where versions and processor are the same, elsewhere to rounding."""

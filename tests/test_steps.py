@@ -329,6 +329,7 @@ class Late(eqx.Module):
         return state[0] - 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_a_passage_beyond_five_million_steps_is_exact():
     dtype, switch = jnp.float32, 5_386_936
@@ -386,6 +387,7 @@ def ensemble(one: Any, **options: Any) -> hj.Ensemble:
     return hj.solve_ensemble(one, trials=3, key=jax.random.key(0), progress=False, **options)
 
 
+@pytest.mark.slow
 def test_a_settle_of_next_to_nothing_is_the_last_saved_time():
     found = ensemble(trial(), dt=0.05, criterion=hj.Criterion(0.9, settle=1e-9))
     assert found.counts["right"] == 3
@@ -393,6 +395,7 @@ def test_a_settle_of_next_to_nothing_is_the_last_saved_time():
     assert found.retrieved.estimate == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("since", "time"), [(0.24, 0.06), (0.25, 0.05), (0.1 + 0.2, 0.0), (ULP, 0.1)]
 )
@@ -404,6 +407,7 @@ def test_a_passage_is_never_before_since(since, time):
     assert_array_equal(found.passed, np.arange(21) * 5 >= first)
 
 
+@pytest.mark.slow
 def test_adaptive_ensembles_judge_the_saved_times_and_never_pass_before_since():
     options: dict[str, Any] = {"stepsize_controller": dfx.PIDController(rtol=1e-3, atol=1e-3)}
     quiet = eqx.tree_at(lambda trial: trial.noise, trial(), None)
@@ -417,6 +421,7 @@ def test_adaptive_ensembles_judge_the_saved_times_and_never_pass_before_since():
         assert (np.diff(found.passed) >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_the_input_at_the_end_is_that_of_an_onset_at_the_end(adaptive):
     # 0.1 · 3 is above 0.3.
@@ -506,6 +511,7 @@ class Counted(hj.Retrieval):
         return super().__call__(key, **changes)
 
 
+@pytest.mark.slow
 def test_swept_times_are_steps_before_they_are_traced():
     # One program for all of them, at every edge and beyond 2²³ steps.
     onsets = [0.02, 0.07, 0.09, 0.1, 0.29, 83_886.09, 83_886.11]
@@ -547,7 +553,7 @@ def test_a_study_names_the_time_that_is_no_multiple(wrong, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_adaptive_studies_keep_swept_times():
     def numbers(trial, trajectory):
         return trial.inputs.onsets
@@ -606,6 +612,7 @@ IN_FLOAT32 = """
 QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
+@pytest.mark.slow
 def test_times_are_exact_in_the_default_precision():
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(IN_FLOAT32)],

@@ -256,6 +256,7 @@ def test_bad_changes_are_refused_in_the_call(changes, match):
         TASK(jax.random.key(0), **changes)
 
 
+@pytest.mark.slow
 def test_fractional_fields_do_not_compile_anew():
     task = hj.Retrieval(num_neurons=8, num_memories=2)
     traces: list[bool] = []

@@ -157,6 +157,7 @@ def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
     code, text, errors = call("example")
     assert (code, errors) == (0, [])
@@ -254,6 +255,7 @@ def test_version(call):
     assert hj.__version__ in text
 
 
+@pytest.mark.slow
 def test_a_study_is_run_saved_and_printed(call, file, saved, tmp_path):
     folder = tmp_path / "deep" / "study"
     code, text, errors = call("study", file, "--out", folder)
@@ -288,6 +290,7 @@ def test_show_prints_the_table_and_draws_it(call, folder, file):
     assert 0.005 < drawn.mean() < 0.5
 
 
+@pytest.mark.slow
 def test_a_list_of_cells_and_words_can_be_shown(call, tmp_path, file):
     # The program is that of the grid, whose two parameters are here in the cells.
     cells = "".join(f"[[cells]]\nnoise = {n}\nslope = {10 - 5 * (n < 1)}\n" for n in (0.5, 2.0))
@@ -331,7 +334,7 @@ def test_a_dry_run_writes_nothing(call, file, tmp_path, monkeypatch):
     assert names(tmp_path) == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("onsets", ["[0.0]", "[0.0, 10.0]"])
 def test_an_estimate_is_about_right(call, tmp_path, onsets):
     shown = "[0, 1]" if "10" in onsets else "[0]"
@@ -384,6 +387,7 @@ def test_an_interruption_is_one_line(call, file, tmp_path, monkeypatch):
 # Tuning.
 
 
+@pytest.mark.slow
 def test_tuning_is_done_saved_and_printed(call, tune_file, tuning, tmp_path):
     folder = tmp_path / "deep" / "tuned"
     code, text, errors = call("tune", tune_file, "--out", folder)
@@ -412,6 +416,7 @@ def test_the_same_command_again_does_no_step_again(call, tune_file, tuning, tune
     assert {name: (tuned / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.slow
 def test_interrupted_tuning_goes_on_to_the_same_numbers(
     call, tune_file, tuning, tmp_path, monkeypatch
 ):
@@ -465,6 +470,7 @@ def test_a_dry_run_of_tuning_writes_nothing(call, tmp_path, monkeypatch):
     assert names(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_tuning_is_estimated(call, tune_file):
     code, text, _ = call("tune", tune_file, "--dry-run", "--devices", "1")
     assert code == 0
@@ -478,6 +484,7 @@ def test_tuning_is_estimated(call, tune_file):
     assert re.fullmatch(r"about \d+ seconds at most, without compiling", duration)
 
 
+@pytest.mark.slow
 def test_show_prints_what_tuning_found_and_draws_it(call, tuned, tuning):
     code, text, errors = call("show", tuned)
     assert (code, errors) == (0, [f"drawn {tuned / 'result.png'}"])
@@ -610,6 +617,7 @@ FAILURES: dict[str, tuple[list[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_is_one_line(call, file, folder, tune_file, tuned, tmp_path, name):
@@ -660,6 +668,7 @@ def test_a_parameter_called_as_a_row_is_shown(saved, tmp_path):
     assert (tmp_path / "row.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_study_without_quantiles_is_saved_and_shown(call, file, saved, tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(f"quantiles = []\n{TEXT}")
@@ -810,7 +819,7 @@ def coordinator() -> list[str]:
         return ["--coordinator", f"localhost:{server.getsockname()[1]}", "--processes", "2"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_on_its_own(file, saved, tmp_path):
     for devices in ("1", "3"):
         folder = tmp_path / devices
@@ -823,7 +832,7 @@ def test_the_command_on_its_own(file, saved, tmp_path):
         assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cache_keeps_compiled_programs(file, saved, tmp_path):
     kept = []
     for folder in (tmp_path / "first", tmp_path / "second"):
@@ -836,7 +845,7 @@ def test_a_cache_keeps_compiled_programs(file, saved, tmp_path):
     assert kept[0] == kept[1] != set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tuning_on_its_own(tune_file, tuning, tmp_path):
     for devices in ("1", "3"):
         folder = tmp_path / devices
@@ -849,7 +858,7 @@ def test_tuning_on_its_own(tune_file, tuning, tmp_path):
         assert (folder / "result.nc").read_bytes() == saved.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tuning_that_is_killed_goes_on_to_the_same_numbers(call, tmp_path):
     path, folder = tmp_path / "tune.toml", tmp_path / "tuned"
     path.write_text(TUNE.replace("steps = 6", "steps = 150\nfresh = false\ntolerance = 1e-9"))
@@ -866,7 +875,7 @@ def test_tuning_that_is_killed_goes_on_to_the_same_numbers(call, tmp_path):
     assert found == expected
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_of_the_command(file, saved, tmp_path):
     folder = tmp_path / "study"
     words = ["study", file, "--out", folder, *coordinator(), "--process"]
@@ -877,7 +886,7 @@ def test_two_processes_of_the_command(file, saved, tmp_path):
     assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_of_the_command_refuse_the_folder_of_another_study(folder, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text(TEXT.replace("num_neurons = 8", "num_neurons = 9"))
@@ -892,7 +901,7 @@ def test_two_processes_of_the_command_refuse_the_folder_of_another_study(folder,
         assert match in line
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["nowhere", "localhost", "localhost:text"])
 def test_a_bad_coordinator_is_one_line(file, tmp_path, place):
     words = ["study", file, "--out", tmp_path / "study", "--processes", "1", "--process", "0"]
@@ -903,7 +912,7 @@ def test_a_bad_coordinator_is_one_line(file, tmp_path, place):
     assert "coordinator" in line
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_pipe_may_close_early():
     with start("example") as process:
         assert process.stdout is not None

@@ -82,6 +82,7 @@ def test_all_keys_are_tried():
         assert tried["study", table] == {*_trial.FIELDS, *OF_THE_SOLVE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "table", "key"), KEYS, ids=lambda part: part or "top")
 def test_each_key_with_every_value(command, kind, table, key):
     wrong, accepted = [], 0

@@ -107,6 +107,7 @@ def files(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_study_of_a_function_goes_through_the_command(files, monkeypatch, capsys):
     call, path, folder = Call(monkeypatch, capsys), files.write(STUDY), files.folder / "out"
     code, said, errors = call("study", path, "--out", folder)
@@ -132,6 +133,7 @@ def test_a_study_of_a_function_goes_through_the_command(files, monkeypatch, caps
     assert said.splitlines()[:2] == ["noise = 1, number = 2", "noise = 2, number = 2"]
 
 
+@pytest.mark.slow
 def test_a_study_of_a_function_is_that_of_python(files):
     work = read_study(files.write(STUDY))._work
     function = sys.modules[files.module].trial

@@ -207,6 +207,7 @@ def dense_energy(memories, shown, x):
 # --- one trial ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_trial_is_a_plain_solve_with_the_documented_keys(ensemble):
     for number in (0, 1, 15, 16, 39):
         setting_key, noise_key = jax.random.split(jax.random.fold_in(KEY, number))
@@ -334,6 +335,7 @@ def test_one_device_gives_the_bits_of_two(ensemble):
     assert_same_bits(results(run(devices=jax.devices()[:1])), results(ensemble))
 
 
+@pytest.mark.slow
 def test_the_first_trials_of_more_are_the_same_bits(ensemble, large):
     # The last chunk of 40 trials was solved whole as well, its other trials left out.
     assert_same_bits({k: v[:40] for k, v in per_trial(large).items()}, per_trial(ensemble))
@@ -341,7 +343,7 @@ def test_the_first_trials_of_more_are_the_same_bits(ensemble, large):
     assert_same_bits(results(again), results(ensemble))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("chunk", [1, 7, 64, 128])
 def test_the_chunk_size_changes_rounding_only(chunk, ensemble):
     # A rounding error of 1e-16 per step grows by e^((α ψ_σ' − 1) t) through a decision, with
@@ -441,7 +443,7 @@ def in_float32(script: str, devices: int) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_float32_on_one_two_and_four_devices_is_the_same_bits():
     printed = [in_float32(FLOAT32, devices).split() for devices in (1, 2, 4)]
     assert [int(count) for count, _ in printed] == [1, 2, 4]
@@ -466,7 +468,7 @@ REFUSED = """
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_refused_value_leaves_nothing_to_be_raised_at_exit(devices):
     said = r"Argument `strength` must be zero or positive, which it is not in trial \d+\.\n"
@@ -622,7 +624,7 @@ def test_a_reduction_in_the_way_of_our_own_results_is_refused():
             run(reductions={name: hj.PerTrial(raw)})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mirror", [True, False])
 @pytest.mark.parametrize(("settle", "since"), [(0.0, 0.0), (0.0, 0.55), (0.6, 0.0), (1.95, 1.95)])
 def test_every_criterion_against_the_raw_data(mirror, settle, since):
@@ -657,6 +659,7 @@ def test_float32_memories_make_all_float32_and_times_on_the_grid_keep_their_step
 # --- trials that diverge ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_trials_that_diverge_are_named_and_change_no_other(large):
     broken = run(Setting(lost=0.01, loud=0.01), trials=320)
     data = broken.reduced["raw"]
@@ -739,7 +742,7 @@ def runaway(key):
     return hj.Trial(model, jnp.zeros(4), jnp.ones(4), target=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_of_the_users_own_that_explodes_for_some_keys():
     ensemble = hj.solve_ensemble(runaway, trials=200, key=KEY, t1=1.0, dt=0.01, chunk=32)
     keys = [jax.random.split(jax.random.fold_in(KEY, j))[0] for j in range(200)]
@@ -759,7 +762,7 @@ def test_a_model_of_the_users_own_that_explodes_for_some_keys():
 # --- further ways to solve ------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_key_in_the_trial_is_the_noise_of_all():
     trial = hj.Trial(hj.IDPHopfield(MEMORIES), 2 * MEMORIES[0], X0, hj.AdditiveNoise(1.0), key=KEY)
     ensemble = run(trial, trials=5, reductions={})
@@ -777,7 +780,7 @@ def test_a_key_in_the_trial_is_the_noise_of_all():
         np.testing.assert_allclose(overlaps, alone.overlaps, atol=1e-10)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_adaptive_steps_agree_with_fine_ones():
     def energies(**changes: Any) -> hj.Ensemble:
         return hj.solve_ensemble(Noiseless(), trials=12, key=KEY, t1=2.0, chunk=6, **changes)
@@ -808,6 +811,7 @@ class Noiseless(eqx.Module):
 # --- at the door -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_bad_value_of_one_trial_is_one_line():
     bad = Setting(negative=0.02)
     bad(KEY)  # not what is looked at before

@@ -448,6 +448,7 @@ def two_layers(tau: Any, memories: Any = None) -> hj.TwoLayerHopfield:
     return hj.TwoLayerHopfield(memories, None, PSI, memory_time_constant=tau)
 
 
+@pytest.mark.slow
 def test_two_layers_become_one_in_proportion_to_the_time_constant():
     memories, x0 = orthogonal(), Problem(2).x
     u = hj.mixture(memories, WEIGHTS)
@@ -482,7 +483,7 @@ def hasty_setting(key):
     return hj.Trial(two_layers(jnp.where(own, 0.2, 0.05)), Problem().u, Problem().x, target=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_step_beyond_the_time_constant_of_a_trial_is_refused():
     with pytest.raises(ValueError, match=r"`dt` must be at most .*, which it is not in trial 0\.$"):
         hj.solve_ensemble(hasty_setting, trials=2, key=KEY, t1=0.2, dt=0.1)
@@ -862,6 +863,7 @@ def test_a_solve_adds_two_point_noise_to_the_drift(kind):
     assert_close(solved.overlaps[-1], see(model, solved.final_state, p.u).overlaps)
 
 
+@pytest.mark.slow
 @each_class("two layers")
 def test_a_gradient_through_gaussian_noise_against_central_differences(kind):
     p, key = Problem(), jax.random.key(1)
@@ -913,7 +915,8 @@ def test_a_report_finds_the_memory_that_is_shown(kind):
     assert type(model).__name__ in str(report)
 
 
-@pytest.mark.parametrize("separation", [pytest.param(None, marks=pytest.mark.slow), POWER])
+@pytest.mark.slow
+@pytest.mark.parametrize("separation", [pytest.param(None, marks=pytest.mark.long), POWER])
 def test_the_search_finds_the_same_memories_in_two_layers_and_in_one(separation):
     memories = orthogonal()
     model = hj.TwoLayerHopfield(memories, separation, PSI)
@@ -928,7 +931,7 @@ def test_the_search_finds_the_same_memories_in_two_layers_and_in_one(separation)
         assert found.found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_from_the_features_of_a_memory_stays_there():
     # x = α² ξ for a cubic power and features that are saturated.
     memories = orthogonal()
@@ -946,7 +949,7 @@ def correlated() -> np.ndarray:
     return np.asarray(hj.correlated_memories(KEY, num_memories=4, num_neurons=64, correlation=0.5))
 
 
-@pytest.mark.slow  # the closed forms compile for seconds
+@pytest.mark.long  # the closed forms compile for seconds
 def test_report_of_decorrelated_memories_has_the_theory_of_orthogonal_ones():
     memories, d = correlated(), 10.0
     report = theory.report(
@@ -976,7 +979,7 @@ def test_report_of_decorrelated_memories_has_the_theory_of_orthogonal_ones():
     assert str(report).splitlines()[-1].startswith("theory: decorrelated memories; here two")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_report_of_the_decorrelated_classic_network():
     memories = correlated()
     model = hj.DecorrelatedHopfield(memories, input_as="current")

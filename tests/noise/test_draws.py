@@ -90,6 +90,7 @@ def test_every_pair_of_words_gives_a_number():
     assert abs(values).max() == pytest.approx(np.sqrt(-2 * np.log(2.0**-32)), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_normals_follow_the_normal_law():
     draws = sample(4000, 1000)

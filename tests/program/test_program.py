@@ -178,7 +178,7 @@ FAST += ("name of a helper",)
 
 def some(names: Any, *fast: str) -> list[Any]:
     """All names, of which the tests of a few are not slow."""
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 @pytest.fixture
@@ -251,6 +251,7 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", some(EDITS | OF_STUDIES, *FAST))
 def test_a_study_notices_an_edit(write, studied, edit):
     folder, _ = studied
@@ -260,6 +261,7 @@ def test_a_study_notices_an_edit(write, studied, edit):
     assert content(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", some([*OF_TUNINGS, "helper", "class"], *FAST))
 def test_a_tuning_notices_an_edit(write, tuned, edit):
     folder, _ = tuned
@@ -276,12 +278,14 @@ def test_what_computes_the_same_goes_on(write, studied, tmp_path, edit):
     xr.testing.assert_identical(code.study().run(folder), studied[1])
 
 
+@pytest.mark.slow
 def test_a_tuning_goes_on_after_remarks(write, tuned, tmp_path):
     folder = Path(shutil.copytree(tuned[0], tmp_path / "copy"))
     code = write(HARMLESS["remark"])
     xr.testing.assert_identical(code.tune(folder=folder).history, tuned[1])
 
 
+@pytest.mark.slow
 def test_the_refusal_shows_what_differs(write, studied):
     with pytest.raises(hj.StudyError) as error:
         write(EDITS["helper"]).study().run(studied[0])
@@ -297,6 +301,7 @@ def test_the_refusal_shows_what_differs(write, studied):
 # In one process: what JAX has kept of the code before it was edited.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "edit", some(["helper", "constant", "class", "compiled helper", "trial"], "helper")
 )
@@ -324,6 +329,7 @@ def rebound(code: Any, run: Any) -> tuple[Any, Any, Any]:
     return first, second, run()
 
 
+@pytest.mark.slow
 def test_a_helper_that_is_rebound_counts_at_once(write):
     code = write()
     key = jax.random.key(0)
@@ -389,7 +395,7 @@ def rebinding_summary(code: Any) -> hj.AbstractReduction:
     return Rebinds()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_host_code_rebinds_is_no_part_of_tracing(write):
     code, key = write(), jax.random.key(0)
     trial = jax.tree_util.Partial(code.trial, noise=1.0)
@@ -411,6 +417,7 @@ def folder(studied, tmp_path):
     return Path(shutil.copytree(studied[0], tmp_path / "study"))
 
 
+@pytest.mark.slow
 def test_a_rewrite_that_gives_the_same_bits_is_accepted_as_such(write, folder, studied):
     # Of two numbers the product has no order.
     code = write(EDITS["other order"])
@@ -420,6 +427,7 @@ def test_a_rewrite_that_gives_the_same_bits_is_accepted_as_such(write, folder, s
     xr.testing.assert_equal(write().study().run(folder), found)  # both are known now
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", ["helper", "summarise"])
 def test_other_numbers_are_not_accepted_as_the_same(write, folder, edit):
     code, before = write((EDITS | OF_STUDIES)[edit]), content(folder)
@@ -441,6 +449,7 @@ def test_a_damaged_chunk_cannot_be_tried(write, folder):
         write(EDITS["trial"]).study().run(folder, accept_changes="same")
 
 
+@pytest.mark.slow
 def test_redo_computes_anew_and_keeps_what_was_there_aside(write, folder, tmp_path):
     code = write(EDITS["helper"])
     chunks = {path.name: path.read_bytes() for path in folder.glob("chunks/*/*")}
@@ -452,6 +461,7 @@ def test_redo_computes_anew_and_keeps_what_was_there_aside(write, folder, tmp_pa
         write().study().run(folder)
 
 
+@pytest.mark.slow
 def test_a_chunk_of_another_program_is_never_merged(write, folder, tmp_path, studied):
     one = next(folder.glob("chunks/*/000000.npz"))
     write(EDITS["helper"]).study().run(tmp_path / "other")
@@ -463,6 +473,7 @@ def test_a_chunk_of_another_program_is_never_merged(write, folder, tmp_path, stu
     xr.testing.assert_identical(found, studied[1])
 
 
+@pytest.mark.slow
 def test_a_tuning_goes_on_after_a_change(write, tuned, tmp_path):
     folder = Path(shutil.copytree(tuned[0], tmp_path / "tuning"))
     found = write(EDITS["other order"]).tune(folder=folder, accept_changes="same").history
@@ -487,6 +498,7 @@ def edit_manifest(folder: Path, place: str) -> None:
     path.write_text(json.dumps(manifest))
 
 
+@pytest.mark.slow
 def test_in_a_new_environment_the_program_is_recorded_unless_the_source_differs(
     write, folder, studied
 ):
@@ -528,7 +540,7 @@ def test_an_older_folder_is_refused_in_one_line_and_left_alone(write, folder):
     assert content(folder) == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whole_numbers_beside_a_fractional_one_are_computed_anew_and_called_so(tmp_path):
     def trial(key, noise):
         memories = hj.random_memories(key, num_memories=2, num_neurons=8)
@@ -559,6 +571,7 @@ def calling_back(key, noise):
     return hj.Trial(hj.IDPHopfield(memories), memories[0] * factor, memories[0], target=0)
 
 
+@pytest.mark.slow
 def test_callbacks_need_a_version(tmp_path, capfd):
     settings: dict[str, Any] = {"trials": 2, "key": jax.random.key(0), "t1": 0.2, "dt": 0.1}
     with pytest.raises(ValueError, match=r"`version` must be a text .* pure_callback of doubled"):
@@ -610,7 +623,7 @@ def test_rules_of_batches_are_part_of_the_program():
     assert program(1.0) != program(2.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_functions_on_the_host_are_those_that_are_there_now(write, tmp_path):
     code = write()
     code.factor = lambda x: x
@@ -638,6 +651,7 @@ def test_what_is_accepted_is_one_of_two_words(value, tmp_path, write):
         write().study().run(tmp_path / "study", accept_changes=value)
 
 
+@pytest.mark.slow
 def test_the_program_is_the_same_in_every_process(studied, tmp_path):
     """Whatever the order of Python's sets."""
     folder = Path(shutil.copytree(studied[0], tmp_path / "copy"))

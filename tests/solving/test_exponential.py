@@ -96,6 +96,7 @@ def test_the_weights_have_no_cancellation(dtype):
         np.testing.assert_allclose(np.asarray(static), np.asarray(traced), EXACT)
 
 
+@pytest.mark.slow
 def test_the_ornstein_uhlenbeck_process_is_exact_at_any_step():
     # Four groups of entries, one without a leak and one that relaxes 60 times in a step.
     size, sigma, dt, lag = 20_000, 1.7, 0.3, 4
@@ -234,6 +235,7 @@ def slope(steps, errors):
     return np.polyfit(np.log(steps), np.log(errors), 1)[0]
 
 
+@pytest.mark.slow
 def test_memory_neurons_may_be_faster_than_the_steps():
     # τ_m from a quarter of the step on: right, of second order, and near the network of τ_m → 0.
     exact = solve(TWO_LAYERS, dt=0.005, solver=dfx.Dopri5()).final_state
@@ -254,6 +256,7 @@ def squares(t, state):
     return jnp.mean(state**2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_the_weak_order_is_two():
     # dx = (−x − tanh x) dt + dB has a density ∝ exp(−x²)/cosh² x, and so a known variance.
@@ -334,6 +337,7 @@ def decaying(t):
     return jnp.exp(-t) * VALUES[0]
 
 
+@pytest.mark.slow
 def test_a_function_of_time_is_followed_to_second_order():
     model = hj.IDPHopfield(MEMORIES, PSI)
     exact = solve(model, decaying, dt=0.01, solver=dfx.Dopri5()).final_state
@@ -342,6 +346,7 @@ def test_a_function_of_time_is_followed_to_second_order():
     assert slope(steps, errors) == pytest.approx(2, abs=0.2)
 
 
+@pytest.mark.slow
 def test_a_solve_in_two_parts_has_the_bits_of_one():
     # Of Diffrax's own loop: what the solver keeps is all that it needs to go on.
     rates = jnp.array([0.3, 2.0])

@@ -120,7 +120,7 @@ def assert_parts_are(whole: Any, *parts: Any) -> None:
 # --- one solve and its parts ---------------------------------------------------------------------
 
 NEWTON = optx.Newton(rtol=1e-8, atol=1e-8)
-SLOW = pytest.mark.slow
+SLOW = pytest.mark.long
 CASES = [
     (SCHEDULE, "gaussian", TwoStep()),
     (VALUES[0], "gaussian", dfx.ReversibleHeun()),
@@ -146,6 +146,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inputs", "law", "solver"), CASES)
 def test_parts_are_one_solve_to_the_bit(inputs, law, solver):
     noise = None if law is None else hj.AdditiveNoise(0.7, law)
@@ -156,6 +157,7 @@ def test_parts_are_one_solve_to_the_bit(inputs, law, solver):
     assert_parts_are(whole, first, first.resume(t1=1.3))
 
 
+@pytest.mark.slow
 def test_parts_in_single_precision_are_one_solve():
     model = hj.IDPHopfield(MEMORIES.astype(jnp.float32))
     options: dict[str, Any] = {"model": model, "dt": 0.01, "passage_fn": Above(jnp.asarray(0.9))}
@@ -163,6 +165,7 @@ def test_parts_in_single_precision_are_one_solve():
     assert_parts_are(solve(t1=1.2, **options), first, first.resume(t1=1.2))
 
 
+@pytest.mark.slow
 def test_the_state_that_goes_on_is_that_of_the_memory_neurons_too():
     model = hj.TwoLayerHopfield(MEMORIES, memory_time_constant=0.2)
     whole, first = (solve(model, t1=t1, solver=TwoStep()) for t1 in (1.2, 0.6))
@@ -178,6 +181,7 @@ def noted(t, state):
     return state[0]
 
 
+@pytest.mark.slow
 def test_a_part_goes_on_again_without_compiling_anew():
     options: dict[str, Any] = {"solver": TwoStep(), "save_fn": noted}
     whole = solve(t1=1.6, **options)
@@ -196,6 +200,7 @@ def test_a_part_goes_on_again_without_compiling_anew():
     assert traces[-1] == traces[-2] > traces[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.25, 0.47, 5.0])
 def test_the_first_passage_of_all_parts_is_that_of_the_whole(threshold):
     above = Above(jnp.asarray(threshold))
@@ -213,6 +218,7 @@ def test_the_first_passage_of_all_parts_is_that_of_the_whole(threshold):
 # --- changes -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_changed_input_is_a_switch_for_the_solver():
     # A schedule that switches at the join does the same.
     whole = solve(inputs=hj.Schedule([0.0, 0.6], VALUES[:2]), t1=1.2, solver=TwoStep())
@@ -227,6 +233,7 @@ def test_a_changed_input_is_a_switch_for_the_solver():
     np.testing.assert_array_equal(second.final_state, anew.final_state)
 
 
+@pytest.mark.slow
 def test_a_network_learns_and_is_steered_between_the_parts():
     first = solve(inputs=VALUES[0], t1=0.6)
     learnt = MODEL.with_memory(hj.random_memories(KEY, num_memories=1, num_neurons=NUM_NEURONS)[0])
@@ -244,6 +251,7 @@ def test_a_network_learns_and_is_steered_between_the_parts():
 # --- transformations -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_parts_under_vmap_are_the_whole_under_vmap():
     keys = jax.random.split(KEY, 2)
 
@@ -274,6 +282,7 @@ def test_a_trajectory_holds_no_more_than_before_unless_it_is_asked_to():
         moved.resume(t1=1.4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["reverse", pytest.param("forward", marks=SLOW)])
 def test_the_derivative_through_parts_is_that_of_the_whole(mode):
     adjoint = None if mode == "reverse" else dfx.ForwardMode()
@@ -303,6 +312,7 @@ def _forward(function):
 # --- a start at another time ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "law", ["gaussian", *(pytest.param(law, marks=SLOW) for law in ("two_point", "tree"))]
 )
@@ -322,19 +332,21 @@ def test_a_solve_from_a_later_time_sees_the_same_noise_and_inputs(law):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_solver_that_keeps_times_goes_on_from_a_later_start():
     options: dict[str, Any] = {"noise": None, "solver": dfx.LeapfrogMidpoint(), "t0": 0.4}
     whole, first = solve(t1=1.2, **options), solve(t1=0.8, **options)
     assert_parts_are(whole, first, first.resume(t1=1.2))
 
 
+@pytest.mark.slow
 def test_a_passage_counts_from_a_later_start():
     options: dict[str, Any] = {"x0": X0, "t0": 0.3, "passage_fn": Above(jnp.asarray(-9.0))}
     assert int(solve(**options).passage_step) == 3
     assert int(solve(passage_since=0.5, **options).passage_step) == 5
 
 
+@pytest.mark.slow
 def test_adaptive_steps_start_at_a_later_time():
     controller = dfx.PIDController(rtol=1e-7, atol=1e-7)
     options: dict[str, Any] = {"noise": None, "stepsize_controller": controller, "t1": 1.2}
@@ -358,6 +370,7 @@ def test_about_a_hundred_times_are_saved_from_a_later_start_too(t0, t1, every):
 # --- what ends badly -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_has_diverged_stays_so():
     model = Runaway(MEMORIES, hj.Tanh())
     options: dict[str, Any] = {"noise": None, "x0": jnp.ones(NUM_NEURONS), "throw": False}
@@ -376,6 +389,7 @@ def first():
 PID = dfx.PIDController(rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @each(
     (lambda: first().resume(t1=0.4), ValueError, "t1", "later than the start at 0.4, got 0.4"),
     (lambda: first().resume(t1=0.75), ValueError, "t1", "got 0.75"),

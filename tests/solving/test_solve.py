@@ -98,6 +98,7 @@ def test_noiseless_trajectory_equals_the_dense_reference(kind, self_coupling):
     np.testing.assert_allclose(trajectory.overlaps, overlaps, atol=1e-10)
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("law", ["gaussian", "two_point"])
 @pytest.mark.parametrize("kind", MODELS)
 def test_noisy_trajectory_equals_the_dense_reference(kind, law):
@@ -177,13 +178,14 @@ RETRIEVED: dict[str, Any] = dict(
 SMOOTH = hj.IDPHopfield(MEMORIES, activation=hj.Tanh(1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "finest", "least", "most"),
     [
         (dfx.Euler(), 5, 0.85, 1.15),
-        pytest.param(dfx.Heun(), 7, 0.85, 1.15, marks=pytest.mark.slow),
+        pytest.param(dfx.Heun(), 7, 0.85, 1.15, marks=pytest.mark.long),
         # 1.5; a part of the error still falls as dt² here. Without the right Lévy area it is 1.
-        pytest.param(dfx.ShARK(), 7, 1.35, 2.2, marks=pytest.mark.slow),
+        pytest.param(dfx.ShARK(), 7, 1.35, 2.2, marks=pytest.mark.long),
     ],
 )
 def test_strong_order_from_a_retrieved_start(solver, finest, least, most):
@@ -213,14 +215,15 @@ def switched():
     return solve(SMOOTH, VALUES[1], middle, t1=0.6, **fine).final_state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "order"),
     [
         (dfx.Heun(), 2),
         (dfx.Bosh3(), 3),
         (hj.ExponentialAdams(), 2),
-        pytest.param(dfx.Euler(), 1, marks=pytest.mark.slow),
-        pytest.param(dfx.ReversibleHeun(), 2, marks=pytest.mark.slow),
+        pytest.param(dfx.Euler(), 1, marks=pytest.mark.long),
+        pytest.param(dfx.ReversibleHeun(), 2, marks=pytest.mark.long),
     ],
 )
 def test_solvers_keep_their_order_across_an_input_switch(solver, order):
@@ -305,7 +308,7 @@ def test_state_dependent_noise_is_meant_in_the_sense_of_ito():
     assert 2 * stats.norm.sf(z) > FALSE_ALARM
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("solver", "order"), [(dfx.Euler(), 0.5), (dfx.ItoMilstein(), 1.0)])
 def test_state_dependent_noise_converges_to_the_ito_solution(solver, order):
     # Geometric Brownian motion: x(1) = x0 exp(−(1 + s²/2) + s B(1)) in the sense of Itô.
@@ -341,12 +344,13 @@ def finely_solved():
     return solve(SMOOTH, noise=noise, key=KEY, dt=0.005, solver=dfx.ShARK()).final_state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
         *("Heun", "ItoMilstein", "SPaRK"),
         *(
-            pytest.param(name, marks=pytest.mark.slow)
+            pytest.param(name, marks=pytest.mark.long)
             for name in (
                 *("Euler", "Midpoint", "Ralston", "ReversibleHeun", "EulerHeun"),
                 *("StratonovichMilstein", "SEA", "SRA1", "ShARK", "GeneralShARK", "SlowRK"),
@@ -360,6 +364,7 @@ def test_every_stochastic_solver_follows_the_same_noise(name):
     np.testing.assert_allclose(coarse.final_state, finely_solved(), atol=0.02)
 
 
+@pytest.mark.slow
 def test_adaptive_steps_without_noise():
     controller = dfx.PIDController(rtol=1e-9, atol=1e-9)
     adaptive = solve(SMOOTH, stepsize_controller=controller)
@@ -369,13 +374,14 @@ def test_adaptive_steps_without_noise():
     np.testing.assert_allclose(adaptive.final_state, fine.final_state, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "adaptive"),
     [
         (None, True),
-        pytest.param(dfx.Heun(), False, marks=pytest.mark.slow),
-        pytest.param(dfx.ShARK(), False, marks=pytest.mark.slow),
-        pytest.param(dfx.HalfSolver(dfx.Heun()), True, marks=pytest.mark.slow),
+        pytest.param(dfx.Heun(), False, marks=pytest.mark.long),
+        pytest.param(dfx.ShARK(), False, marks=pytest.mark.long),
+        pytest.param(dfx.HalfSolver(dfx.Heun()), True, marks=pytest.mark.long),
     ],
 )
 def test_the_brownian_tree_gives_the_linear_law_across_an_input_switch(solver, adaptive):
@@ -438,12 +444,13 @@ def rotating(t):
 PASSAGES = [
     (SCHEDULE, hj.AdditiveNoise(1.0), None),
     (rotating, None, dfx.Heun()),
-    pytest.param(SCHEDULE, hj.AdditiveNoise(1.0), dfx.ShARK(), marks=pytest.mark.slow),
-    pytest.param(SCHEDULE, None, dfx.ReversibleHeun(), marks=pytest.mark.slow),
-    pytest.param(rotating, hj.AdditiveNoise(1.0, "tree"), None, marks=pytest.mark.slow),
+    pytest.param(SCHEDULE, hj.AdditiveNoise(1.0), dfx.ShARK(), marks=pytest.mark.long),
+    pytest.param(SCHEDULE, None, dfx.ReversibleHeun(), marks=pytest.mark.long),
+    pytest.param(rotating, hj.AdditiveNoise(1.0, "tree"), None, marks=pytest.mark.long),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inputs", "noise", "solver"), PASSAGES)
 def test_first_passage_is_that_of_every_step(inputs, noise, solver):
     model = hj.IDPHopfield(MEMORIES)
@@ -552,7 +559,7 @@ def test_a_state_that_blew_up_passes_nothing():
         assert passage(trajectory) == pytest.approx(expected)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_first_passages_under_transformations():
     above = Above(jnp.asarray(0.3))
 
@@ -578,7 +585,7 @@ def test_first_passages_under_transformations():
         np.testing.assert_allclose(with_it, without, rtol=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_first_passages_of_adaptive_steps():
     controller = dfx.PIDController(rtol=1e-6, atol=1e-6)
     above = Above(jnp.asarray(0.2))
@@ -595,6 +602,7 @@ def test_first_passages_of_adaptive_steps():
 # --- transformations -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_vmap_over_everything_equals_a_loop():
     keys = jax.random.split(KEY, 3)
     memories = jax.vmap(
@@ -630,6 +638,7 @@ def test_vmap_over_modules_themselves():
     np.testing.assert_allclose(batch.final_state[1], alone.final_state, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_split_over_devices_equals_one_device():
     mesh = jax.make_mesh((2,), ("trials",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec("trials")
@@ -665,6 +674,7 @@ def gradient(dtype: Any):
     return jax.grad(functools.partial(loss, dtype=dtype), argnums=(0, 1))(*at)
 
 
+@pytest.mark.slow
 def test_reverse_mode_gradient_against_central_differences():
     step = 1e-5
     strength = (loss(0.9 + step, 2.0) - loss(0.9 - step, 2.0)) / (2 * step)
@@ -674,21 +684,22 @@ def test_reverse_mode_gradient_against_central_differences():
     assert all(abs(g) > 1e-3 for g in exact)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_float32_gradient_agrees_with_float64_on_the_same_noise():
     single, double = gradient(jnp.float32), gradient(jnp.float64)
     assert single[0].dtype == jnp.float32
     np.testing.assert_allclose(single, double, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("adjoint", "solver"),
     [
         (dfx.ForwardMode(), dfx.Euler()),
-        pytest.param(dfx.DirectAdjoint(), dfx.Euler(), marks=pytest.mark.slow),
-        pytest.param(dfx.DirectAdjoint(), dfx.ShARK(), marks=pytest.mark.slow),
-        pytest.param(dfx.ForwardMode(), dfx.ShARK(), marks=pytest.mark.slow),
-        pytest.param(dfx.DirectAdjoint(), dfx.Heun(), marks=pytest.mark.slow),
+        pytest.param(dfx.DirectAdjoint(), dfx.Euler(), marks=pytest.mark.long),
+        pytest.param(dfx.DirectAdjoint(), dfx.ShARK(), marks=pytest.mark.long),
+        pytest.param(dfx.ForwardMode(), dfx.ShARK(), marks=pytest.mark.long),
+        pytest.param(dfx.DirectAdjoint(), dfx.Heun(), marks=pytest.mark.long),
     ],
 )
 def test_forward_mode_agrees_with_reverse_mode(adjoint, solver):
@@ -954,6 +965,7 @@ def test_a_tie_in_the_summary_does_not_hide_what_is_positive(dtype):
         assert line.endswith(f"strongest overlap {shown}")
 
 
+@pytest.mark.slow
 def test_an_input_without_a_sign_is_not_said_to_end_in_the_mirror_image():
     """Two complementary memories tie at all times: the one that is there is named."""
     patterns = np.array([[-1.0] * 4, [1.0] * 4])

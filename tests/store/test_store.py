@@ -97,6 +97,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_chunk_is_named_kept_and_computed_again(folder, dataset, damage):
     path = chunks(folder)[7]
@@ -114,6 +115,7 @@ def test_a_damaged_chunk_is_named_kept_and_computed_again(folder, dataset, damag
     assert {name for name in after if after[name] != before[name]} == {path.relative_to(folder)}
 
 
+@pytest.mark.slow
 def test_chunks_in_another_place_are_damaged_and_none_is_lost(folder, dataset, tmp_path):
     one, other, *_ = (path for path in chunks(folder) if path.name == "000000.npz")
     shutil.copy(other, one)  # of another cell
@@ -141,7 +143,7 @@ def as_arrays(parts: dict[str, dict[str, np.ndarray]]) -> dict[tuple[str, str], 
     }
 
 
-@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.long)])
 def test_no_change_of_a_byte_and_no_truncation_goes_unnoticed(folder, stride):
     path = chunks(folder)[0]
     store = Store(folder)
@@ -271,6 +273,7 @@ def run_out(monkeypatch, function: str, module: Any, calls: int) -> None:
     monkeypatch.setattr(module, function, limited)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "function", "calls"),
     [(os, "fsync", 0), (os, "fsync", 6), (np, "savez_compressed", 5)],
@@ -313,6 +316,7 @@ def test_a_folder_that_cannot_be_made_or_written(tmp_path, folder, monkeypatch):
             study().run(folder)
 
 
+@pytest.mark.slow
 def test_a_chunk_that_may_not_be_read_is_refused_and_stays(folder, monkeypatch):
     path, original = chunks(folder)[3], Path.read_bytes
 
@@ -367,7 +371,7 @@ def test_a_folder_in_use_is_refused_until_its_holder_is_gone_however_it_ends(
     xr.testing.assert_identical(study().run(folder), dataset)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [2000, 20_000])
 def test_the_system_refuses_to_write_a_file(start, folder, tmp_path, dataset, limit):
     if limit < 3000:  # chunks or the result
@@ -408,11 +412,12 @@ def kill_and_go_on(start: Any, folder: Path, numbers: list[int]) -> None:
     xr.testing.assert_identical(hj.load_study(folder), found)
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_goes_on_to_the_same_numbers(start, tmp_path):
     kill_and_go_on(start, tmp_path / "study", [1, 20])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_that_is_killed_twenty_times_goes_on_to_the_same_numbers(start, tmp_path):
     kill_and_go_on(start, tmp_path / "study", [1 + 50 * i // 19 for i in range(20)])
 
@@ -441,7 +446,7 @@ def test_two_processes_share_the_work_and_write_the_same_file(start, tmp_path, s
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_any_number_of_devices_writes_the_same_file(start, tmp_path, saved, devices):
     folder = tmp_path / "study"
@@ -450,7 +455,7 @@ def test_any_number_of_devices_writes_the_same_file(start, tmp_path, saved, devi
     assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_refuse_the_folder_of_another_study(start, folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["definition"]["dt"] = 0.05

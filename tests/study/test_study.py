@@ -147,6 +147,7 @@ def files(folder: Path) -> dict[str, tuple[Any, ...]]:
 # Every cell.
 
 
+@pytest.mark.slow
 def test_every_cell_is_the_ensemble_of_its_key(dataset):
     for noise in (0.5, 1.0, 2.0):
         for place, weights in enumerate(WEIGHTS):
@@ -302,6 +303,7 @@ def test_numbers_of_any_kind_are_the_same_cells(dataset, sweep):
     same_values(study(sweep).run(), dataset)
 
 
+@pytest.mark.slow
 def test_whole_numbers_stay_so_unless_declared_fractional(saved):
     def declared(key, noise: float, weights, lost: "float"):
         return trial(key, noise, weights, lost)
@@ -346,6 +348,7 @@ def mixed(tmp_path_factory):
     return mixed, alone
 
 
+@pytest.mark.slow
 def test_times_and_steps_can_be_swept(mixed):
     long, alone = mixed
     assert long.overlap_mean.dims == ("cell", "saved")
@@ -419,6 +422,7 @@ def anywhere(tmp_path_factory):
 ONLY_START = {"raw": hj.PerTrial(lambda trial, trajectory: {"start": trial.x0})}
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_grid_is_found_by_the_values_that_were_swept(anywhere):
     for dataset in anywhere[:2]:
         assert dataset.raw_start.dims[:3] == tuple(ANYTHING)
@@ -515,6 +519,7 @@ def test_none_of_our_names_hides_behind_one_of_xarray(dataset, mixed):
     assert not {field.name for field in dataclasses.fields(hj.Retrieval)} & taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["count", "T"])
 def test_a_swept_parameter_with_a_name_of_xarray_is_accepted_with_one_warning(name):
     def flexible(key, **parameters):
@@ -606,6 +611,7 @@ def test_in_memory_in_a_folder_and_from_the_file_it_is_the_same_dataset(dataset,
     assert len(list(saved.glob("chunks/*/*.npz"))) == 6 * 3
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_from_whole_chunks(folder):
     before = files(folder)
     more = study(trials=18, chunk=None)  # the folder's chunk, not 18
@@ -625,6 +631,7 @@ def test_more_trials_go_on_from_whole_chunks(folder):
     assert {n: e for n, e in files(folder).items() if n.startswith("chunks")} == known
 
 
+@pytest.mark.slow
 def test_a_sweep_may_grow_in_its_folder_but_not_shrink(folder):
     before = files(folder)
     larger = GRID | {"noise": [4.0, *GRID["noise"]]}
@@ -657,6 +664,7 @@ def kept(trial, trajectory):
     return trajectory.saved
 
 
+@pytest.mark.slow
 def test_functions_of_the_users_own_in_memory_and_resumed_in_a_folder(tmp_path):
     sweep = [{"noise": 0.5, "weights": (6.0, 0.5), "lost": 0.0}]
     options: dict[str, Any] = {"save_fn": saved_size, "passage_fn": beyond_three}
@@ -734,6 +742,7 @@ def test_another_machine_must_be_allowed(folder, dataset):
     assert found.attrs["jaxlib"] == "0.1"  # where it was begun
 
 
+@pytest.mark.slow
 def test_quantiles_are_for_the_reader(folder, dataset):
     found = study(quantiles=[0.25]).run(folder)
     assert found.quantile_level.values.tolist() == [0.25]

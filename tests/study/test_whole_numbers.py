@@ -37,6 +37,7 @@ def made(noise: Any = 0.5, shown: Any = PATTERNS[0], **more: Any) -> hj.Trial:
 # What they become.
 
 
+@pytest.mark.slow
 def test_whole_numbers_share_a_program_and_give_what_fractions_give():
     seen = []
 
@@ -237,6 +238,7 @@ def test_what_fails_for_another_reason_is_blamed_on_no_parameter():
         planned.run()
 
 
+@pytest.mark.slow
 def test_tasks_know_their_own():
     task, sweep = hj.Retrieval(num_neurons=8), {"num_memories": [2], "shown": [(1,)], "noise": [1]}
     for function in (task, functools.partial(task, target=0)):

@@ -38,6 +38,7 @@ def mean_tanh(x: Any, variance: Any) -> np.ndarray:
     return np.tanh(SLOPE * (x[..., None] + spread[..., None] * eta)) @ weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_neuron", [False, True])
 def test_flow_against_steps_by_hand(per_neuron):
     memories, dt, steps = alike(), 0.1, 30
@@ -103,9 +104,10 @@ SOLVERS = {"Euler": dfx.Euler(), "Heun": dfx.Heun(), "ShARK": dfx.ShARK(), "SRA1
 SOLVERS["ExponentialAdams"] = hj.ExponentialAdams()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["Euler", "Heun", "ShARK", "ExponentialAdams", pytest.param("SRA1", marks=pytest.mark.slow)],
+    ["Euler", "Heun", "ShARK", "ExponentialAdams", pytest.param("SRA1", marks=pytest.mark.long)],
 )
 def test_steps_of_a_solver_have_the_noise_that_is_said(name):
     # Of 8192 independent neurons the variance is known to 1.6%; |z| < 4 fails once in 16 000 keys.
@@ -162,9 +164,10 @@ def network(kind: str, memories: np.ndarray) -> Any:
 KINDS = ["classic", "IDP", "decorrelated", "dense", "softmax", "two-layer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
-    [k if k in ("IDP", "two-layer") else pytest.param(k, marks=pytest.mark.slow) for k in KINDS],
+    [k if k in ("IDP", "two-layer") else pytest.param(k, marks=pytest.mark.long) for k in KINDS],
 )
 def test_flow_is_the_mean_of_trials(kind):
     # A mean over 16 trials of 2000 neurons: its standard error is measured, and what is left of
@@ -193,6 +196,7 @@ def test_flow_is_the_mean_of_trials(kind):
     assert np.abs(quiet.overlaps - flow.overlaps).max() > 0.02
 
 
+@pytest.mark.slow
 def test_gradient_of_a_flow_against_central_differences():
     memories = alike()
 
@@ -211,6 +215,7 @@ def test_gradient_of_a_flow_against_central_differences():
     assert_allclose(gradient, (ends[:2] - ends[2:]) / (2 * step), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_adaptive_steps_follow_the_exact_equation():
     memories = alike()
     model, u = hj.IDPHopfield(memories, hj.Tanh(SLOPE)), 2.0 * memories[0]
@@ -254,6 +259,7 @@ class Squared(hj.AbstractBipolarHopfield):
         return x @ x / 2
 
 
+@pytest.mark.slow
 def test_noise_that_does_not_average_out_is_refused():
     memories = alike()
     u = memories[0]
@@ -325,6 +331,7 @@ class MemoryNeuronsFirst(hj.AbstractHopfield):
         return jnp.full((), jnp.nan)
 
 
+@pytest.mark.slow
 def test_a_model_says_which_entries_of_its_state_are_features():
     memories = jnp.asarray(alike())
     mine = MemoryNeuronsFirst(memories, hj.Tanh(SLOPE))
@@ -347,6 +354,7 @@ def test_a_model_says_which_entries_of_its_state_are_features():
     assert_allclose(found.overlaps, expected.overlaps, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_noisy_model_rests_where_the_closed_form_says():
     memories = np.asarray(hj.orthogonal_memories(num_memories=3, num_neurons=64))
     model = hj.IDPHopfield(memories, hj.Tanh(SLOPE), self_coupling=True)
@@ -357,6 +365,7 @@ def test_noisy_model_rests_where_the_closed_form_says():
     assert_allclose(found.overlaps, [expected, 0, 0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_activation_with_a_slope_per_neuron_under_noise():
     slopes, noise = np.array([0.5, 3.0, 10.0, 40.0]), np.array([0.1, 0.9, 0.3, 2.0])
     x = np.array([0.3, -0.2, 0.7, 0.1])
@@ -368,6 +377,7 @@ def test_activation_with_a_slope_per_neuron_under_noise():
         assert_allclose(getattr(noisy, method)(x), expected, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_closed_over_can_be_compiled():
     memories = alike()
     model = hj.IDPHopfield(memories, hj.Tanh(SLOPE))

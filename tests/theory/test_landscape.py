@@ -297,8 +297,9 @@ def test_a_memory_is_absent_a_saddle_and_stable_where_theory_says(self_coupling)
         assert theory.classify(model, u, found, memory=0) == kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "slope", [1e-6, *(pytest.param(slope, marks=pytest.mark.slow) for slope in (1e-3, 1e3)), 1e6]
+    "slope", [1e-6, *(pytest.param(slope, marks=pytest.mark.long) for slope in (1e-3, 1e3)), 1e6]
 )
 def test_memories_of_a_scaled_network(slope):
     # x, u and 1/d in other units: the same network.
@@ -439,6 +440,7 @@ def report_at(noise: float, self_coupling: bool = False) -> theory.Report:
     )
 
 
+@pytest.mark.slow
 @COUPLINGS
 def test_report_agrees_with_theory(self_coupling):
     report = report_at(1.0, self_coupling)
@@ -472,6 +474,7 @@ def test_report_agrees_with_theory(self_coupling):
     assert prediction.noisy_overlap[3] == 0
 
 
+@pytest.mark.slow
 def test_report_tells_where_noise_leads():
     assert report_at(0.1).ends_in == (1, 0, 2)
     assert report_at(1.0).ends_in == (1, 0)
@@ -486,6 +489,7 @@ def test_report_tells_where_noise_leads():
     assert "whichever of memories[1], memories[0], memories" not in text
 
 
+@pytest.mark.slow
 def test_report_of_finite_steps():
     # Just below the escape noise, which coarse steps go beyond.
     memories = orthogonal()
@@ -515,6 +519,7 @@ def test_a_memory_of_every_noise_is_kept_or_lost_as_its_escape_noise_says(slope)
         assert_array_equal(prediction.noisy_overlap > 0, noise < prediction.critical_noise)
 
 
+@pytest.mark.slow
 def test_report_of_the_classic_network():
     memories = random()
     model = hj.ClassicHopfield(memories)
@@ -553,6 +558,7 @@ def test_a_current_against_a_memory_leaves_its_mirror_image_only():
     assert report.states[0].memories == (0, 1, 2, 3)
 
 
+@pytest.mark.slow
 def test_a_batch_of_equilibria_is_classified_one_at_a_time():
     memories = orthogonal(2)
     model, u = idp(memories), 3.0 * memories[0]
@@ -566,6 +572,7 @@ def test_a_batch_of_equilibria_is_classified_one_at_a_time():
     assert theory.classify(model, u, second, memory=1) == "absent"
 
 
+@pytest.mark.slow
 def test_report_of_one_memory_in_a_current():
     memories = orthogonal(1)
     report = theory.report(hj.ClassicHopfield(memories), 0.1 * memories[0])
@@ -575,7 +582,7 @@ def test_report_of_one_memory_in_a_current():
     assert str(report).splitlines()[-2].startswith("memories[0]")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_report_of_one_memory():
     memories = orthogonal(1)
     report = theory.report(idp(memories), 3 * memories[0], noise=1.0)
@@ -587,6 +594,7 @@ def test_report_of_one_memory():
     assert theory.report(idp(memories), 0.01 * memories[0]).kinds == ("absent",)
 
 
+@pytest.mark.slow
 def test_report_of_a_model_of_ones_own():
     model = Scalar(memories=jnp.ones((1, 4)), rate=bistable)
     report = theory.report(model, np.zeros(4))
@@ -595,6 +603,7 @@ def test_report_of_a_model_of_ones_own():
     assert "Scalar: 4 neurons, 1 memories" in str(report)
 
 
+@pytest.mark.slow
 def test_report_prints_an_aligned_table():
     for noise, fates in (
         (0.1, ("kept", "kept", "kept", "to memories[1]")),
@@ -647,7 +656,7 @@ def test_what_runs_on_the_host_refuses_to_be_traced():
             jax.jit(call)(3 * memories[0])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_single_precision_throughout():
     memories = orthogonal(3)
     u = 0.1 * memories[0] + 0.02 * memories[1]
@@ -660,7 +669,7 @@ def test_single_precision_throughout():
         assert_allclose(one, two, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("noise", [2, 2.0, np.float32(2.0)])
 def test_predictions_in_single_precision(noise):
     memories = orthogonal()

@@ -117,6 +117,7 @@ def test_derivatives_of_the_least_saliency():
         assert_allclose(derivative, expected, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_derivative_of_the_largest_density():
     step = 1e-5
     # Where no density will do, its derivative is 0 too.

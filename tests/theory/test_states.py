@@ -72,6 +72,7 @@ def report_of_one_shared_state() -> Any:
     return theory.report(hj.ClassicHopfield(alike(0.6, 0)), np.zeros(100), noise=0.3, dt=0.05)
 
 
+@pytest.mark.slow
 def test_one_state_of_five_memories_counts_once():
     memories = alike(0.6, 0)
     ends = ends_by_hand(memories, coupling_of(memories, np.ones(5)))
@@ -113,6 +114,7 @@ def test_noise_leaves_a_mixture_where_trials_end_in_one():
     )
 
 
+@pytest.mark.slow
 def test_letters_share_a_state():
     memories = np.asarray(hj.glyph_memories("EFB", size=12))
     report = theory.report(hj.ClassicHopfield(memories), np.zeros(144))
@@ -123,6 +125,7 @@ def test_letters_share_a_state():
     assert report.kinds.count("stable") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("correlation", "key", "memory", "cosine"), [(0.2, 0, 0, 0.807), (0.4, 2, 1, 0.818)]
 )
@@ -140,6 +143,7 @@ def test_states_that_newton_misses_are_found(correlation, key, memory, cosine):
     assert theory.classify(model, u, found, memory=(memory + 1) % 5) == "absent"
 
 
+@pytest.mark.slow
 def test_complementary_pairs_hold_what_trials_hold():
     first, second = np.ones(64), np.tile([1.0, -1.0], 32)
     memories = np.stack([first, -first, second, -second])
@@ -155,6 +159,7 @@ def test_complementary_pairs_hold_what_trials_hold():
         assert (overlaps[memory, :, memory] > 0.9).all()
 
 
+@pytest.mark.slow
 def test_a_memory_and_its_mirror_image_cancel():
     patterns = np.asarray(hj.random_memories(KEY, num_memories=2, num_neurons=64))
     memories = np.concatenate([patterns, -patterns])
@@ -205,6 +210,7 @@ def check_set(kind: str, correlation: float, key: int, num_memories: int) -> tup
     return decided, missed
 
 
+@pytest.mark.slow
 def test_states_and_fates_of_random_sets():
     # One shape for each kind of network, here and elsewhere in this file, so one compilation.
     for kind, keys in (("classic", (1, 4)), ("idp", (2, 5))):
@@ -214,7 +220,7 @@ def test_states_and_fates_of_random_sets():
         assert missed == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["classic", "idp"])
 def test_states_and_fates_of_fifty_random_sets(kind, optimised):
     # Where trials are decided (P > .95) the flow says the same in all rows; the rest, a fifth of
@@ -228,6 +234,7 @@ def test_states_and_fates_of_fifty_random_sets(kind, optimised):
 # Ridges, and models of all kinds.
 
 
+@pytest.mark.slow
 def test_on_a_ridge_chance_decides():
     memories = np.asarray(hj.orthogonal_memories(num_memories=4, num_neurons=64, key=KEY))
     model = hj.IDPHopfield(memories)
@@ -242,6 +249,7 @@ def test_on_a_ridge_chance_decides():
     assert text.count(" or memories[") >= 3
 
 
+@pytest.mark.slow
 def test_escape_noise_from_the_flow_is_that_of_the_closed_form():
     memories = np.asarray(hj.orthogonal_memories(num_memories=4, num_neurons=64, key=KEY))
     model = hj.IDPHopfield(memories, self_coupling=True)
@@ -255,6 +263,7 @@ def test_escape_noise_from_the_flow_is_that_of_the_closed_form():
     assert coarse.states[coarse.ends[0][0]].holders == (1,)
 
 
+@pytest.mark.slow
 def test_report_of_neurons_with_a_slope_each():
     memories = np.asarray(hj.orthogonal_memories(num_memories=3, num_neurons=64, key=KEY))
     slopes = np.linspace(4.0, 20.0, 64)
@@ -269,6 +278,7 @@ def test_report_of_neurons_with_a_slope_each():
     assert_allclose(x, coupling @ np.tanh(slopes * x), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_report_says_where_noise_is_not_averaged():
     memories = np.asarray(hj.orthogonal_memories(num_memories=3, num_neurons=64, key=KEY))
     report = theory.report(hj.DynamicAttention(memories, 0.2), 2 * memories[0], noise=1.0)
@@ -281,7 +291,7 @@ def test_report_says_where_noise_is_not_averaged():
         report.ends_in  # noqa: B018
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_layers_have_the_states_of_one():
     memories = alike(0.3, 1, 3, 64)
     u = np.array([2.0, 1.5, 1.0]) @ memories

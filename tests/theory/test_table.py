@@ -55,6 +55,7 @@ def many(number: int) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [20, 21, 200])
 def test_many_memories_are_summed_up(number):
     report = many(number)
@@ -131,6 +132,7 @@ def test_a_report_at_a_time_is_that_of_the_input_then():
     assert "input at" not in str(small())
 
 
+@pytest.mark.slow
 def test_a_state_that_its_overlap_does_not_measure_has_an_amplitude():
     memories = hj.random_memories(jax.random.key(0), num_memories=8, num_neurons=16)
     for model, shown in (

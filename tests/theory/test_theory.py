@@ -391,7 +391,7 @@ def test_mixture_at_its_threshold_in_the_jacobian():
         assert (growth < 0) == stable
 
 
-@pytest.mark.parametrize("kind", [hj.Tanh, pytest.param(hj.Erf, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [hj.Tanh, pytest.param(hj.Erf, marks=pytest.mark.long)])
 def test_mixture_energy_is_the_energy_of_the_model(kind):
     memories = np.array(list(itertools.product([-1.0, 1.0], repeat=3))).T
     alpha = np.array([0.05, 0.11, 0.3, 3.0])
@@ -611,7 +611,8 @@ PAIRS = np.array(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [hj.Tanh, pytest.param(hj.Erf, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [hj.Tanh, pytest.param(hj.Erf, marks=pytest.mark.long)])
 def test_escape_noise_of_all_kinds_of_pairs(kind):
     for slope in SLOPES:
         alpha, alpha_max = PAIRS.T / slope
@@ -888,10 +889,11 @@ QUICK = {
 
 def some(names):
     return [
-        name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in FUNCTIONS
+        name if name in names else pytest.param(name, marks=pytest.mark.long) for name in FUNCTIONS
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(QUICK))
 def test_gradient_against_central_differences(name):
     function, points = FUNCTIONS[name]
@@ -934,6 +936,7 @@ def test_a_batch_in_single_precision(name):
     assert_allclose(batch, double, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     alpha, step = jnp.array([1.5, 2.0]), 1e-4
 

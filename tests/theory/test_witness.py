@@ -88,6 +88,7 @@ OTHERS: dict[str, tuple[str, Any, str, bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", OTHERS)
 def test_a_subclass_with_another_equation_has_no_closed_form(how, kind):
@@ -176,6 +177,7 @@ def test_the_theory_of_noise_refuses_it_wherever_it_is_asked(leaking):
         theory.stable_states(leaking, SHOWN, noise=1.0)
 
 
+@pytest.mark.slow
 def test_the_report_says_what_it_does_not_believe_and_what_it_ignores(leaking):
     report = theory.report(leaking, SHOWN, noise=1.0)
     assert report.prediction is None
@@ -203,6 +205,7 @@ def test_a_traced_model_is_looked_at_when_it_runs(leaking):
         eqx.filter_jit(mean)(leaking)
 
 
+@pytest.mark.slow
 def test_a_flow_that_grows_without_bounds_is_left_alone_and_said_so():
     report = theory.report(Runaway(jnp.asarray(MEMORIES[:2]), hj.Tanh()), np.zeros(64))
     assert report.states == ()
@@ -228,6 +231,7 @@ class Spinning(hj.AbstractBipolarHopfield):
         return x @ x
 
 
+@pytest.mark.slow
 def test_a_flow_is_followed_for_so_many_steps_only(monkeypatch):
     monkeypatch.setattr(flow, "_STEPS", 500)
     followed = []

@@ -99,6 +99,7 @@ def draws(count: int) -> tuple[Any, Any]:
     return RANDOM.normal(size=(count, NUM_NEURONS)) * 1.5, overlaps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("target", TARGETS)
 def test_margin_and_ending_are_those_of_a_loop(criterion, target):
@@ -183,7 +184,7 @@ def letters(key: Any, strength: Any) -> hj.Trial:
     return hj.Trial(hj.IDPHopfield(memories), shown, start, hj.AdditiveNoise(0.3), target=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("optimised")
 def test_ensembles_passages_and_tuning_agree_on_what_is_retrieved():
     # The overlap with O is above 0.9 in all trials, as it is with Q, which most of them end in.
@@ -245,6 +246,7 @@ def run(trial: Any = small, **changes: Any) -> hj.Ensemble:
     return hj.solve_ensemble(trial, **settings)
 
 
+@pytest.mark.slow
 def test_one_of_several_right_memories_is_enough():
     criterion = hj.Criterion(0.5)
     first, both = (run(trial, criterion=criterion) for trial in (one_right, both_right))
@@ -295,6 +297,7 @@ def test_what_is_judged_is_in_the_closed_interval(settle, how):
     assert int(margin.ending(trajectory).positive) == np.sum(np.array(expected) > 0)
 
 
+@pytest.mark.slow
 def test_an_ensemble_judges_that_interval_and_measures_passages_from_the_time_as_given():
     # 0.25 is between two steps: the first that counts is the third.
     criterion = hj.Criterion(0.6, settle=0.3, since=0.25)
@@ -341,12 +344,13 @@ def start(trial, trajectory):
     return trial.x0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settle", "how"),
     [
         (0.4, "instants"),
-        pytest.param(0.4, "mean", marks=pytest.mark.slow),
-        pytest.param(0.0, "mean", marks=pytest.mark.slow),
+        pytest.param(0.4, "mean", marks=pytest.mark.long),
+        pytest.param(0.0, "mean", marks=pytest.mark.long),
     ],
 )
 def test_a_faint_state_is_no_memory_where_an_amplitude_is_asked_for(settle, how):
@@ -382,7 +386,7 @@ def test_a_trajectory_without_amplitudes_is_refused_where_they_count():
         margin.decisive(saved(jnp.ones((2, NUM_MEMORIES))))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_tuning_counts_amplitudes_as_its_ensemble_does():
     def loud(key, scale):
         trial = faint(key)
@@ -430,6 +434,7 @@ def mean_square(t, state):
     return {"square": jnp.mean(state**2), "t": t}
 
 
+@pytest.mark.slow
 def test_passages_and_saved_quantities_of_the_users_own():
     reductions = {"kept": hj.PerTrial(saved_values)}
     options: dict[str, Any] = {"save_fn": mean_square, "reductions": reductions}
@@ -447,6 +452,7 @@ def test_passages_and_saved_quantities_of_the_users_own():
     assert_array_equal(ensemble.trajectories, plain.trajectories)
 
 
+@pytest.mark.slow
 def test_without_mirror_the_strongest_memory_is_told_all_the_same():
     memories = np.asarray(
         hj.correlated_memories(jax.random.key(3), num_memories=3, num_neurons=128, correlation=0.3)

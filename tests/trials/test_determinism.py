@@ -75,6 +75,7 @@ def starts(function: Callable[..., hj.Trial]) -> tuple[np.ndarray, Interval]:
     return found.reduced["x0"]["values"], found.retrieved
 
 
+@pytest.mark.slow
 def test_what_the_refused_trial_would_have_said(monkeypatch):
     """A memory is held from about half of all starts, but one start for all is one answer."""
 
@@ -406,6 +407,7 @@ FINE: dict[str, Callable[..., hj.Trial]] = {
 SHARED = GENERATOR.normal(size=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINE)
 def test_nothing_else_is_taken_for_a_draw(name):
     """The door alone: nothing is solved."""
@@ -421,6 +423,7 @@ def test_nothing_else_is_taken_for_a_draw(name):
 # What it costs.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_a_trial_is_made_outside_a_trace_at_most_twice(door):
     made = []
@@ -439,6 +442,7 @@ def test_a_trial_is_made_outside_a_trace_at_most_twice(door):
     assert made.count(False) == 2
 
 
+@pytest.mark.slow
 def test_the_look_compiles_and_solves_nothing(caplog):
     task = hj.Retrieval(num_neurons=1024, noise=2.0)
     key = jax.random.key(0)

@@ -40,6 +40,7 @@ def of(strength: float, beta: float = 0.5, criterion: hj.Criterion | None = None
     return hj.solve_ensemble(trial, criterion=criterion, reductions=KEPT, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_state_that_collapsed_is_no_memory():
     faint = of(0.2)
     assert (abs(faint.final_overlap) > 0.9).mean() > 0.9
@@ -49,19 +50,21 @@ def test_a_state_that_collapsed_is_no_memory():
     assert "(|m| > 0.9, the largest, amplitude > 0.1, at the end)" in repr(faint)
 
 
+@pytest.mark.slow
 def test_a_memory_that_is_retrieved_has_a_size():
     found = of(2.0)
     assert found.retrieved.estimate == 1
     assert_allclose(found.reduced["amplitude"]["values"], 2.0, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_who_asks_for_no_amplitude_gets_the_cosine():
     faint = of(0.2, criterion=hj.Criterion(amplitude=0.0))
     assert faint.retrieved.estimate == (abs(faint.final_overlap) > 0.9).mean() > 0.9
     assert "(|m| > 0.9 and the largest, at the end)" in repr(faint)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("beta", [0.5, 0.5 / N])
 @pytest.mark.parametrize("strength", [0.1, 0.2, 0.3, 0.4])
 def test_whatever_counts_is_far_above_the_least_amplitude_and_the_rest_far_below(strength, beta):
@@ -74,6 +77,7 @@ def test_whatever_counts_is_far_above_the_least_amplitude_and_the_rest_far_below
     assert set(found.outcome[~large]) <= {OUTCOMES.index("none")}
 
 
+@pytest.mark.slow
 def test_a_faint_wrong_memory_and_a_faint_mixture_are_none():
     memories = np.asarray(hj.orthogonal_memories(num_memories=4, num_neurons=16))
     model = hj.DynamicAttention(memories, 0.5)
@@ -128,6 +132,7 @@ def test_overlaps_of_activities_measure_the_size_in_units_of_one_over_the_slope(
         assert float(asked.margin(model, state, model.overlaps(state), 0)) < 0
 
 
+@pytest.mark.slow
 def test_a_study_says_which_amplitude_was_asked_for():
     task = hj.Retrieval(num_neurons=16, num_memories=2)
     settings: dict[str, Any] = {"trials": 2, "key": KEY, "t1": 0.2, "dt": 0.1}

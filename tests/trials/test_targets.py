@@ -147,6 +147,7 @@ def test_a_copy_is_the_same_memory_and_a_negative_is_none_that_is_shown(jit):
         assert (jax.jit(make) if jit else make)(inputs).tolist() == [expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "message"),
     [(without, WITHOUT), (against, WITHOUT), (tied, TIED)],
@@ -171,6 +172,7 @@ def by_luck(key):
     return trial(2.0 * jnp.asarray(MEMORIES)[which])
 
 
+@pytest.mark.slow
 def test_under_vmap_each_trial_has_its_own():
     keys = jax.random.split(KEY, 20)
     found = jax.jit(jax.vmap(lambda key: by_luck(key).target))(keys)
@@ -226,6 +228,7 @@ def several(key, *, many: int):
     return trial(by_luck(key).inputs, target=list(range(many)) if many else None)
 
 
+@pytest.mark.slow
 def test_cells_may_have_other_numbers_of_right_memories():
     table = study_table(hj.Study(several, {"many": [2, 0, 1]}, static=["many"], **SETTINGS).run())
     ends = [line.rsplit("  ", 1)[1].strip() for line in table.splitlines()[1:4]]

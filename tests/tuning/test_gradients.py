@@ -203,12 +203,13 @@ def assert_alike(found: Any, expected: Any, relative: float) -> None:
 
 def kinds(*fast: str) -> list[Any]:
     """All networks, of which some are tested always."""
-    return [kind if kind in fast else pytest.param(kind, marks=pytest.mark.slow) for kind in CASES]
+    return [kind if kind in fast else pytest.param(kind, marks=pytest.mark.long) for kind in CASES]
 
 
 ONE_OF_EACH = ("idp", "classic", "decorrelated", "two layers", "dense, power", "attention", "rates")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", kinds(*ONE_OF_EACH))
 def test_gradients_are_central_differences(kind):
     gradient, z = prepare(kind)
@@ -223,6 +224,7 @@ def test_gradients_are_central_differences(kind):
     assert_alike(slopes, expected, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", kinds("two layers", "attention"))
 def test_reverse_mode_is_forward_mode(kind):
     (forward, z), (reverse, _) = prepare(kind, "forward"), prepare(kind, "reverse")
@@ -232,7 +234,7 @@ def test_reverse_mode_is_forward_mode(kind):
     assert_allclose(other.means, one.means, rtol=EXACT)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_gate_counts_where_it_is_open():
     # With u the mixture of weights w, least squares find w again, and z = max(w, 0).
     gradient, z = prepare("attention, half closed")
@@ -241,7 +243,7 @@ def test_the_gate_counts_where_it_is_open():
     assert abs(weights[1]) < 1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 @pytest.mark.parametrize("solver", [dfx.Heun(), dfx.ShARK()], ids=["Heun", "ShARK"])
 def test_other_solvers_can_be_differentiated(mode, solver):
@@ -256,12 +258,13 @@ def test_other_solvers_can_be_differentiated(mode, solver):
 # Float32.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [
         ("attention", "forward"),
         *(
-            pytest.param(kind, mode, marks=pytest.mark.slow)
+            pytest.param(kind, mode, marks=pytest.mark.long)
             for kind, mode in (
                 *((kind, "forward") for kind in CASES if kind != "attention"),
                 *((kind, "reverse") for kind in ("idp, two-point", "two layers", "attention")),
@@ -330,7 +333,7 @@ def test_loss_and_its_error_are_those_of_plain_solves_with_the_documented_keys()
     assert found.norm == pytest.approx(norm, rel=EXACT)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_single_trial_has_no_error():
     gradient, z = prepare("attention", trials=1, chunk=1)
     found = gradient(z)
@@ -351,7 +354,7 @@ def assert_same_bits(one: Found, other: Found) -> None:
     [
         ("idp", "forward"),
         ("two layers", "reverse"),
-        pytest.param("idp", "reverse", marks=pytest.mark.slow),  # which solves twice
+        pytest.param("idp", "reverse", marks=pytest.mark.long),  # which solves twice
     ],
 )
 def test_one_device_gives_the_bits_of_two(kind, mode):
@@ -360,7 +363,7 @@ def test_one_device_gives_the_bits_of_two(kind, mode):
     assert_same_bits(alone(z), both(z))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("kind", ["idp", "two layers", "attention", "rates"])
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
@@ -373,7 +376,7 @@ def test_one_device_gives_the_bits_of_two_in_optimised_code(mode, kind):
     jax.clear_caches()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_another_chunk_size_changes_the_rounding_only(mode):
     (one, z), (other, _) = prepare("attention", mode), prepare("attention", mode, chunk=3)
@@ -382,6 +385,7 @@ def test_another_chunk_size_changes_the_rounding_only(mode):
     assert_allclose([second.loss, second.error], [first.loss, first.error], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_further_trials_leave_the_first_ones_alone():
     # What each further trial adds to the sum over trials, of a loss that is linear in them.
     added, last = {}, {}
@@ -419,6 +423,7 @@ class Counted(eqx.Module):
         )
 
 
+@pytest.mark.slow
 def test_other_numbers_compile_nothing():
     settings: dict[str, Any] = {"t1": STEPS * DT, "dt": DT, "trials": TRIALS, "chunk": CHUNK}
     settings["devices"] = jax.local_devices()[:1]

@@ -30,6 +30,7 @@ def evaluate():
     return hj.loss_and_gradient(trial, START, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_central_differences(evaluate):
     found = evaluate(START, KEY)
     assert list(found.gradient) == list(START)
@@ -44,6 +45,7 @@ def test_the_gradient_is_that_of_central_differences(evaluate):
             assert found.gradient[name][place] == pytest.approx(slope, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_an_ensemble_with_the_same_key(evaluate):
     ensemble = hj.solve_ensemble(
         lambda key: trial(key, 2.0, jnp.array(START["lean"])),
@@ -60,6 +62,7 @@ def test_the_loss_is_that_of_an_ensemble_with_the_same_key(evaluate):
     assert found.loss == pytest.approx(1 - np.abs(ensemble.final_overlap).mean(), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_one_device_gives_the_bits_of_two(mode):
     one, two = (

@@ -96,6 +96,7 @@ def two_strengths():
     return aligned([1.5, 1.4], steps=80)
 
 
+@pytest.mark.slow
 def test_strengths_for_overlaps_are_those_of_the_closed_form(two_strengths):
     value, low, high = two_strengths.intervals["strengths"]
     assert two_strengths.converged
@@ -105,7 +106,7 @@ def test_strengths_for_overlaps_are_those_of_the_closed_form(two_strengths):
     assert two_strengths.history.tuned_loss < 1e-9
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_five_numbers_are_found_by_the_descent_alone():
     # In reverse mode, of a loss of five numbers, and without an interval.
     tuning = aligned(np.full(5, 1.5), steps=200)
@@ -153,6 +154,7 @@ def noisy():
     return tune()
 
 
+@pytest.mark.slow
 def test_trial_j_of_step_k_has_the_documented_key(noisy):
     key = jax.random.split(KEY)[0]
     for step in (0, 7):
@@ -177,7 +179,7 @@ def test_the_steps_are_those_of_the_default_optimiser(noisy):
         assert abs(move) == pytest.approx(rate * size, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_verification_is_an_ensemble_with_the_tuned_values(noisy):
     key = jax.random.fold_in(jax.random.split(KEY)[1], 0)
     expected = hj.solve_ensemble(
@@ -239,7 +241,7 @@ INTERVAL_LOSSES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("kind", INTERVAL_LOSSES)
 def test_intervals_cover_as_often_as_they_say(kind):
@@ -261,7 +263,7 @@ def two_parts(key, one, other):
     return trial(key, one + other, noise=1.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_numbers_of_which_only_the_sum_counts_have_no_interval():
     parameters = {"one": 0.3, "other": 0.5}
     tuning = tune(trial=two_parts, parameters=parameters, trials=32, chunk=32, steps=30)
@@ -277,7 +279,7 @@ def held(key, strength):
     return hj.Trial(hj.IDPHopfield(memories), shown, 2.6 * memories[0], hj.AdditiveNoise(2.0))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(
     ("loss", "judge", "brute_force"),
@@ -302,7 +304,7 @@ def test_the_strengths_of_the_specification(loss, judge, brute_force):
 # Another way to say the same.
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_paths_in_a_trial_are_the_arguments_of_a_function():
     one = trial(jax.random.key(2), 0.8, noise=1.5)
     tuning = tune(trial=one, parameters={"inputs": None, "noise.strength": 1.5}, steps=3)
@@ -325,7 +327,7 @@ def _of_inputs(key, inputs, noise, x0):
 TASK = hj.Retrieval(num_neurons=8, num_memories=2, noise=0.5, slope=3.0, start="memory")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_numbers_of_a_task_by_their_names():
     parameters = {"strength": 0.4, "noise": 0.5, "dominant": [2.0, 2.5]}
     bounds = {"noise": (0.0, None)}
@@ -334,7 +336,7 @@ def test_numbers_of_a_task_by_their_names():
     assert tuning.history.noise.min() > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_compiled_anew_for_other_numbers():
     traced = []
 
@@ -377,6 +379,7 @@ def test_converged_is_what_the_rule_says(two_strengths):
     assert strict.reason == "did not converge: all 80 steps were done"
 
 
+@pytest.mark.slow
 def test_short_steps_on_a_slope_are_no_convergence():
     tuning = aligned([1.5, 1.4], steps=15, optimiser=optax.sgd(1e-4))
     assert np.ptp(tuning.history.strengths.values, axis=0).max() < 1e-3
@@ -402,6 +405,7 @@ def test_it_ends_where_the_gradient_vanishes():
     assert np.isnan(tuning.intervals["strength"].low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [20.0, 200.0])
 def test_an_optimiser_that_walks_away_loses_nothing(rate):
     tuning = tune(optimiser=optax.sgd(rate), steps=12)
@@ -420,6 +424,7 @@ def off_a_cliff(limit: float, rate: float, **changes: Any) -> hj.Tuning:
     return tune(trial=variant(limit=limit), optimiser=optax.sgd(-rate), **changes)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_goes_back_halfway():
     tuning = off_a_cliff(1.0, 30.0, steps=20)
     history = tuning.history
@@ -439,6 +444,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_goes_back_halfway
     assert tuning.history.tuned_loss < 0.2
 
 
+@pytest.mark.slow
 def test_ten_steps_in_a_row_that_are_not_finite_end_it():
     tuning = off_a_cliff(1.0, 1e6, steps=30)
     stopped = "did not converge: the gradient was not finite in 10 steps in a row"
@@ -500,6 +506,7 @@ def silent(key, strength):
 ONSET = {"trial": switched, "parameters": {"onset": 0.5}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("match", "changes"),
     [
@@ -522,7 +529,7 @@ ONSET = {"trial": switched, "parameters": {"onset": 0.5}}
         pytest.param(
             r"has no gradient by strength .* or the network is silent there\.",
             {"trial": silent},
-            marks=pytest.mark.slow,
+            marks=pytest.mark.long,
         ),
         pytest.param(
             r"has no gradient by strength .* raise the temperature of the loss\.$",
@@ -531,12 +538,12 @@ ONSET = {"trial": switched, "parameters": {"onset": 0.5}}
                 "criterion": hj.Criterion(0.999, settle=0.3, mirror=False),
                 "parameters": {"strength": 0.01},
             },
-            marks=pytest.mark.slow,
+            marks=pytest.mark.long,
         ),
         pytest.param(
             r"has no gradient by onset \(onset = 0\.5\): it does not depend on it",
             ONSET,
-            marks=pytest.mark.slow,
+            marks=pytest.mark.long,
         ),
         # What the input costs does; but of a derivative by half of the loss nobody is served.
         (r"has no gradient by onset", ONSET | {"loss": hj.OverlapLoss() + hj.InputCost()}),
@@ -560,6 +567,7 @@ UNHEARD: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_a_loss_without_a_gradient_at_the_start_is_told_before_the_steps(mode, monkeypatch):
     right = (
@@ -600,6 +608,7 @@ def test_a_loss_without_a_gradient_at_the_start_is_told_before_the_steps(mode, m
     assert_allclose(history.term_loss.sum("term"), history.loss, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_silent_loss_is_remembered_with_the_steps(tmp_path):
     with pytest.warns(UserWarning, match="all but no gradient at the start"):
         first = tune(**UNHEARD, folder=tmp_path)
@@ -618,6 +627,7 @@ def steep(key, slope):
     return hj.Trial(hj.IDPHopfield(memories, hj.Tanh(slope)), 0.6 * memories[0], x0)
 
 
+@pytest.mark.slow
 def test_a_parameter_that_runs_along_a_valley_to_its_bound_is_named():
     tuning = tune(
         trial=steep,
@@ -693,6 +703,7 @@ OF_NOISE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_value_that_a_trial_must_not_have_names_the_trial_the_step_and_the_value():
     match = (
         r"^Argument `strength` must be zero or positive, which it is not in trial 0 of step 1, "
@@ -703,6 +714,7 @@ def test_a_value_that_a_trial_must_not_have_names_the_trial_the_step_and_the_val
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_interval_that_would_need_such_a_value_is_not_known():
     # The second step is so near to zero that gradients at two points around it, whose difference
     # is the curvature, would need one beyond.
@@ -721,6 +733,7 @@ def test_no_name_of_the_history_is_one_of_xarray(noisy):
     assert not names & {*dir(xr.Dataset), *dir(xr.DataArray)}
 
 
+@pytest.mark.slow
 def test_a_tuned_number_with_a_name_of_xarray_is_accepted_with_one_warning():
     def counting(key, count):
         return variant()(key, strength=count)
@@ -871,6 +884,7 @@ def folder(saved, tmp_path):
     return Path(shutil.copytree(saved, tmp_path / "tuning"))
 
 
+@pytest.mark.slow
 def test_a_folder_changes_no_number_and_its_dataset_is_read_again(noisy, saved):
     xr.testing.assert_identical(load(saved), noisy.history)
     assert steps_in(saved) == 24
@@ -930,6 +944,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, folder: Path, step: int, save_eve
             tune(folder=folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("save_every", "left"), [(0.0, 9), (3600.0, 0)])
 def test_an_interrupted_tuning_goes_on_to_the_same_numbers(
     tmp_path, monkeypatch, noisy, save_every, left
@@ -947,6 +962,7 @@ def test_an_interrupted_tuning_goes_on_to_the_same_numbers(
     xr.testing.assert_identical(load(folder), noisy.history)
 
 
+@pytest.mark.slow
 def test_an_exception_in_the_middle_of_a_step_loses_that_step_only(tmp_path, monkeypatch, noisy):
     folder, original = tmp_path / "tuning", hopjax.tuning.descent.Descent.differentiate
 
@@ -964,6 +980,7 @@ def test_an_exception_in_the_middle_of_a_step_loses_that_step_only(tmp_path, mon
     xr.testing.assert_identical(tune(folder=folder).history, noisy.history)
 
 
+@pytest.mark.slow
 def test_steps_that_were_skipped_are_kept_too(tmp_path, monkeypatch):
     folder = tmp_path / "tuning"
     changes: dict[str, Any] = {
@@ -989,7 +1006,7 @@ def test_steps_that_were_skipped_are_kept_too(tmp_path, monkeypatch):
     xr.testing.assert_identical(again, whole.history)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_more_trials_may_verify(folder, noisy):
     again = tune(folder=folder, verify=32)
     assert again.ensemble.trials == 32
@@ -998,6 +1015,7 @@ def test_more_trials_may_verify(folder, noisy):
     assert again.intervals == noisy.intervals
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_same_dataset(tmp_path, noisy):
     assert len(jax.local_devices()) == 2
     both = tune(devices=jax.local_devices(), folder=tmp_path / "tuning")
@@ -1034,6 +1052,7 @@ def test_a_folder_of_another_tuning_is_refused_with_what_differs(folder, part):
     assert_refused(folder, rf"holds another tuning, which differs in {part}\b", **CHANGES[part])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -1067,6 +1086,7 @@ def flip(content: bytes, place: int) -> bytes:
     return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -1083,6 +1103,7 @@ def test_damaged_steps_are_named_and_left_alone(folder, damage):
     assert_refused(folder, rf"^{re.escape(str(path))} is damaged \(.*\): move it away to tune anew")
 
 
+@pytest.mark.slow
 def test_steps_of_another_tuning_are_no_steps_of_this_one(folder, tmp_path, monkeypatch):
     other = tmp_path / "other"
     interrupt_with_key(monkeypatch, other, jax.random.key(6))
@@ -1128,6 +1149,7 @@ def test_the_folder_of_a_study_is_refused_and_the_other_way_round(folder):
     assert_refused(folder, "holds a study: take another folder")
 
 
+@pytest.mark.slow
 def test_a_tuning_begun_elsewhere_must_be_allowed_and_says_so(folder, noisy):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -1156,8 +1178,9 @@ def start():
         yield start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "numbers", [[5], pytest.param([1, 4, 9, 15, 20, 23], marks=pytest.mark.slow)]
+    "numbers", [[5], pytest.param([1, 4, 9, 15, 20, 23], marks=pytest.mark.long)]
 )
 def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(start, tmp_path, noisy, numbers):
     # There one device, here two; and one that was never interrupted.
@@ -1175,6 +1198,7 @@ def test_a_tuning_that_is_killed_goes_on_to_the_same_numbers(start, tmp_path, no
     xr.testing.assert_identical(load(folder), noisy.history)
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused_until_its_holder_is_gone(folder, start, tmp_path, noisy):
     ready = tmp_path / "ready"
     process = start(small_study.hold, folder, ready)
