@@ -201,7 +201,7 @@ def check_rates(model: AbstractHopfield, inputs: Any, x0: Any, state0: Any) -> t
         x0, state0 = (
             each if each is None else check_values(each, unbounded, _NAME, _RIGHT) for each in given
         )
-    if np.any(unbounded):
+    elif np.any(unbounded):
         entry = int(np.argmax(unbounded))
         rate = float(jnp.broadcast_to(rates, unbounded.shape)[entry])
         hint = f"along x0, drift + λx grows without bounds in entry {entry} of the state"
