@@ -67,6 +67,7 @@ def means_agree(sample, reference, *, rounding, reference_error=0.0):
     assert 2 * stats.norm.sf(z) > FAMILY_WISE / COMPARISONS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "references"),
     [

@@ -186,6 +186,7 @@ def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
         assert len(read_study(tmp_path / "noise.toml").cells) == cells
 
 
+@pytest.mark.slow
 def test_the_example_of_tuning_names_everything_and_is_the_packaged_file(call, tmp_path):
     assert call("example", "study")[1] == call("example")[1]
     code, text, errors = call("example", "tune")
@@ -278,6 +279,7 @@ def test_a_study_is_run_saved_and_printed(call, file, saved, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_show_prints_the_table_and_draws_it(call, folder, file):
     code, text, errors = call("show", folder)
     assert (code, errors) == (0, [f"drawn {folder / 'result.png'}"])
@@ -363,6 +365,7 @@ def test_diverged_trials_are_told(call, tmp_path):
     assert text.splitlines()[-1].startswith(f"diverged, and left out of means: {said}")
 
 
+@pytest.mark.slow
 def test_a_sweep_in_a_file_may_grow_at_either_end(call, folder, tmp_path):
     before = {path: path.stat().st_ino for path in folder.rglob("*.npz")}
     path = tmp_path / "study.toml"
@@ -401,6 +404,7 @@ def test_tuning_is_done_saved_and_printed(call, tune_file, tuning, tmp_path):
     assert (folder / "result.nc").read_bytes() == saved.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_no_step_again(call, tune_file, tuning, tuned, monkeypatch):
     differentiate = Descent.differentiate
 

@@ -265,6 +265,7 @@ def test_a_module_that_cannot_be_imported(files, body, says):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_file_of_the_readme_is_about_its_function(files):
     text = (ROOT / "README.md").read_text()
     (table,) = re.findall(r'```toml\n(trial = "mine:trial".*?)```', text, re.DOTALL)

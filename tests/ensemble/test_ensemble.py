@@ -297,6 +297,7 @@ def dense_overlaps(sigma: float) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(overlaps, axis=1), quadratic + potential - psi @ shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.7, 1.5])
 def test_a_shared_trial_equals_the_dense_reference(sigma):
     ensemble, (overlaps, energies) = shared(sigma), dense_overlaps(sigma)
@@ -316,6 +317,7 @@ def test_a_shared_trial_equals_the_dense_reference(sigma):
     assert float(ensemble.retrieved.estimate) == pytest.approx(names.count("right") / 20)
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_anew_for_other_numbers(ensemble):
     shared(0.7)
     traces = Wave.traces, Setting.traces
@@ -330,6 +332,7 @@ def test_nothing_is_compiled_anew_for_other_numbers(ensemble):
 # --- the same bits -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_device_gives_the_bits_of_two(ensemble):
     assert len(jax.devices()) == 2
     assert_same_bits(results(run(devices=jax.devices()[:1])), results(ensemble))
@@ -478,6 +481,7 @@ def test_a_refused_value_leaves_nothing_to_be_raised_at_exit(devices):
 # --- statistics against the raw data -------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_mean_and_variance_over_time(large):
     strength = abs(target_overlap(large))
     assert strength.shape == (320, STEPS + 1)
@@ -606,6 +610,7 @@ def test_variables_carry_labels_for_every_axis(ensemble):
     np.testing.assert_array_equal(medians[1], ensemble.overlap_quantiles([0.1, 0.5, 0.9]))
 
 
+@pytest.mark.slow
 def test_a_reduction_in_the_way_of_our_own_results_is_refused():
     first = dataclasses.replace(run(reductions={}, trials=8, trajectories=False), reduced={})
     table = first.variables([0.5])
@@ -642,6 +647,7 @@ def test_every_criterion_against_the_raw_data(mirror, settle, since):
     assert [ensemble.OUTCOMES[code] for code in ensemble.outcome] == names
 
 
+@pytest.mark.slow
 def test_float32_memories_make_all_float32_and_times_on_the_grid_keep_their_step():
     # As in `solve`, input and start are cast. 0.18 is the 18th step of 0.01 although
     # 18 float32(0.01) < float32(0.18).
@@ -707,6 +713,7 @@ def test_trials_that_diverge_are_named_and_change_no_other(large):
     assert f"diverged {len(gone)}" in repr(broken)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_nothing_but_diverged_trials():
     broken = run(Setting(lost=1.1))
     assert broken.counts["diverged"] == broken.censored == 40

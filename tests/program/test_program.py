@@ -271,6 +271,7 @@ def test_a_tuning_notices_an_edit(write, tuned, edit):
     assert content(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", some(HARMLESS, *FAST))
 def test_what_computes_the_same_goes_on(write, studied, tmp_path, edit):
     folder = Path(shutil.copytree(studied[0], tmp_path / "copy"))
@@ -437,6 +438,7 @@ def test_other_numbers_are_not_accepted_as_the_same(write, folder, edit):
     assert content(folder) == before
 
 
+@pytest.mark.slow
 def test_a_damaged_chunk_cannot_be_tried(write, folder):
     path = next(folder.glob("chunks/*/000000.npz"))
     with np.load(path) as arrays:
@@ -516,6 +518,7 @@ def test_in_a_new_environment_the_program_is_recorded_unless_the_source_differs(
         write(EDITS["trial"]).study().run(folder, elsewhere=True)
 
 
+@pytest.mark.slow
 def test_what_was_computed_elsewhere_cannot_be_tried(write, folder):
     edit_manifest(folder, "another place")
     match = r"nothing of the cell noise = 1 was computed in this environment"
@@ -603,6 +606,7 @@ def test_a_callback_of_a_package_may_hide_the_users_data():
     assert called_back(np.linalg.norm) == ()
 
 
+@pytest.mark.slow
 def test_rules_of_batches_are_part_of_the_program():
     def program(factor: float) -> str:
         @jax.custom_batching.custom_vmap

@@ -185,6 +185,7 @@ class Fast(hj.AbstractHopfield):
         return jnp.zeros(1)
 
 
+@pytest.mark.slow
 def test_steps_are_counted_and_a_constant_drift_is_added_up_exactly():
     for num_steps in (1, 2, 7):
         ends = solve(Leaks([0.0, 1.0]), jnp.ones(2), jnp.zeros(2), t1=0.25 * num_steps, dt=0.25)
@@ -303,6 +304,7 @@ def loss(strength, sigma, tau, **options):
     return solve(model, schedule, noise=noise, key=noise_key, **options).overlaps[-1, 0]
 
 
+@pytest.mark.slow
 def test_gradients_against_central_differences_in_both_modes():
     at, step = jnp.array([0.9, 0.8, 0.02]), 1e-6
     compiled = jax.jit(lambda at: loss(*at))
@@ -322,6 +324,7 @@ def trial(key, strength=2.0):
     return hj.Trial(hj.IDPHopfield(memories), u, memories[1], hj.AdditiveNoise(0.5), target=0)
 
 
+@pytest.mark.slow
 def test_an_ensemble_has_the_same_bits_on_any_number_of_devices():
     settings: dict[str, Any] = {"trials": 6, "chunk": 2, "key": KEY, "t1": 2.0, "dt": 0.1}
     one, two = (

@@ -98,6 +98,7 @@ def test_noiseless_trajectory_equals_the_dense_reference(kind, self_coupling):
     np.testing.assert_allclose(trajectory.overlaps, overlaps, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("law", ["gaussian", "two_point"])
 @pytest.mark.parametrize("kind", MODELS)
@@ -409,6 +410,7 @@ def test_the_brownian_tree_gives_the_linear_law_across_an_input_switch(solver, a
     assert 2 * min(stats.chi2.cdf(chi2, size), stats.chi2.sf(chi2, size)) > FALSE_ALARM
 
 
+@pytest.mark.slow
 def test_implicit_solvers_work_with_fixed_steps_and_tolerances():
     solver = dfx.Kvaerno3(root_finder=dfx.VeryChord(rtol=1e-8, atol=1e-8))
     fine = solve(SMOOTH, dt=0.002, solver=dfx.Dopri5()).final_state
@@ -622,6 +624,8 @@ def test_vmap_over_everything_equals_a_loop():
         np.testing.assert_allclose(together[trial], alone, atol=1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_vmap_over_modules_themselves():
     noise = eqx.filter_vmap(hj.AdditiveNoise)(jnp.array([0.0, 1.0]))
     schedule = eqx.filter_vmap(lambda scale: hj.Schedule([0.0, 0.5, 1.2], scale * VALUES))(
@@ -769,6 +773,7 @@ def test_divergence_alone_raises_and_names_the_time():
     assert "diverged" in repr(trajectory)
 
 
+@pytest.mark.slow
 def test_divergence_inside_a_gradient_raises_nothing():
     model = Probe(cubic)
     jax.grad(lambda start: solve(model, jnp.zeros(2), start * jnp.ones(2)).final_state[0])(1.0)

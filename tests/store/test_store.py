@@ -143,6 +143,7 @@ def as_arrays(parts: dict[str, dict[str, np.ndarray]]) -> dict[tuple[str, str], 
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.long)])
 def test_no_change_of_a_byte_and_no_truncation_goes_unnoticed(folder, stride):
     path = chunks(folder)[0]
@@ -220,6 +221,7 @@ def test_what_a_killed_run_left_aside_is_removed_and_what_is_not_ours_stays(fold
     assert all(path.exists() for path in foreign)
 
 
+@pytest.mark.slow
 def test_a_lost_result_is_merged_anew(folder, dataset):
     before = files(folder, "chunks/**/*")
     (folder / "result.nc").unlink()
@@ -358,6 +360,7 @@ def start():
         yield start
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused_until_its_holder_is_gone_however_it_ends(
     folder, dataset, start, tmp_path
 ):

@@ -42,6 +42,7 @@ def test_packages_without_metadata_have_an_unknown_version(version, monkeypatch)
     assert {environment()[package] for package in PACKAGES} == {"unknown"}
 
 
+@pytest.mark.slow
 def test_packages_without_metadata_cost_no_study(monkeypatch):
     real = importlib.metadata.version
     monkeypatch.setattr(  # not of tqdm, which asks for its own
@@ -157,6 +158,7 @@ def test_every_cell_is_the_ensemble_of_its_key(dataset):
             assert_is_ensemble(cell, ensemble(text, noise, weights))
 
 
+@pytest.mark.slow
 def test_paired_parameters_leave_the_key_alone(dataset):
     paired = study(paired=["noise", "lost"]).run()
     for noise in (0.5, 2.0):
@@ -371,6 +373,7 @@ def test_times_and_steps_can_be_swept(mixed):
     same_values(alone[names], long[names].isel(cell=[1]))
 
 
+@pytest.mark.slow
 def test_strings_truth_values_none_and_static_numbers_reach_the_function_as_they_are(mixed):
     found, _ = mixed
     starts = found.raw_start.values
@@ -449,6 +452,7 @@ def test_a_cell_of_a_grid_is_found_by_the_values_that_were_swept(anywhere):
         assert (dataset.sel(pair=dataset.pair[1]).raw_start[..., 2] == 1).all()
 
 
+@pytest.mark.slow
 def test_cells_of_a_list_are_found_one_value_after_the_other(anywhere):
     _, loaded, listed = anywhere
     assert listed.sizes["cell"] == 8
@@ -594,6 +598,7 @@ def test_diverging_trials_are_counted_and_named_and_the_others_stand():
 # In a folder.
 
 
+@pytest.mark.slow
 def test_in_memory_in_a_folder_and_from_the_file_it_is_the_same_dataset(dataset, saved):
     loaded = hj.load_study(saved)
     again = study().run(saved)  # nothing is left to do

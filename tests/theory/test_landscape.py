@@ -232,6 +232,7 @@ def test_roots_of_a_model_of_ones_own(num_neurons):
         assert theory.classify(model, u, found) == kind
 
 
+@pytest.mark.slow
 def test_gradients_of_an_equilibrium():
     memories = orthogonal(2, 64)
 
@@ -506,6 +507,7 @@ def test_report_of_finite_steps():
         theory.report(model, u, dt=np.array([0.01, 0.02]))  # pyright: ignore
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [1.0, 10.0])
 def test_a_memory_of_every_noise_is_kept_or_lost_as_its_escape_noise_says(slope):
     memories = orthogonal()
@@ -538,6 +540,7 @@ def test_report_of_the_classic_network():
     assert str(driven).endswith("no closed theory: it is for classic networks without a current")
 
 
+@pytest.mark.slow
 def test_closed_forms_of_the_classic_network():
     memories = orthogonal()
     report = theory.report(hj.ClassicHopfield(memories), np.zeros(NUM_NEURONS), noise=0.5)
@@ -549,6 +552,7 @@ def test_closed_forms_of_the_classic_network():
     assert_allclose(report.energy, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_current_against_a_memory_leaves_its_mirror_image_only():
     memories = orthogonal()
     report = theory.report(hj.ClassicHopfield(memories), -3.0 * memories[0])

@@ -83,6 +83,7 @@ def test_up_to_the_largest_density_a_memory_settles_and_above_it_fades(slope):
     assert settles(slope, 1.001 * largest, None) < 0.3
 
 
+@pytest.mark.slow
 def test_numbers_of_the_docstrings():
     densities = np.array([0.05, 0.22, 0.5, 0.9])
     found = np.asarray(theory.least_rate_saliency(10.0, densities))
@@ -106,6 +107,7 @@ def test_both_limits_are_of_one_gain_where_silent_neurons_are_silent(slope):
     assert_allclose(found, (1 + gain) / (1.25 * 0.78), atol=left_out)
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_least_saliency():
     def least(slope, density):
         return theory.least_rate_saliency(slope, density)
@@ -173,6 +175,7 @@ def flow(optimised):
     return ends
 
 
+@pytest.mark.slow
 def test_networks_with_plasticity_hold_a_memory_from_the_least_saliency_on(flow):
     memories = independent_memories(2, 2)  # p = ⅕
     least = float(theory.least_rate_saliency(10.0, 0.2))

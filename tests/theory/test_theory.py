@@ -676,6 +676,7 @@ def test_effective_noise_is_the_spread_of_euler_steps():
         assert_allclose(found**2 / 2, variance, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_crosstalk_against_its_formula():
     alpha = np.array([3.0, 1.5] + 8 * [0.5])
     noises = np.array([0.0, 0.05, 0.16, 0.5, 1.0, 2.0, 4.0])
@@ -733,6 +734,7 @@ def test_steep_activations_tend_to_the_limit(slope):
         assert (abs(found / limit - 1) > 1e-3 / slope**2).all()
 
 
+@pytest.mark.slow
 def test_escape_from_a_steep_network_tends_to_the_limit():
     alpha, alpha_max = np.full(len(PAIRS), 1.5), np.full(len(PAIRS), 3.0)
     limit = steep_escape_noise(1.5, 3.0)

@@ -113,6 +113,7 @@ def harmless(kind: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_harmless_subclass_is_believed(kind, dtype):

@@ -313,6 +313,7 @@ def test_an_ensemble_judges_that_interval_and_measures_passages_from_the_time_as
     assert_allclose(ensemble.passed, counted)
 
 
+@pytest.mark.slow
 def test_where_the_last_saved_time_is_before_the_interval_it_is_judged():
     # Saved at 0, 0.4 and 0.8; the state at t1 = 1 is judged with `settle` = 0 alone.
     assert Grid(0.1, 10, 4).late(0.1).tolist() == [False, False, True]

@@ -32,6 +32,7 @@ def trial(inputs: Any, model: hj.AbstractHopfield = MODEL, **changes: Any) -> hj
     return hj.Trial(model, inputs, START, hj.AdditiveNoise(0.1), **changes)
 
 
+@pytest.mark.slow
 def test_an_input_of_memory_3_asks_for_memory_3():
     def ten(key):
         memories = hj.random_memories(key, num_memories=10, num_neurons=64)
@@ -211,6 +212,7 @@ def weighed(key, second, noise=0.1):
     return hj.Trial(MODEL, hj.mixture(MEMORIES, jnp.stack([1.0, second, 0, 0])), START)
 
 
+@pytest.mark.slow
 def test_a_study_names_the_target_of_its_cells():
     same, differs = (
         hj.Study(weighed, {"second": values}, **SETTINGS).run()

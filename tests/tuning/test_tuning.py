@@ -167,6 +167,7 @@ def test_trial_j_of_step_k_has_the_documented_key(noisy):
         assert half == pytest.approx(1.96 * error, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_steps_are_those_of_the_default_optimiser(noisy):
     # Adam without momentum, at a rate that falls from 0.1 by a cosine, on strength / 0.8.
     path, norms = noisy.history.strength.values / 0.8, noisy.history.gradient_norm.values
@@ -200,6 +201,7 @@ def same_trials():
     return tune(fresh=False, steps=60, trials=8)
 
 
+@pytest.mark.slow
 def test_the_same_trials_in_every_step_have_their_own_minimum(same_trials):
     key = jax.random.fold_in(jax.random.split(KEY)[0], 0)
 
@@ -358,6 +360,7 @@ def test_nothing_is_compiled_anew_for_other_numbers():
 # The end of it.
 
 
+@pytest.mark.slow
 def test_converged_is_what_the_rule_says(two_strengths):
     history = two_strengths.history
     steps = history.sizes["step"]
@@ -890,6 +893,7 @@ def test_a_folder_changes_no_number_and_its_dataset_is_read_again(noisy, saved):
     assert steps_in(saved) == 24
 
 
+@pytest.mark.slow
 def test_a_tuning_that_is_done_is_not_done_again(folder, noisy, monkeypatch):
     (folder / "result.nc").unlink()
     before = (folder / "steps.npz").stat().st_mtime_ns
