@@ -42,9 +42,15 @@ def forgetting():
 @pytest.fixture
 def optimised():
     """Compile as users do: for tests that run long, or compare the last digits of noise."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True)
+def compiling(request):
+    """What was compiled in the other way is not used."""
+    quickly = "optimised" not in request.fixturenames
+    if quickly != jax.config.read("jax_disable_most_optimizations"):
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", quickly)
 
 
 # Relative tolerance of float64 algebra: two ways of writing one formula.
