@@ -11,6 +11,11 @@ from hopjax.models.bipolar import (
     DecorrelatedHopfield as DecorrelatedHopfield,
     IDPHopfield as IDPHopfield,
 )
+from hopjax.models.capacity import (
+    check_capacity as check_capacity,
+    lengthened as lengthened,
+    with_room as with_room,
+)
 from hopjax.models.closed_form import ClosedForm as ClosedForm
 from hopjax.models.firing_rate import FiringRateHopfield as FiringRateHopfield
 from hopjax.models.two_layer import (

@@ -3,12 +3,13 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from hopjax._checks import check_choice, check_flag, check_positive, check_values, is_bad
 from hopjax._errors import names_keywords
 from hopjax.models.base import (
     AbstractOneLayerHopfield,
+    among_present,
     check_memories,
     independent,
     inverse_correlations,
@@ -33,6 +34,7 @@ class DynamicAttention(AbstractOneLayerHopfield):
     beta: Float[Array, ""]
     input_as: str = eqx.field(static=True)
     least_squares: bool = eqx.field(static=True)
+    present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
     @names_keywords
     def __init__(
@@ -60,10 +62,8 @@ class DynamicAttention(AbstractOneLayerHopfield):
             TypeError: if an argument is of another kind.
         """
         memories = check_memories(memories, finite=True)
-        norms = jnp.max(jnp.abs(memories), axis=1, keepdims=True)
-        self.memories = check_values(
-            memories, is_bad(norms, lambda norm: norm > 0), "memories", "not zero in all of a row"
-        )
+        empty = is_bad(memories, lambda rows: abs(rows).max(axis=1, keepdims=True) > 0)
+        self.memories = check_values(memories, empty, "memories", "not zero in all of a row")
         self.beta = check_positive(beta, "beta", ()).astype(memories.dtype)
         self.input_as = check_choice(input_as, "input_as", ("plasticity", "nothing"))
         self.least_squares = check_flag(least_squares, "least_squares")
@@ -85,8 +85,10 @@ class DynamicAttention(AbstractOneLayerHopfield):
     def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """α_μ(u) = ξ^μ·u / |ξ^μ|², for memories of ±1 as everywhere; or by least squares."""
         if self.least_squares:
-            return project(inverse_correlations(self.memories), projected(self.memories, u))
-        return project(self.memories, u) / jnp.sum(self.memories**2, axis=1)
+            inverse = inverse_correlations(self.memories, self.present)
+            return project(inverse, projected(self.memories, u))
+        squares = among_present(self.present, jnp.sum(self.memories**2, axis=1), 1)
+        return project(self.memories, u) / squares
 
     def drive(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """The gate z."""
@@ -98,10 +100,14 @@ class DynamicAttention(AbstractOneLayerHopfield):
     ) -> Float[Array, " N"]:
         """−x + Mᵀ[z ⊙ softmax(β z ⊙ Mx)], with the gate as the `drive`; exactly −∇E."""
         del t
-        attention = jax.nn.softmax(self.beta * drive * project(self.memories, x))
+        attention = jax.nn.softmax(self._scores(x, drive))
         return -x + project(self.memories.T, drive * attention)
 
     def energy(self, x: Float[Array, " N"], u: Float[Array, " N"]) -> Float[Array, ""]:
         """E = ½|x|² − (1/β) log Σ_μ exp(β z_μ ξ^μ·x)."""
-        scores = self.beta * self.drive(u) * project(self.memories, x)
-        return x @ x / 2 - jax.nn.logsumexp(scores) / self.beta
+        return x @ x / 2 - jax.nn.logsumexp(self._scores(x, self.drive(u))) / self.beta
+
+    def _scores(self, x: Float[Array, " N"], drive: Float[Array, " P"]) -> Float[Array, " P"]:
+        """β z ⊙ Mx."""
+        scores = self.beta * drive * project(self.memories, x)
+        return among_present(self.present, scores, -jnp.inf)

@@ -32,6 +32,13 @@ class AbstractHopfield(eqx.Module):
 
     A model may also have `relaxation_rates`, which `ExponentialAdams` needs: the λ of
     dx/dt = −λ ⊙ x + F with a bounded F, one number or one per entry of the state.
+
+    A `capacity` of `solve` puts rows of zeros, for absent memories, behind those that there are.
+    A network that leaves them out says so by a field of its own class,
+    `present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)`, which then tells
+    which rows are memories: where a row of zeros would count (in a softmax, a number of memories,
+    an inverse), `present` takes it out. Overlaps of absent memories are 0, and if the state has
+    entries for memories, those of absent ones are its last.
     """
 
     memories: eqx.AbstractVar[Float[Array, "P N"]]
@@ -89,7 +96,8 @@ class AbstractHopfield(eqx.Module):
     def with_memory(self: _Model, pattern: Real[ArrayLike, " N"]) -> _Model:
         """The network that has learnt one more memory, its last one; all else stays as it is.
 
-        Another number of memories is another shape: the next solve compiles anew.
+        Another number of memories is another shape: the next solve compiles anew, unless it has a
+        `capacity`.
 
         Raises:
             TypeError, ValueError: for a pattern that this kind of network cannot hold.
@@ -97,8 +105,9 @@ class AbstractHopfield(eqx.Module):
         num_neurons = self.memories.shape[1]
         pattern = check_array(pattern, "pattern", (num_neurons,), finite=False)
         rows = [self.memories, pattern[None].astype(self.memories.dtype)]
+        memories = jnp.asarray(_numpy(rows).concatenate(rows))
         try:
-            return dataclasses.replace(self, memories=jnp.concatenate(rows))
+            return dataclasses.replace(self, memories=memories)
         except ValueError as error:
             raise ArgumentError("pattern", "a further memory", hint=error) from error
 
@@ -112,7 +121,8 @@ class AbstractHopfield(eqx.Module):
         index = check_index(index, "index", num_memories, "memories")
         if num_memories == 1:
             raise ArgumentError("index", "a memory", f"{index}, the only one", must="leave")
-        return dataclasses.replace(self, memories=jnp.delete(self.memories, index, axis=0))
+        memories = _numpy(self.memories).delete(self.memories, index, axis=0)
+        return dataclasses.replace(self, memories=jnp.asarray(memories))
 
 
 class AbstractOneLayerHopfield(AbstractHopfield):
@@ -146,6 +156,18 @@ def is_feature(model: AbstractHopfield) -> Bool[Array, " state"]:
     """Which entries of a network's state are features, and not of what else it has."""
     zeros = jnp.zeros_like(model.memories[0])
     return model.initial_state(zeros) != model.initial_state(zeros + 1)
+
+
+def _numpy(arrays: Any) -> Any:
+    """NumPy, which compiles nothing, for what is not traced."""
+    return jnp if is_traced(arrays) else np
+
+
+def among_present(
+    present: Bool[Array, " P"] | None, values: Float[Array, " P"], absent: float = 0.0
+) -> Float[Array, " P"]:
+    """The values of memories, with another in place of those of absent ones; None for none."""
+    return values if present is None else jnp.where(present, values, absent)
 
 
 def project(rows: Float[Array, "a b"], vector: Float[Array, " b"]) -> Float[Array, " a"]:
@@ -235,13 +257,18 @@ def correlations(memories: Float[Array, "P N"]) -> Float[Array, "P P"]:
 
 
 @jax.jit
-def inverse_correlations(memories: Float[Array, "P N"]) -> Float[Array, "P P"]:
+def inverse_correlations(
+    memories: Float[Array, "P N"], present: Bool[Array, " P"] | None = None
+) -> Float[Array, "P P"]:
     """C⁻¹ by Newton's iteration X → X (2 − C X) (Schulz, Z. angew. Math. Mech. 13, 57, 1933).
 
     Not by LAPACK: its factorisations of many small matrices at once can block each other for ever
     in XLA's threads on a CPU. Compiled once for each shape, also where it is called outside jit.
+    Absent memories are correlated with themselves alone, as much as the first one is.
     """
     matrix = correlations(memories)
+    if present is not None:
+        matrix = matrix + jnp.diag(jnp.where(present, 0, matrix[0, 0]))
     twice = 2 * jnp.eye(len(matrix), dtype=matrix.dtype)
     product = partial(jnp.matmul, precision="highest")
     # The number of right digits doubles in each step, after log₂ of the squared condition number.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from hopjax._checks import (
     cast_floats,
@@ -21,6 +21,7 @@ from hopjax._errors import names_keywords
 from hopjax.activations import AbstractActivation, Tanh
 from hopjax.models.base import (
     AbstractOneLayerHopfield,
+    among_present,
     check_memories,
     independent,
     inverse_correlations,
@@ -82,6 +83,7 @@ class ClassicHopfield(AbstractBipolarHopfield):
     memories: Float[Array, "P N"]
     activation: AbstractActivation
     self_coupling: bool = eqx.field(static=True)
+    present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
     @names_keywords
     def __init__(
@@ -105,15 +107,15 @@ class ClassicHopfield(AbstractBipolarHopfield):
     ) -> Float[Array, " N"]:
         """−x + W Ψ(x) + u, with u the `drive`."""
         del t
-        return -x + _coupled(self, jnp.ones_like(self.memories[:, 0]), x) + drive
+        return -x + _coupled(self, _ones(self), x) + drive
 
     def energy(self, x: Float[Array, " N"], u: Float[Array, " N"]) -> Float[Array, ""]:
         """E = −½ΨᵀWΨ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ − uᵀΨ, so that ∇E = −ψ'(x) ⊙ drift."""
-        return _energy(self, jnp.ones_like(self.memories[:, 0]), x) - u @ self.activation(x)
+        return _energy(self, _ones(self), x) - u @ self.activation(x)
 
     def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
         """All α = 1, and u the current."""
-        return _form(self, jnp.ones_like(self.memories[:, 0]), u, "current")
+        return _form(self, _ones(self), u, "current")
 
 
 class IDPHopfield(AbstractBipolarHopfield):
@@ -127,6 +129,7 @@ class IDPHopfield(AbstractBipolarHopfield):
     memories: Float[Array, "P N"]
     activation: AbstractActivation
     self_coupling: bool = eqx.field(static=True)
+    present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
     @names_keywords
     def __init__(
@@ -170,6 +173,11 @@ class IDPHopfield(AbstractBipolarHopfield):
     def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
         """The saliencies, and no current."""
         return _form(self, self.saliency(u), jnp.zeros_like(u), "plasticity")
+
+
+def _ones(model: ClassicHopfield) -> Float[Array, " P"]:
+    """The weights of the memories."""
+    return among_present(model.present, jnp.ones_like(model.memories[:, 0]))
 
 
 def _coupled(
@@ -243,6 +251,7 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
     activation: AbstractActivation
     input_as: str = eqx.field(static=True)
     least_squares: bool = eqx.field(static=True)
+    present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
     @names_keywords
     def __init__(
@@ -284,11 +293,15 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
     def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """α(u) = C⁻¹ Ξu / N, or Ξu / N without `least_squares`."""
         alpha = projected(self.memories, u)
-        return project(inverse_correlations(self.memories), alpha) if self.least_squares else alpha
+        return (
+            project(inverse_correlations(self.memories, self.present), alpha)
+            if self.least_squares
+            else alpha
+        )
 
     def drive(self, u: Float[Array, " N"]) -> DecorrelatedDrive:
         """How the memories are coupled, and the current."""
-        inverse = inverse_correlations(self.memories)
+        inverse = inverse_correlations(self.memories, self.present)
         if self.input_as == "plasticity":
             return DecorrelatedDrive(self.saliency(u)[:, None] * inverse, jnp.zeros_like(u))
         return DecorrelatedDrive(inverse, u)
@@ -312,13 +325,18 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
         own = x @ activity - jnp.sum(self.activation.antiderivative(x))
         return (
             own
-            - x.size / 2 * (overlaps @ project(inverse_correlations(self.memories), overlaps))
+            - x.size
+            / 2
+            * (overlaps @ project(inverse_correlations(self.memories, self.present), overlaps))
             - u @ activity
         )
 
     def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
         """The saliencies and no current, or all α = 1 and u the current; self-coupling kept."""
-        inverse, plastic = inverse_correlations(self.memories), self.input_as == "plasticity"
+        inverse, plastic = (
+            inverse_correlations(self.memories, self.present),
+            self.input_as == "plasticity",
+        )
         alpha = self.saliency(u) if plastic else jnp.ones_like(self.memories[:, 0])
         return ClosedForm(
             self.memories,

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from hopjax._checks import (
     check_array,
@@ -17,7 +17,7 @@ from hopjax._checks import (
     is_traced,
 )
 from hopjax._errors import names_keywords, warn
-from hopjax.models.base import AbstractOneLayerHopfield, check_memories, project
+from hopjax.models.base import AbstractOneLayerHopfield, among_present, check_memories, project
 
 INPUT_GAIN = 1.25  # of the coupling that is plastic, from the authors' scripts
 
@@ -55,6 +55,7 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
     density: Float[Array, ""]
     slope: Float[Array, ""]
     input_as: str = eqx.field(static=True)
+    present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
     @names_keywords
     def __init__(
@@ -83,7 +84,7 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         wrong = is_bad(memories, lambda m: (m == 0) | (m == 1))
         memories = check_values(memories, wrong, "memories", right)
         right = "neither all 0 nor all 1 in any row"
-        uniform = is_bad(jnp.mean(memories, axis=1, keepdims=True), _is_share)
+        uniform = is_bad(memories, lambda m: _is_share(m.mean(axis=1, keepdims=True)))
         self.memories = check_values(memories, uniform, "memories", right)
         density = check_array(jnp.mean(memories) if density is None else density, "density", ())
         density = check_values(density, is_bad(density, _is_share), "density", "between 0 and 1")
@@ -108,18 +109,20 @@ class FiringRateHopfield(AbstractOneLayerHopfield):
         p_μ is the memory's own density, so that a perfect copy has 1. It is the mean over the
         memory's active neurons minus that over its silent ones, between −1 and 1.
         """
-        active, activity = jnp.sum(self.memories, axis=1), self.activity(x)
-        mean = jnp.mean(activity)
-        return (project(self.memories, activity) / active - mean) / (1 - active / x.size)
+        active = among_present(self.present, jnp.sum(self.memories, axis=1), 1)
+        activity = self.activity(x)
+        contrast = project(self.memories, activity) / active - jnp.mean(activity)
+        return among_present(self.present, contrast / (1 - active / x.size))
 
     def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """α_μ(u) = (ξ^μ−p)·u / (N p)."""
-        return self._centred(u) / (u.size * self.density)
+        return among_present(self.present, self._centred(u) / (u.size * self.density))
 
     def drive(self, u: Float[Array, " N"]) -> FiringRateDrive:
         """Weights of the memories, the diagonal of W, and the current."""
         p, num_neurons = self.density, self.memories.shape[1]
-        weights, inhibition = jnp.ones_like(self.memories[:, 0]), 0.0
+        weights = among_present(self.present, jnp.ones_like(self.memories[:, 0]))
+        inhibition = 0.0
         current = u
         if self.input_as == "plasticity":
             weights, inhibition = INPUT_GAIN * self.saliency(u), 1 / (num_neurons * p)

@@ -10,7 +10,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from hopjax._checks import (
     cast_floats,
@@ -24,7 +24,7 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
-from hopjax.models.base import AbstractHopfield, project, projected
+from hopjax.models.base import AbstractHopfield, among_present, project, projected
 from hopjax.models.bipolar import (
     AbstractBipolarHopfield,
     IDPHopfield,
@@ -37,7 +37,8 @@ class AbstractSeparation(eqx.Module):
     """How memory neurons h tell memories apart: a Lagrangian F(h; α), convex in h.
 
     The neurons tend to g(α) ⊙ m, the overlaps m through the gate g, and send g(α) ⊙ ∂F/∂h. A new
-    separation needs `lagrangian`, and the other two methods where it differs from them.
+    separation needs `lagrangian`, and the other two methods where it differs from them; and for a
+    `capacity` of `solve` a field `present`, as `AbstractHopfield` says.
     """
 
     @abc.abstractmethod
@@ -114,6 +115,7 @@ class SoftmaxSeparation(AbstractSeparation):
     """
 
     beta: Float[Array, ""]
+    present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
     def __init__(self, beta: Real[ArrayLike, ""]):
         """`beta` is the inverse temperature β, a positive number.
@@ -126,7 +128,7 @@ class SoftmaxSeparation(AbstractSeparation):
     def lagrangian(self, h: Float[Array, " P"], alpha: Float[Array, " P"]) -> Float[Array, ""]:
         """(1/β) log Σ_μ exp(β h_μ)."""
         del alpha
-        return jax.nn.logsumexp(self.beta * h) / self.beta
+        return jax.nn.logsumexp(self._scores(h)) / self.beta
 
     def gate(self, alpha: Float[Array, " P"]) -> Float[Array, " P"]:
         """Z = max(α, 0)."""
@@ -134,7 +136,11 @@ class SoftmaxSeparation(AbstractSeparation):
 
     def sent(self, h: Float[Array, " P"], alpha: Float[Array, " P"]) -> Float[Array, " P"]:
         """z ⊙ softmax(β h)."""
-        return self.gate(alpha) * jax.nn.softmax(self.beta * h)
+        return self.gate(alpha) * jax.nn.softmax(self._scores(h))
+
+    def _scores(self, h: Float[Array, " P"]) -> Float[Array, " P"]:
+        """β h."""
+        return among_present(self.present, self.beta * h, -jnp.inf)
 
 
 def _shares(values: Float[Array, " P"], alpha: Float[Array, " P"]) -> Float[Array, ""]:
@@ -162,6 +168,7 @@ class DenseHopfield(AbstractBipolarHopfield):
     separation: AbstractSeparation
     activation: AbstractActivation
     input_as: str = eqx.field(static=True)
+    present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
     @names_keywords
     def __init__(
@@ -227,6 +234,7 @@ class TwoLayerHopfield(AbstractHopfield):
     activation: AbstractActivation
     memory_time_constant: Float[Array, ""]
     self_coupling: bool = eqx.field(static=True)
+    present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
     @names_keywords
     def __init__(

@@ -20,7 +20,7 @@ from hopjax._checks import (
 from hopjax._errors import ArgumentError, ArgumentTypeError
 from hopjax._steps import multiple_of
 from hopjax.inputs import Schedule, as_input
-from hopjax.models import AbstractHopfield
+from hopjax.models import AbstractHopfield, check_capacity, with_room
 from hopjax.noise import AbstractNoise
 from hopjax.solving.exponential import ExponentialAdams, check_rates
 from hopjax.solving.grid import Grid
@@ -67,6 +67,7 @@ class Problem(NamedTuple):
     grid: Grid
     method: Method
     before: Before | None = None
+    capacity: int | None = None
 
 
 def check_problem(
@@ -87,6 +88,7 @@ def check_problem(
     adjoint: Any = None,
     t0: Any = 0.0,
     state0: Any = None,
+    capacity: Any = None,
     finite: bool = True,
 ) -> "Problem":
     """The door of `solve`: refuses wrong arguments without solving anything.
@@ -103,6 +105,7 @@ def check_problem(
             "an array of float32 or float64, which is the dtype of the solve",
             getattr(model.memories, "dtype", type(model.memories).__name__),
         )
+    capacity = check_capacity(capacity, model)
     grid = _grid(t0, t1, dt, save_every)
     most = 2 ** (jnp.finfo(dtype).nmant + 1)
     if grid.num_steps >= most:
@@ -157,9 +160,10 @@ def check_problem(
     passage_from = jnp.asarray(passage_from, dtype)
     if isinstance(method.solver, ExponentialAdams):
         check_methods(model)
-        x0, state0 = check_rates(model, shown, x0, state0)
+        solved = model if capacity is None else with_room(model, capacity)
+        x0, state0 = check_rates(solved, shown, x0, state0)
     functions = save_fn, passage_fn, passage_from
-    return Problem(model, shown, x0, state0, noise, key, *functions, grid, method)
+    return Problem(model, shown, x0, state0, noise, key, *functions, grid, method, None, capacity)
 
 
 def check_resumed(
@@ -223,6 +227,7 @@ def check_resumed(
         adjoint=method.adjoint,
         t0=grid.t1,
         state0=state,
+        capacity=last.capacity,
         finite=False,
         **{
             "save_every": grid.stride * grid.dt,

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from hopjax.program import compiled
+from hopjax.solving.capacity import padded, shortened
 from hopjax.solving.door import Problem, Shown, check_methods
 from hopjax.solving.exponential import ExponentialAdams, rates_of
 from hopjax.solving.grid import Grid
@@ -44,10 +45,19 @@ class Solved(NamedTuple):
 
 
 def run(problem: Problem) -> Solved:
-    """Solve a problem.
+    """Solve a problem, in arrays as long as its capacity asks for."""
+    solved, model = _run_from_zero(padded(problem)), problem.model
+    return solved._replace(
+        overlaps=shortened(solved.overlaps, model.memories.shape[0]),
+        final_state=shortened(solved.final_state, model.state_size),
+    )
 
-    Where that changes nothing the clock starts at 0 again, and a program does not know how many
-    steps went before: parts of the same length compile once, and as one solve from 0 does.
+
+def _run_from_zero(problem: Problem) -> Solved:
+    """Solve a problem on a clock that starts at 0, where that changes nothing.
+
+    Then a program does not know how many steps went before: parts of the same length compile once,
+    and as one solve from 0 does.
     """
     grid, before, dtype = problem.grid, problem.before, problem.model.memories.dtype
     shift = grid.start - grid.start % grid.stride

@@ -32,6 +32,7 @@ def solve(
     t0: float = 0.0,
     state0: Real[ArrayLike, " state"] | None = None,
     resumable: bool = False,
+    capacity: int | None = None,
 ) -> Trajectory:
     """Solve dx = drift(t, x; u(t)) dt + σ dB from t0 = 0 to t1 for one network.
 
@@ -82,6 +83,15 @@ def solve(
         resumable: whether the trajectory can be resumed even where it has left the `jit`, `vmap` or
             `grad` that it was solved in: model, inputs, noise, key and the solver's state are then
             a part of it, a copy for each trial of a `vmap`.
+        capacity: static, the number of memories that the compiled program has room for, so that a
+            network which learns and forgets is solved without compiling anew as long as it has no
+            more; None for as many as it has. Numbers are those of a solve without it but for
+            rounding, which depends on it, and the noise is the same. Only the program knows:
+            `overlaps` and `final_state` are those of the memories that there are. `save_fn` and
+            `passage_fn` run inside: they are given as many overlaps as there is room for, and
+            entries of the state for as many memory neurons; those of absent memories are the last,
+            and 0. A function that has the network's memories in it is another one for each number
+            of them, and compiles anew.
 
     Returns:
         A `Trajectory`.
@@ -109,5 +119,6 @@ def solve(
         adjoint=adjoint,
         t0=t0,
         state0=state0,
+        capacity=capacity,
     )
     return trajectory_of(problem, Carried if resumable else Remembered, throw=throw)

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import hopjax as hj
 from hopjax import theory
+from hopjax.models import with_room
 
 # What networks compute is tested here, not whether they hold it.
 pytestmark = pytest.mark.filterwarnings("ignore:Without an input this classic network holds no")
@@ -784,6 +785,21 @@ def test_a_memory_learnt_and_forgotten_leaves_no_trace(kind):
     assert_array_equal(smaller.memories, np.delete(model.memories, 1, axis=0))
     # Bits included: the last one is again where it was.
     assert eqx.tree_equal(smaller.with_memory(model.memories[1]).without_memory(2), smaller)
+
+
+@EACH
+def test_absent_memories_count_nowhere(kind):
+    p = Problem()
+    model = MODELS[kind](p.memories)
+    padded = with_room(model, NUM_MEMORIES + 2)
+    x = p.state[: model.state_size]
+    found = see(padded, np.append(x, np.zeros(padded.state_size - x.size)), p.u)
+    expected = see(model, x, p.u)
+    for name, size in (("drift", x.size), ("overlaps", NUM_MEMORIES), ("saliency", NUM_MEMORIES)):
+        value = np.asarray(getattr(found, name))
+        assert_close(value[:size], getattr(expected, name))
+        assert_array_equal(value[size:], 0)
+    assert_close(found.energy, expected.energy)
 
 
 def test_what_is_not_of_the_memories_stays():

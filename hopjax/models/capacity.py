@@ -1,0 +1,90 @@
+"""Networks in arrays for more memories than they have, so that one program solves all of them."""
+
+import inspect
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Shaped
+
+from hopjax._checks import check_count, is_traced
+from hopjax._errors import ArgumentError
+from hopjax.models.base import AbstractHopfield
+from hopjax.models.two_layer import LinearSeparation, PowerSeparation
+
+_Model = TypeVar("_Model", bound=AbstractHopfield)
+_APART = LinearSeparation, PowerSeparation  # each memory neuron on its own: none at zero counts
+
+
+def check_capacity(capacity: Any, model: AbstractHopfield) -> int | None:
+    """As many memories as the network has, or more; None for no more than it has.
+
+    Raises:
+        TypeError, ValueError: for another number, or where a part of the network would take absent
+            memories for memories.
+    """
+    if capacity is None:
+        return None
+    capacity, num_memories = check_count(capacity, "capacity"), model.memories.shape[0]
+    if capacity < num_memories:
+        raise ArgumentError(
+            "capacity",
+            f"at least the number of memories, {num_memories}",
+            capacity,
+            hint="ask for more from the first solve on, or forget one by without_memory",
+        )
+    separation = getattr(model, "separation", None)
+    parts = [model] if separation is None or type(separation) in _APART else [model, separation]
+    for part in parts:
+        if not _knows(part):
+            kind = type(part).__name__
+            raise ArgumentError(
+                "capacity",
+                f"None for {kind}, which does not know absent memories",
+                capacity,
+                hint="AbstractHopfield says how it could; without, another number of memories "
+                "compiles anew",
+            )
+    return capacity
+
+
+def _knows(part: Any) -> bool:
+    """Whether a class says itself, and does not inherit, that it leaves absent memories out."""
+    return "present" in inspect.get_annotations(type(part))
+
+
+def with_room(model: _Model, capacity: int) -> _Model:
+    """The network with rows of zeros for absent memories, and with `present` in all that know it.
+
+    Not made by its constructor, which would refuse such memories.
+    """
+    num_memories = model.memories.shape[0]
+    present = jnp.asarray(np.arange(capacity) < num_memories)
+    changes: dict[str, Any] = {
+        "memories": lengthened(model.memories, capacity),
+        "present": present,
+    }
+    separation = getattr(model, "separation", None)
+    if _knows(separation):
+        changes["separation"] = _changed(separation, present=present)
+    return _changed(model, **changes)
+
+
+def lengthened(array: Shaped[Array, "a ..."], length: int) -> Shaped[Array, "b ..."]:
+    """With zeros behind it; on the host unless it is traced, where no length is compiled."""
+    widths = [(0, length - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
+    if is_traced(array):
+        return jnp.pad(array, widths)
+    place = array.sharding if array.committed else None
+    return jax.device_put(np.pad(np.asarray(array), widths), place)
+
+
+def _changed(module: Any, **changes: Any) -> Any:
+    """A copy of a module with other values in some fields."""
+    copied = object.__new__(type(module))
+    for name, value in {**vars(module), **changes}.items():
+        object.__setattr__(copied, name, value)
+    assert isinstance(copied, eqx.Module)
+    return copied
