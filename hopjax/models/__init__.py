@@ -14,6 +14,7 @@ from hopjax.models.bipolar import (
 from hopjax.models.capacity import (
     check_capacity as check_capacity,
     lengthened as lengthened,
+    shortened as shortened,
     with_room as with_room,
 )
 from hopjax.models.closed_form import ClosedForm as ClosedForm

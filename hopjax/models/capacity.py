@@ -12,7 +12,7 @@ from jaxtyping import Array, Shaped
 from hopjax._checks import check_count, is_traced
 from hopjax._errors import ArgumentError
 from hopjax.models.base import AbstractHopfield
-from hopjax.models.two_layer import LinearSeparation, PowerSeparation
+from hopjax.models.two_layer import AbstractSeparation, LinearSeparation, PowerSeparation
 
 _Model = TypeVar("_Model", bound=AbstractHopfield)
 _APART = LinearSeparation, PowerSeparation  # each memory neuron on its own: none at zero counts
@@ -36,8 +36,8 @@ def check_capacity(capacity: Any, model: AbstractHopfield) -> int | None:
             hint="ask for more from the first solve on, or forget one by without_memory",
         )
     separation = getattr(model, "separation", None)
-    parts = [model] if separation is None or type(separation) in _APART else [model, separation]
-    for part in parts:
+    asked = isinstance(separation, AbstractSeparation) and type(separation) not in _APART
+    for part in [model, separation] if asked else [model]:
         if not _knows(part):
             kind = type(part).__name__
             raise ArgumentError(
@@ -72,13 +72,28 @@ def with_room(model: _Model, capacity: int) -> _Model:
     return _changed(model, **changes)
 
 
-def lengthened(array: Shaped[Array, "a ..."], length: int) -> Shaped[Array, "b ..."]:
+def lengthened(array: Shaped[Array | np.ndarray, "a ..."], length: int) -> Shaped[Array, "b ..."]:
     """With zeros behind it; on the host unless it is traced, where no length is compiled."""
     widths = [(0, length - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
     if is_traced(array):
         return jnp.pad(array, widths)
-    place = array.sharding if array.committed else None
-    return jax.device_put(np.pad(np.asarray(array), widths), place)
+    return _placed(np.pad(np.asarray(array), widths), array)
+
+
+def shortened(array: Shaped[Array, "... a"], length: int) -> Shaped[Array, "... b"]:
+    """The first entries along the last axis; on the host as `lengthened`."""
+    if array.shape[-1] == length:
+        return array
+    if is_traced(array):
+        return array[..., :length]
+    return _placed(np.asarray(array)[..., :length], array)
+
+
+def _placed(array: np.ndarray, other: Array | np.ndarray) -> Array:
+    """On the device of another array, if that was chosen for it."""
+    if isinstance(other, Array) and other.committed and len(other.devices()) == 1:
+        return jax.device_put(array, other.sharding)
+    return jax.device_put(array)
 
 
 def _changed(module: Any, **changes: Any) -> Any:

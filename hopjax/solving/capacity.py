@@ -3,12 +3,10 @@
 from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float
 
-from hopjax._checks import is_traced
 from hopjax._errors import ArgumentError
 from hopjax.models import lengthened, with_room
 from hopjax.noise import AbstractLaw, AbstractNoise, AdditiveNoise
@@ -62,13 +60,3 @@ def padded(problem: Problem) -> Problem:
         if state0 is not None:
             state0 = lengthened(state0, entries)
     return problem._replace(model=model, noise=noise, state0=state0, capacity=None)
-
-
-def shortened(array: Shaped[Array, "... a"], length: int) -> Shaped[Array, "... b"]:
-    """The first entries along the last axis; on the host unless it is traced."""
-    if array.shape[-1] == length:
-        return array
-    if is_traced(array):
-        return array[..., :length]
-    place = array.sharding if array.committed else None
-    return jax.device_put(np.asarray(array)[..., :length], place)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from hopjax.models import shortened
 from hopjax.program import compiled
-from hopjax.solving.capacity import padded, shortened
+from hopjax.solving.capacity import padded
 from hopjax.solving.door import Problem, Shown, check_methods
 from hopjax.solving.exponential import ExponentialAdams, rates_of
 from hopjax.solving.grid import Grid

@@ -91,7 +91,7 @@ def solve(
             `passage_fn` run inside: they are given as many overlaps as there is room for, and
             entries of the state for as many memory neurons; those of absent memories are the last,
             and 0. A function that has the network's memories in it is another one for each number
-            of them, and compiles anew.
+            of them, and compiles anew. Trials of ensembles, studies and tunings have no capacity.
 
     Returns:
         A `Trajectory`.

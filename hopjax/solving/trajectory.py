@@ -132,7 +132,8 @@ class Trajectory(eqx.Module):
 
         Only a trajectory as `solve` or `resume` returned it knows how to go on: one that has left
         `jit`, `vmap` or `grad`, or went through `jax.tree.map`, has to be solved with
-        `resumable=True`. Parts of the same length compile once.
+        `resumable=True`. Parts of the same length compile once, and with a `capacity`, which stays,
+        networks of other numbers of memories too.
 
         Example:
             ```python

@@ -787,10 +787,16 @@ def test_a_memory_learnt_and_forgotten_leaves_no_trace(kind):
     assert eqx.tree_equal(smaller.with_memory(model.memories[1]).without_memory(2), smaller)
 
 
-@EACH
+PAPER = {
+    kind.__name__: lambda m, kind=kind: kind(m, PSI)
+    for kind in (hj.IDPHopfield, hj.ClassicHopfield)
+}
+
+
+@pytest.mark.parametrize("kind", MODELS | PAPER)
 def test_absent_memories_count_nowhere(kind):
     p = Problem()
-    model = MODELS[kind](p.memories)
+    model = (MODELS | PAPER)[kind](p.memories)
     padded = with_room(model, NUM_MEMORIES + 2)
     x = p.state[: model.state_size]
     found = see(padded, np.append(x, np.zeros(padded.state_size - x.size)), p.u)
