@@ -293,15 +293,11 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
     def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """α(u) = C⁻¹ Ξu / N, or Ξu / N without `least_squares`."""
         alpha = projected(self.memories, u)
-        return (
-            project(inverse_correlations(self.memories, self.present), alpha)
-            if self.least_squares
-            else alpha
-        )
+        return project(self._inverse, alpha) if self.least_squares else alpha
 
     def drive(self, u: Float[Array, " N"]) -> DecorrelatedDrive:
         """How the memories are coupled, and the current."""
-        inverse = inverse_correlations(self.memories, self.present)
+        inverse = self._inverse
         if self.input_as == "plasticity":
             return DecorrelatedDrive(self.saliency(u)[:, None] * inverse, jnp.zeros_like(u))
         return DecorrelatedDrive(inverse, u)
@@ -323,20 +319,11 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
             return jnp.full((), jnp.nan, x.dtype)
         activity, overlaps = self.activation(x), self.overlaps(x)
         own = x @ activity - jnp.sum(self.activation.antiderivative(x))
-        return (
-            own
-            - x.size
-            / 2
-            * (overlaps @ project(inverse_correlations(self.memories, self.present), overlaps))
-            - u @ activity
-        )
+        return own - x.size / 2 * (overlaps @ project(self._inverse, overlaps)) - u @ activity
 
     def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
         """The saliencies and no current, or all α = 1 and u the current; self-coupling kept."""
-        inverse, plastic = (
-            inverse_correlations(self.memories, self.present),
-            self.input_as == "plasticity",
-        )
+        inverse, plastic = self._inverse, self.input_as == "plasticity"
         alpha = self.saliency(u) if plastic else jnp.ones_like(self.memories[:, 0])
         return ClosedForm(
             self.memories,
@@ -349,3 +336,8 @@ class DecorrelatedHopfield(AbstractOneLayerHopfield):
             decorrelated=True,
             input_as=self.input_as,
         )
+
+    @property
+    def _inverse(self) -> Float[Array, "P P"]:
+        """C⁻¹."""
+        return inverse_correlations(self.memories, self.present)

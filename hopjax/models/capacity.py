@@ -3,7 +3,6 @@
 import inspect
 from typing import Any, TypeVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,16 +59,12 @@ def with_room(model: _Model, capacity: int) -> _Model:
 
     Not made by its constructor, which would refuse such memories.
     """
-    num_memories = model.memories.shape[0]
-    present = jnp.asarray(np.arange(capacity) < num_memories)
-    changes: dict[str, Any] = {
-        "memories": lengthened(model.memories, capacity),
-        "present": present,
-    }
-    separation = getattr(model, "separation", None)
+    present = jnp.asarray(np.arange(capacity) < model.memories.shape[0])
+    memories, separation = lengthened(model.memories, capacity), getattr(model, "separation", None)
+    padded = _changed(model, memories=memories, present=present)
     if _knows(separation):
-        changes["separation"] = _changed(separation, present=present)
-    return _changed(model, **changes)
+        padded = _changed(padded, separation=_changed(separation, present=present))
+    return padded
 
 
 def lengthened(array: Shaped[Array | np.ndarray, "a ..."], length: int) -> Shaped[Array, "b ..."]:
@@ -101,5 +96,4 @@ def _changed(module: Any, **changes: Any) -> Any:
     copied = object.__new__(type(module))
     for name, value in {**vars(module), **changes}.items():
         object.__setattr__(copied, name, value)
-    assert isinstance(copied, eqx.Module)
     return copied
