@@ -25,6 +25,7 @@ PATTERNS = np.asarray(hj.random_memories(keys[0], num_memories=7, num_neurons=N)
 U = np.asarray(hj.mixture(PATTERNS[:3], jnp.array([2.0, 1.0, 0.5])))
 X0 = np.asarray(jax.random.normal(keys[1], (N,)))
 NOISE = hj.AdditiveNoise(0.5)
+EXPONENTIAL = hj.ExponentialAdams()
 
 
 def idp(count: int = 3) -> hj.IDPHopfield:
@@ -66,26 +67,32 @@ class Counting(hj.AbstractActivation):
 # --- compiling -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["idp", "two layers"])
-def test_learning_and_forgetting_compile_nothing_anew(kind):
-    kinds = {"idp": hj.IDPHopfield, "two layers": hj.TwoLayerHopfield}
-    model = kinds[kind](PATTERNS[:1], activation=Counting())
-    shapes, traces = [], []
+@pytest.mark.parametrize("layers", [1, 2])
+def test_learning_and_forgetting_compile_nothing_anew(layers):
+    kind, solver = (hj.IDPHopfield, None) if layers == 1 else (hj.TwoLayerHopfield, EXPONENTIAL)
+    model, traces, shapes = kind(PATTERNS[:1]), [], []
+
+    def count(t, state):
+        traces.append(t)
+        return t
+
+    def asked(model, **changes):
+        return solve(model, solver=solver, save_fn=count, **changes)
+
+    asked(model)
+    first = len(traces)
     for pattern in PATTERNS[1:CAPACITY]:
-        trajectory = solve(model)
+        trajectory = asked(model)
         shapes.append((trajectory.overlaps.shape, trajectory.final_state.shape[0]))
-        traces.append(Counting.traces)
         model = model.with_memory(pattern)
-    forgetful = solve(model.without_memory(0).without_memory(2))
-    assert Counting.traces == traces[-1] == traces[0] > 0
-    extra = kind == "two layers"
-    assert shapes == [((3, count), N + count * extra) for count in range(1, CAPACITY)]
+    assert shapes == [((3, size), N + size * (layers - 1)) for size in range(1, CAPACITY)]
+    forgetful = asked(model.without_memory(0).without_memory(2))
     assert forgetful.overlaps.shape == (3, 4)
-    full = solve(model)
-    assert Counting.traces == traces[0]
+    full = asked(model)
+    assert len(traces) == first > 0
     # A full network has no absent memories, and no other program gives other numbers.
-    assert_alike(full, solve(model, capacity=None))
-    assert Counting.traces > traces[0]
+    assert_alike(full, asked(model, capacity=None))
+    assert len(traces) > first
 
 
 # --- numbers -------------------------------------------------------------------------------------
