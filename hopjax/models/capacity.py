@@ -54,11 +54,13 @@ def _knows(part: Any) -> bool:
     return "present" in inspect.get_annotations(type(part))
 
 
-def with_room(model: _Model, capacity: int) -> _Model:
+def with_room(model: _Model, capacity: int | None) -> _Model:
     """The network with rows of zeros for absent memories, and with `present` in all that know it.
 
-    Not made by its constructor, which would refuse such memories.
+    Not made by its constructor, which would refuse such memories. Itself for None.
     """
+    if capacity is None:
+        return model
     present = jnp.asarray(np.arange(capacity) < model.memories.shape[0])
     memories, separation = lengthened(model.memories, capacity), getattr(model, "separation", None)
     padded = _changed(model, memories=memories, present=present)

@@ -132,7 +132,7 @@ def check_problem(
         raise ArgumentTypeError("x0", "given, or state0 in its place", "None")
     else:
         x0 = check_array(x0, "x0", (num_neurons,), hint=hint)
-    longest, what = longest_step(method.solver, model)
+    longest, what = longest_step(method.solver, with_room(model, capacity))
     if is_traced(longest):
         right = f"at most {what} (got {grid.dt:g})"
         x0, state0 = (
@@ -160,8 +160,7 @@ def check_problem(
     passage_from = jnp.asarray(passage_from, dtype)
     if isinstance(method.solver, ExponentialAdams):
         check_methods(model)
-        solved = model if capacity is None else with_room(model, capacity)
-        x0, state0 = check_rates(solved, shown, x0, state0)
+        x0, state0 = check_rates(with_room(model, capacity), shown, x0, state0)
     functions = save_fn, passage_fn, passage_from
     return Problem(model, shown, x0, state0, noise, key, *functions, grid, method, None, capacity)
 
