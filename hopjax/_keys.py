@@ -1,5 +1,7 @@
 """Every rule by which keys are made from keys: what is random depends on nothing else."""
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
 from jaxtyping import Array, Int, Key, UInt32
@@ -23,6 +25,36 @@ def cell_key(key: Key[Array, ""], digest: str) -> Key[Array, ""]:
     for start in range(0, 32, 8):
         key = jax.random.fold_in(key, np.uint32(int(digest[start : start + 8], 16)))
     return key
+
+
+class TuningKeys(NamedTuple):
+    """Of the key of a tuning, that of its steps and that of what comes after them."""
+
+    steps: Key[Array, ""]
+    after: Key[Array, ""]
+
+    @classmethod
+    def of(cls, key: Key[Array, ""]) -> "TuningKeys":
+        """The halves of a key."""
+        return cls(*jax.random.split(key))
+
+    def step(self, number: int) -> Key[Array, ""]:
+        """Of the trials of a step."""
+        return jax.random.fold_in(self.steps, number)
+
+    @property
+    def verification(self) -> Key[Array, ""]:
+        """Of the trials that say how often the result retrieves."""
+        return jax.random.fold_in(self.after, 0)
+
+    def batch(self, number: int) -> Key[Array, ""]:
+        """Of a batch of the trials that refine the result."""
+        return jax.random.fold_in(jax.random.fold_in(self.after, 1), number)
+
+    @property
+    def choice(self) -> Key[Array, ""]:
+        """Of the trials by which candidates are compared."""
+        return jax.random.fold_in(self.after, 2)
 
 
 def data_of(key: Key[Array, ""]) -> UInt32[np.ndarray, "2"]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from hopjax._errors import warn
+from hopjax._keys import TuningKeys
 from hopjax.engine import progress_bar
 from hopjax.program import Program, program_of
 from hopjax.tuning.gradient import Found, Gradients
@@ -92,7 +93,7 @@ class Descent:
 
     gradients: Gradients
     start: Values
-    keys: tuple[Key[Array, ""], ...]  # of the steps, and of what comes after them
+    keys: TuningKeys
     steps: int
     fresh: bool
     window: int
@@ -197,7 +198,7 @@ class Descent:
         return history
 
     def _key(self, number: int) -> Key[Array, ""]:
-        return jax.random.fold_in(self.keys[0], number if self.fresh else 0)
+        return self.keys.step(number if self.fresh else 0)
 
     def _step(self, z: Values, number: int) -> Found:
         return self.differentiate(z, self._key(number), f"step {number}")

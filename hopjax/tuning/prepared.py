@@ -19,6 +19,7 @@ from hopjax._checks import (
     check_number,
 )
 from hopjax._errors import ArgumentError, ArgumentTypeError, shown
+from hopjax._keys import TuningKeys
 from hopjax.engine import Device, check_devices, check_trials
 from hopjax.ensemble import Asked, Plan
 from hopjax.solving import Trajectory
@@ -123,7 +124,7 @@ def prepare(
     descent = Descent(
         gradients=gradients,
         start=start,
-        keys=tuple(jax.random.split(key)),
+        keys=TuningKeys.of(key),
         steps=steps,
         fresh=fresh,
         window=window,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -76,8 +75,10 @@ def best(descent: Descent, history: History) -> Values:
     if history.reason.startswith("converged"):
         settled = slice(len(history) - 2 * window, None)
         candidates.insert(0, _mean(history, settled))
-    key = jax.random.fold_in(descent.keys[1], 2)
-    found = [descent.differentiate(each, key, "the choice of the best") for each in candidates]
+    found = [
+        descent.differentiate(each, descent.keys.choice, "the choice of the best")
+        for each in candidates
+    ]
     best = 0
     for place, each in enumerate(found):
         if not np.isfinite(found[best].loss) or each.loss < found[best].loss - each.error:
@@ -115,10 +116,9 @@ def refine(descent: Descent, z: Values) -> Refined:
         }
 
     def batches(point: np.ndarray) -> list[Found]:
-        key = jax.random.fold_in(descent.keys[1], 1)
         at = unflat(point)
         return [
-            gradients(at, jax.random.fold_in(key, batch), descent.label(at, f"batch {batch}"))
+            gradients(at, descent.keys.batch(batch), descent.label(at, f"batch {batch}"))
             for batch in range(BATCHES)
         ]
 

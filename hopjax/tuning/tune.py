@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
@@ -196,7 +195,7 @@ def estimate_tuning(
     """What `tune` with these arguments would take, from a first step."""
     job = prepare(trial, parameters, key, *sorted_out(options))
     descent = job.descent
-    z, key = descent.begin().z, descent.keys[0]
+    z, key = descent.begin().z, descent.keys.steps
     descent.check_start(descent.differentiate(z, key, "step 0"), z, key)
     start = time.perf_counter()
     descent.differentiate(z, key, "step 0")
@@ -226,7 +225,7 @@ def _finish(job: Prepared, history: History, origin: Mapping[str, Any]) -> Tunin
     ensemble = solve_ensemble(
         _AtValues(descent.gradients.job.make, values_of(refined.z, descent.gradients.job.ranges)),
         trials=job.verify,
-        key=jax.random.fold_in(descent.keys[1], 0),
+        key=descent.keys.verification,
         t1=plan.t1,
         dt=plan.dt,
         save_every=plan.save_every,
