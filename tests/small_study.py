@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import quickly  # noqa: F401  # as these tests compile
 import xarray  # noqa: F401  # so that processes forked from here have it
 
 import hopjax as hj
