@@ -2,7 +2,7 @@ PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
-.PHONY: help env test test-slow test-long reproduce reproduce-full format lock clean
+.PHONY: help env test test-slow test-long test-lowest reproduce reproduce-full format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -27,6 +27,16 @@ test-slow: env ## run the tests that take more than about two seconds each
 
 test-long: env ## run the longest tests, up to minutes each
 	$(BIN)/python -m pytest -m long
+
+# pandas comes with xarray, whose oldest version here is older than pandas 3.
+LOWEST := import tomllib; print(*(each.replace(">=", "==") for each in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]), "pandas<3", sep="\n")
+
+test-lowest: ## run the fast tests with the oldest dependencies that pyproject.toml allows
+	$(PYTHON) -m venv build/lowest
+	$(PYTHON) -c '$(LOWEST)' > build/lowest.txt
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check -r build/lowest.txt pytest pytest-xdist beartype hatchling
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	build/lowest/bin/python -m pytest -W ignore::DeprecationWarning # of what they stand on
 
 reproduce: env ## redraw the figures, quickly
 	$(BIN)/python -m experiments.reproduce
