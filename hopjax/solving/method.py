@@ -161,4 +161,4 @@ def longest_step(solver: dfx.AbstractSolver, model: AbstractHopfield) -> tuple[A
     if not isinstance(solver, ExponentialAdams):
         return model.fastest_time_constant, "the model's fastest time constant"
     fastest = jnp.max(model.features(jnp.broadcast_to(rates_of(model), (model.state_size,))))
-    return LONGEST_STEP / fastest, "0.3 of the features' time constant, which is"
+    return LONGEST_STEP / fastest, f"{LONGEST_STEP:g} of the features' time constant, which is"

@@ -159,7 +159,7 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
         # DirectAdjoint itself would take "bounded", which these solvers cannot push forward.
         solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
     if isinstance(solver, ExponentialAdams):
-        solver = solver.for_rates(rates_of(model), 1.0 if method.adaptive else grid.dt)
+        solver = solver.for_rates(rates_of(model), grid.dt)
     drives, inputs = None, problem.inputs
     if isinstance(inputs, Shown):
         onsets, values = inputs

@@ -174,15 +174,12 @@ class Trajectory(eqx.Module):
                 "True in the solve of a trajectory that is resumed after it has left jit, vmap or "
                 "grad, or went through jax.tree.map",
             )
-        dtype, passage = (
-            self.overlaps.dtype,
-            jnp.asarray(-1 if self.passage is None else self.passage),
-        )
+        passage = jnp.asarray(-1 if self.passage is None else self.passage)
         before = Before(
             origin.solver_state,
             None,
             self.diverged_step,
-            jnp.where(passage < 0, jnp.inf, passage.astype(dtype)),
+            jnp.where(passage < 0, jnp.inf, passage.astype(self.overlaps.dtype)),
         )
         problem = check_resumed(
             origin.problem,
