@@ -67,8 +67,10 @@ class _Ending(eqx.Module):
         ending = self.criterion.of(trial.model, trial.target).ending(trajectory)
         energy = trial.model.energy(trajectory.final_state, trial.input_at(trajectory.grid.t1))
         assert trajectory.passage is not None
+        assert trajectory.passage_ahead is not None
         return {
             "passage": trajectory.passage,
+            "passage_ahead": trajectory.passage_ahead,
             **{"outcome": ending.outcome, "memory": ending.memory, "positive": ending.positive},
             "target": trial.target,
             "final_overlap": ending.overlap,

@@ -58,10 +58,10 @@ class Ensemble:
         memory: the memory with the strongest mean late overlap, the wrong one where a trial ended
             in a wrong memory; −1 for trials that diverged.
         passage_time: when the margin (or `passage_fn`) of each trial was first positive, from the
-            criterion's `since` on and measured from there: the time of a step less `since`,
-            whatever is saved; 0 if it was positive at `since`. Infinite if it never was: a
-            censored observation, which is never dropped. With fixed steps it is exact, with
-            adaptive ones as exact as the dtype of the solve.
+            criterion's `since` on and measured from there; 0 if it was positive at `since`. It is
+            looked at after every step, whatever is saved, and in between taken for linear (see
+            `Trajectory.passage_ahead`). Infinite if it never was: a censored observation, which is
+            never dropped.
         passed: share of all trials that have had their first passage by each time of `ts`.
         final_overlap: the mean late overlap with the target, with its sign.
         final_energy: E(x; u) at t1; NaN for trials that diverged.
@@ -227,7 +227,7 @@ class Ensemble:
             f"  target         {target_text(self.target) or 'differs between trials'}",
             f"  ended in       {ends}",
             *([f"  wrong ones     {wrong}"] if wrong else []),
-            f"  first passage  {tenth:g} (10%), {median:g} (median), {most:g} (90%); "
+            f"  first passage  {tenth:.4g} (10%), {median:.4g} (median), {most:.4g} (90%); "
             f"{self.censored} never{since}",
         ]
         energies = self.final_energy[np.isfinite(self.final_energy)]

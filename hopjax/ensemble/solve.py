@@ -251,7 +251,8 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
         saved_at = grid.save_times.astype(passage.dtype)
         passage_time = np.maximum(passage.astype(float) - since, 0)
     else:
-        saved_at, passage_time = grid.save_steps, grid.times_since(passage, since)
+        ahead = ending["passage_ahead"].astype(float)
+        saved_at, passage_time = grid.save_steps, grid.times_since(passage, since, ahead)
     passed = np.sort(passage[passage >= 0]).searchsorted(saved_at, "right") / len(passage)
     return Ensemble(
         ts=grid.save_times,

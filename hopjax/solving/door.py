@@ -43,13 +43,38 @@ class Shown(NamedTuple):
     values: Float[Array, "S N"]
 
 
+class Passage(NamedTuple):
+    """The first passage so far, on the solver's clock, and what was seen last.
+
+    Attributes:
+        clock: where the step ends in which it was; infinite for none.
+        ahead: by how much it was before that.
+        last: the clock at the last look, −∞ before the first.
+        margin: what the passage function was then.
+    """
+
+    clock: Float[Array, ""]
+    ahead: Float[Array, ""]
+    last: Float[Array, ""]
+    margin: Float[Array, ""]
+
+    @classmethod
+    def none(cls, dtype: Any) -> "Passage":
+        """Nothing has been seen."""
+        return cls(*(jnp.asarray(each, dtype) for each in (jnp.inf, 0.0, -jnp.inf, 0.0)))
+
+    def later(self, ticks: Any) -> "Passage":
+        """The same on a clock that was started so much later."""
+        return self._replace(clock=self.clock - ticks, last=self.last - ticks)
+
+
 class Before(NamedTuple):
     """What a solve that goes on is told of what went before."""
 
     solver_state: PyTree
     made_jump: Bool[Array, ""] | None  # None for no jump
     diverged_step: Int[Array, ""]
-    passage: Float[Array, ""]  # on the solver's clock, infinite for none
+    passage: Passage
 
 
 class Problem(NamedTuple):
@@ -238,7 +263,7 @@ def check_resumed(
     if not {"passage_fn", "passage_since"} & set(changed):
         problem = problem._replace(passage_from=last.passage_from)
     else:
-        before = before._replace(passage=jnp.full_like(before.passage, jnp.inf))
+        before = before._replace(passage=Passage.none(before.passage.clock.dtype))
     if not (model is None and inputs is None and noise is None):
         before = before._replace(made_jump=jnp.asarray(True))
     return problem._replace(before=before)

@@ -61,13 +61,20 @@ class Grid(NamedTuple):
         first = self.num_steps - self.last_step(settle)
         return self.save_steps >= min(first, self.save_steps[-1])
 
-    def times(self, steps: Int[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
-        """The times of steps, infinite where one is −1 for never."""
-        return np.where(steps < 0, np.inf, steps * self.dt)
+    def times(
+        self, steps: Int[np.ndarray, "*S"], ahead: Float[np.ndarray, "*S"] | float = 0.0
+    ) -> Float[np.ndarray, "*S"]:
+        """The times of steps, or `ahead` of them by parts of a step; infinite for −1 for never."""
+        return np.where(steps < 0, np.inf, (steps - ahead) * self.dt)
 
-    def times_since(self, steps: Int[np.ndarray, "*S"], since: float) -> Float[np.ndarray, "*S"]:
-        """How long after `since` steps are that are not before it: 0 for its own step."""
+    def times_since(
+        self,
+        steps: Int[np.ndarray, "*S"],
+        since: float,
+        ahead: Float[np.ndarray, "*S"] | float = 0.0,
+    ) -> Float[np.ndarray, "*S"]:
+        """How long after `since` times are that are not before it: 0 for its own step."""
         first = self.first_step(since)
         if first == self.last_step(since):
-            return self.times(np.where(steps < 0, -1, steps - first))
-        return self.times(steps) - since
+            return self.times(np.where(steps < 0, -1, steps - first), ahead)
+        return self.times(steps, ahead) - since

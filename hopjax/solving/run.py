@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from hopjax.models import shortened
 from hopjax.program import compiled
 from hopjax.solving.capacity import padded
-from hopjax.solving.door import Problem, Shown, check_methods
+from hopjax.solving.door import Passage, Problem, Shown, check_methods
 from hopjax.solving.exponential import ExponentialAdams, rates_of
 from hopjax.solving.grid import Grid
 from hopjax.solving.method import levy_area_of
@@ -42,7 +42,9 @@ class Solved(NamedTuple):
     diverged_step: Int[Array, ""]
     saved: PyTree[Array]
     passage: Int[Array, ""] | Float[Array, ""] | None
+    passage_ahead: Float[Array, ""] | None
     solver_state: PyTree
+    last_passage: Passage  # for what goes on
 
 
 def run(problem: Problem) -> Solved:
@@ -69,7 +71,7 @@ def _run_from_zero(problem: Problem) -> Solved:
     if isinstance(inputs, Shown):
         inputs = inputs._replace(onsets=inputs.onsets - ticks)
     if before is not None:
-        before = before._replace(passage=before.passage - ticks)
+        before = before._replace(passage=before.passage.later(ticks))
     moved = problem._replace(
         inputs=inputs,
         passage_from=problem.passage_from - ticks,
@@ -203,7 +205,8 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
     solver_state: Any = None
     made_jump = None
     if before is not None:
-        solver_state = (before.solver_state, before.passage) if wrapped else before.solver_state
+        passage = None if problem.passage_fn is None else before.passage
+        solver_state = (before.solver_state, passage) if wrapped else before.solver_state
         made_jump = before.made_jump
     saved, results = [], []
     for part in parts:
@@ -239,18 +242,23 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
     well = jnp.append(finite, final_ok)
     ok, moved = jnp.all(well), 0 if shift is None else shift.astype(int)
     diverged_step = jnp.where(ok, -1, steps[jnp.argmin(well)] + moved)
-    passage = None
+    step = ahead = None
+    passage = Passage.none(dtype)
     if problem.passage_fn is not None:
         saved_at, end = (save_times, grid.t1) if method.adaptive else (steps[:-1], steps[-1])
         saved_at, end = jnp.asarray(saved_at, dtype), jnp.asarray(end, dtype)
         passage = system.first_passage(end, state, solver_state[1])
         # A blown-up state passes any threshold: what counts was reached while all was well.
-        last = jnp.max(jnp.where(finite, saved_at, -jnp.inf))
-        passage = jnp.where(ok | (passage <= last), passage, jnp.inf)
+        well = ok | (passage.clock <= jnp.max(jnp.where(finite, saved_at, -jnp.inf)))
         if before is not None:
-            passage = jnp.minimum(passage, before.passage)
+            well |= jnp.isfinite(before.passage.clock)
+        passage = passage._replace(
+            clock=jnp.where(well, passage.clock, jnp.inf), ahead=jnp.where(well, passage.ahead, 0)
+        )
+        step, ahead = passage.clock - passage.ahead, jnp.zeros_like(passage.ahead)
         if not method.adaptive:
-            passage = jnp.where(jnp.isfinite(passage), passage.astype(int) + moved, -1)
+            passed, ahead = jnp.isfinite(passage.clock), passage.ahead
+            step = jnp.where(passed, passage.clock.astype(int) + moved, -1)
     if before is not None:
         ok &= before.diverged_step < 0
         diverged_step = jnp.where(before.diverged_step < 0, diverged_step, before.diverged_step)
@@ -261,8 +269,10 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
         ok=ok,
         diverged_step=diverged_step,
         saved=saved,
-        passage=passage,
+        passage=step,
+        passage_ahead=ahead,
         solver_state=solver_state[0] if wrapped else solver_state,
+        last_passage=passage if shift is None else passage.later(-shift),
     )
 
 

@@ -57,9 +57,10 @@ def solve(
         save_fn: further quantities to save, `save_fn(t, state)` -> arrays, found in `saved`. A
             function defined once: a lambda made anew per call compiles anew per call.
         passage_fn: `passage_fn(t, state, overlaps)` -> a real number that is looked at after every
-            step, saved or not: the first step at which it is positive is a passage
-            (`passage_step`, `passage_time`). With Euler steps the overlaps cost next to nothing:
-            the drift computes the same products.
+            step, saved or not: in the first step at whose end it is positive there is a passage
+            (`passage_step`), where a line through its values at both ends crosses zero
+            (`passage_time`). With Euler steps the overlaps cost next to nothing: the drift computes
+            the same products.
         passage_since: time from which on a passage counts, static, from 0 to t1: from the first
             step n with n·dt ≥ `passage_since`. Where the two differ by less than 10⁻⁷ of the
             time, which is what typing it as a decimal makes of it, they are the same.

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
-from hopjax.solving.door import check_output, output_of
+from hopjax.solving.door import Passage, check_output, output_of
 
 
 class Drives(eqx.Module):
@@ -88,13 +88,29 @@ class System(eqx.Module):
         # One array: Diffrax goes through every buffer in every step, saved or not.
         return jnp.append(overlaps, finite.astype(state.dtype)), saved
 
-    def first_passage(self, clock, state, passage):
-        """The clock of the first passage up to now, given that before (infinite for none)."""
+    def first_passage(self, clock, state, before: Passage) -> Passage:
+        """The first passage up to now, given what there was before.
+
+        Between two looks the margin is taken for linear, but for the step up to a new input, which
+        it may depend on, and what is seen first.
+        """
         assert self.passage_fn is not None
         overlaps = jnp.asarray(self.model.overlaps(state), state.dtype)
-        margin = self.passage_fn(self.time(clock), state, overlaps)
-        passed = (margin > 0) & (clock >= self.passage_from)
-        return jnp.where(passed, jnp.minimum(passage, clock), passage)
+        margin = jnp.asarray(self.passage_fn(self.time(clock), state, overlaps), state.dtype)
+        passed = (margin > 0) & (clock >= self.passage_from) & jnp.isinf(before.clock)
+        within = passed & (before.last >= self.passage_from) & jnp.isfinite(margin - before.margin)
+        within &= before.margin <= 0  # else it was passed before
+        if self.drives is not None:
+            onsets = self.drives.onsets[1:]
+            within &= ~jnp.any((onsets > before.last) & (onsets <= clock))
+        rise = jnp.where(within, margin - before.margin, 1)
+        length = jnp.where(within, clock - before.last, 0)
+        return Passage(
+            jnp.where(passed, clock, before.clock),
+            jnp.where(passed, length * margin / rise, before.ahead),
+            clock,
+            margin,
+        )
 
     def check(self, state) -> None:
         """Refuse functions of the user's that return what the solve cannot go on with."""
@@ -189,7 +205,7 @@ class StepSolver(dfx.AbstractWrappedSolver):
 
     def init(self, terms, t0, t1, y0, args: System):
         inner = self.solver.init(terms, t0, t1, y0, args.hold(t0))
-        return inner, jnp.full_like(t0, jnp.inf)
+        return inner, None if args.passage_fn is None else Passage.none(y0.dtype)
 
     def step(self, terms, t0, t1, y0, args: System, solver_state, made_jump):
         inner, passage = solver_state

@@ -18,6 +18,7 @@ from hopjax.program import is_array
 from hopjax.solving.door import (
     Before,
     Input,
+    Passage,
     PassageFunction,
     Problem,
     SaveFunction,
@@ -36,6 +37,7 @@ class Origin(NamedTuple):
 
     problem: Problem
     solver_state: PyTree
+    passage: Passage
 
 
 class Carried(eqx.Module):
@@ -90,8 +92,12 @@ class Trajectory(eqx.Module):
         saved: what `save_fn` returned at `ts`, stacked; None without one.
         passage: the number of the first step, from `passage_since` on, at which `passage_fn` was
             positive; −1 if it never was (in a trajectory that diverged: not up to the last saved
-            time with a finite state). Adaptive steps have no numbers: their time, infinite for
+            time with a finite state). Adaptive steps have no numbers: the time, infinite for
             never. None without a `passage_fn`.
+        passage_ahead: by what part of a step the passage was before the end of this step, from 0
+            to 1: where a line through the values of `passage_fn` at both ends crosses zero. 0 where
+            the step before did not count yet, for a step that ends where the input changes, and
+            with adaptive steps, whose time has it taken off. None without a `passage_fn`.
         amplitudes: how far the state reached along each memory at `ts`, in units of that memory;
             None unless a `Criterion` asks for a least amplitude in a `Trial`.
         end: what `resume` goes on from; None in a trial of an ensemble.
@@ -105,6 +111,7 @@ class Trajectory(eqx.Module):
     grid: Grid = eqx.field(static=True)
     saved: PyTree[Array] = None
     passage: Int[Array, ""] | Float[Array, ""] | None = None
+    passage_ahead: Float[Array, ""] | None = None
     amplitudes: Float[Array, "T P"] | None = None
     end: Remembered | Carried | None = None
 
@@ -174,13 +181,7 @@ class Trajectory(eqx.Module):
                 "True in the solve of a trajectory that is resumed after it has left jit, vmap or "
                 "grad, or went through jax.tree.map",
             )
-        passage = jnp.asarray(-1 if self.passage is None else self.passage)
-        before = Before(
-            origin.solver_state,
-            None,
-            self.diverged_step,
-            jnp.where(passage < 0, jnp.inf, passage.astype(self.overlaps.dtype)),
-        )
+        before = Before(origin.solver_state, None, self.diverged_step, origin.passage)
         problem = check_resumed(
             origin.problem,
             self.final_state,
@@ -216,18 +217,24 @@ class Trajectory(eqx.Module):
     def passage_time(self) -> Float[Array | np.ndarray, ""] | None:
         """The time of the first passage, infinite for none; None without a `passage_fn`.
 
-        It is the number of the step times dt, in float64 on the host. Inside jit, vmap or grad it
-        has the dtype of the memories, which in float32 does not tell all steps apart beyond some
-        10⁶: take `passage_step`, which is exact. With adaptive steps it has that dtype always.
-        """
-        return self.passage if self.passage_step is None else self._time(self.passage_step)
+        It is (`passage_step` − `passage_ahead`) dt, in float64 on the host. Inside jit, vmap or
+        grad it has the dtype of the memories, which in float32 does not tell all steps apart beyond
+        some 10⁶: take the two themselves. With adaptive steps it has that dtype always.
 
-    def _time(self, step: Int[Array, ""]) -> Float[Array | np.ndarray, ""]:
-        """Of a step, infinite for −1."""
-        if is_traced(step):
-            time = self.grid.dt * step.astype(self.overlaps.dtype)
+        What lies between the looks is not seen: noise may carry a trajectory across and back.
+        """
+        if self.passage_step is None or self.passage_ahead is None:
+            return self.passage
+        return self._time(self.passage_step, self.passage_ahead)
+
+    def _time(
+        self, step: Int[Array, ""], ahead: Float[Array, ""] | float = 0.0
+    ) -> Float[Array | np.ndarray, ""]:
+        """Of a part of a step before the end of one, infinite for −1."""
+        if is_traced((step, ahead)):
+            time = self.grid.dt * (step.astype(self.overlaps.dtype) - ahead)
             return jnp.where(step < 0, jnp.inf, time)
-        return self.grid.times(np.asarray(step))[()]
+        return self.grid.times(np.asarray(step), np.asarray(ahead, float))[()]
 
     def __repr__(self) -> str:
         """A summary of what was solved and how it ended."""
@@ -282,7 +289,8 @@ def trajectory_of(problem: Problem, end: type[Remembered | Carried], *, throw: b
             "differentiation (jvp, jacfwd, hessian)",
             hint="the default, RecursiveCheckpointAdjoint(), is for reverse mode",
         ) from error
-    origin = Origin(problem._replace(x0=None, state0=None, before=None), solved.solver_state)
+    kept = problem._replace(x0=None, state0=None, before=None)
+    origin = Origin(kept, solved.solver_state, solved.last_passage)
     trajectory = Trajectory(
         ts=solved.ts,
         overlaps=solved.overlaps,
@@ -292,6 +300,7 @@ def trajectory_of(problem: Problem, end: type[Remembered | Carried], *, throw: b
         grid=grid,
         saved=solved.saved,
         passage=solved.passage,
+        passage_ahead=solved.passage_ahead,
         end=end(origin),
     )
     if throw and not is_traced(trajectory) and not trajectory.ok:

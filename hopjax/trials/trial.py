@@ -211,6 +211,7 @@ def blank_trajectory(trial: Trial, problem: Problem, criterion: Criterion) -> Tr
         grid=problem.grid,
         saved=saved,
         passage=jnp.asarray(0, dtype if problem.method.adaptive else int),
+        passage_ahead=jnp.asarray(0, dtype),
         amplitudes=overlaps if criterion.in_effect(trial.model).amplitude else None,
     )
 

@@ -99,7 +99,7 @@ def assert_parts_are(whole: Any, *parts: Any) -> None:
     def told(part):
         return part.ts, part.overlaps, part.saved
 
-    for name in ("final_state", "ok", "diverged_step", "passage"):
+    for name in ("final_state", "ok", "diverged_step", "passage", "passage_ahead"):
         last, expected = (getattr(each, name) for each in (parts[-1], whole))
         assert (last is None) == (expected is None), name
         if last is not None:

@@ -1,7 +1,7 @@
 """`solve` against references written differently: dense matrices, exact laws, orders."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -27,7 +27,8 @@ memory_key, weight_key, start_key, noise_key = jax.random.split(KEY, 4)
 MEMORIES = hj.random_memories(memory_key, num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS)
 WEIGHTS = jax.random.uniform(weight_key, (3, NUM_MEMORIES), minval=0.2, maxval=3.0)
 VALUES = hj.mixture(MEMORIES, WEIGHTS)
-SCHEDULE = hj.Schedule([0.0, 0.5, 1.2], VALUES)
+ONSETS = [0.0, 0.5, 1.2]
+SCHEDULE = hj.Schedule(ONSETS, VALUES)
 X0 = jax.random.normal(start_key, (NUM_NEURONS,))
 MODELS = [hj.IDPHopfield, hj.ClassicHopfield]
 
@@ -430,13 +431,22 @@ class Above(eqx.Module):
 
 
 def passage(trajectory: hj.Trajectory) -> float:
-    """Its time, which is that of its step."""
+    """Its time, which lies in its step."""
     assert trajectory.passage_time is not None
     assert trajectory.passage_step is not None
+    assert trajectory.passage_ahead is not None
     time, step = float(trajectory.passage_time), int(trajectory.passage_step)
-    expected = trajectory.grid.dt * step if step >= 0 else np.inf
-    assert time == expected
+    ahead = float(trajectory.passage_ahead)
+    assert 0 <= ahead <= (step > 0)
+    assert time == (trajectory.grid.dt * (step - ahead) if step >= 0 else np.inf)
     return time
+
+
+def ahead_of(margins: np.ndarray, step: int, since: int, switches: Sequence[int] = ()) -> float:
+    """By what part of a step a line through the margins crosses zero before a step."""
+    if step <= since or step in switches:
+        return 0.0
+    return float(margins[step] / (margins[step] - margins[step - 1]))
 
 
 def rotating(t):
@@ -475,6 +485,10 @@ def test_first_passage_is_that_of_every_step(inputs, noise, solver):
             coarse = run(threshold, since, save_every=0.5)
             assert coarse.passage_step is not None
             assert int(coarse.passage_step) == (hits[0] if hits else -1)
+            if hits:
+                switches = [round(onset / 0.01) for onset in ONSETS] if inputs is SCHEDULE else []
+                ahead = ahead_of(overlap - threshold, int(hits[0]), round(since / 0.01), switches)
+                assert coarse.passage_ahead == pytest.approx(ahead, abs=1e-7)
             found.add(passage(coarse))
     assert {0.0, 0.5} <= found
     assert len(found) > 4
@@ -558,7 +572,9 @@ def test_a_state_that_blew_up_passes_nothing():
             passage_fn=Since(jnp.asarray(when)),
         )
         assert trajectory.diverged_at == pytest.approx(0.6)
-        assert passage(trajectory) == pytest.approx(expected)
+        # From −1 to 1 in the step before.
+        half = 0.005 if 0 < expected < 1 else 0
+        assert passage(trajectory) == pytest.approx(expected - half)
 
 
 @pytest.mark.long
@@ -592,13 +608,67 @@ def test_first_passages_of_adaptive_steps():
     controller = dfx.PIDController(rtol=1e-6, atol=1e-6)
     above = Above(jnp.asarray(0.2))
     options: dict[str, Any] = dict(x0=-X0, passage_fn=above, passage_since=0.2)
-    adaptive = solve(SMOOTH, stepsize_controller=controller, **options)
-    fine = solve(SMOOTH, dt=0.001, solver=dfx.Heun(), **options)
-    # Noted at the end of the step in which it happened; adaptive steps have no numbers.
+    adaptive = solve(SMOOTH, VALUES[0], stepsize_controller=controller, **options)
+    fine = solve(SMOOTH, VALUES[0], dt=0.001, solver=dfx.Heun(), **options)
     assert np.isfinite(passage(fine))
-    assert adaptive.passage_step is None
+    assert adaptive.passage_step is None  # adaptive steps have no numbers
     assert adaptive.passage_time is not None
-    assert -0.002 < float(adaptive.passage_time) - passage(fine) < 0.3
+    assert abs(float(adaptive.passage_time) - passage(fine)) < 0.02
+
+
+class Turning(eqx.Module):
+    """Another sign before a time than from it on."""
+
+    when: Float[Array, ""]
+    before: float = -3.0
+
+    def __call__(self, t, state, overlaps):
+        return jnp.where(t >= self.when, 1.0, self.before)
+
+
+@pytest.mark.parametrize(
+    ("when", "since", "ahead"),
+    [(0.6, 0.0, 0.25), (0.0, 0.0, 0.0), (0.6, 0.6, 0.0), (0.6, 0.59, 0.25), (0.6, 0.595, 0.0)],
+)
+def test_a_passage_lies_between_two_looks_that_count(when, since, ahead):
+    options: dict[str, Any] = {"passage_fn": Turning(jnp.asarray(when)), "passage_since": since}
+    found = solve(SMOOTH, VALUES[0], t1=0.7, **options)
+    assert found.passage_ahead == pytest.approx(ahead)
+    assert passage(found) == pytest.approx(when - 0.01 * ahead)
+
+
+def test_a_step_up_to_a_new_input_is_not_cut():
+    for onset, expected in ((0.6, 0.6), (0.59, 0.5975), (0.61, 0.5975)):
+        shown = hj.Schedule([0.0, onset], np.stack([VALUES[0], VALUES[0]]))
+        found = solve(SMOOTH, shown, t1=0.7, passage_fn=Turning(jnp.asarray(0.6)))
+        assert passage(found) == pytest.approx(expected)
+
+
+def test_infinite_and_undefined_margins_are_not_cut():
+    for before in (-jnp.inf, jnp.nan):
+        turning = Turning(jnp.asarray(0.6), before)
+        assert passage(solve(SMOOTH, VALUES[0], t1=0.7, passage_fn=turning)) == pytest.approx(0.6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("solver", "most"), [(dfx.Heun(), 0.3), (hj.ExponentialAdams(), 2.5)])
+def test_passages_between_large_steps_are_right_to_second_order(solver, most):
+    options: dict[str, Any] = {"x0": -X0, "passage_fn": Above(jnp.asarray(0.2)), "solver": solver}
+    fine = passage(solve(SMOOTH, VALUES[0], dt=0.001, **options))
+    for dt in (0.1, 0.05, 0.025):
+        assert abs(passage(solve(SMOOTH, VALUES[0], dt=dt, **options)) - fine) < most * dt**2
+
+
+@pytest.mark.slow
+def test_a_passage_time_has_a_gradient():
+    def time(strength):
+        found = solve(SMOOTH, strength * VALUES[0], x0=-X0, passage_fn=Above(jnp.asarray(0.2)))
+        return found.passage_time
+
+    time, step = jax.jit(time), 1e-5
+    slope = (time(1 + step) - time(1 - step)) / (2 * step)
+    assert slope < 0
+    np.testing.assert_allclose(jax.grad(time)(1.0), slope, rtol=1e-4)
 
 
 # --- transformations -----------------------------------------------------------------------------
