@@ -12,7 +12,7 @@ from experiments import protocols
 from experiments.claims import Claim, above, below, claim, show
 from experiments.common import Experiment, Sized
 from experiments.numbers import mean, proportion
-from experiments.protocols import GLITCH, KINDS, NOISE, RETRIEVED, at
+from experiments.protocols import GLITCH, MODELS, NOISE, RETRIEVED, at
 
 TRIALS = Sized(200, 2000)
 
@@ -34,12 +34,12 @@ def events(overlaps: np.ndarray) -> dict[str, Any]:
 def compute(full: bool) -> dict[str, Any]:
     trials = TRIALS[full]
     results: dict[str, Any] = {}
-    for kind, name in KINDS.items():
+    for model, name in MODELS.items():
         overlaps = protocols.run_protocol(
-            GLITCH, kind=kind, noise=NOISE, trials=trials, label=f"glitch, {name}, σ = {NOISE:g}"
+            GLITCH, model=model, noise=NOISE, trials=trials, label=f"glitch, {name}, σ = {NOISE:g}"
         )
         eroded = np.abs(overlaps[:, at(10.0), 0])
-        results[kind] = {
+        results[model] = {
             **protocols.summarise(GLITCH, overlaps),
             "events": {event: proportion(hit) for event, hit in events(overlaps).items()},
             "overlap_1_at_end_of_glitch": mean(eroded),
@@ -57,8 +57,8 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     eroded = results["idp"]["overlap_1_at_end_of_glitch"]
     classic = [
         event
-        for kind in ("classic_constant", "classic_pulsed")
-        for event in results[kind]["events"].values()
+        for model in ("classic", "classic_pulsed")
+        for event in results[model]["events"].values()
     ]
     return [
         claim(

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
@@ -14,20 +15,22 @@ from experiments import drawing
 from experiments.claims import Claim, claim, every
 from experiments.common import Experiment, Sized
 from experiments.numbers import proportion, rounded
-from experiments.protocols import NUM_INPUTS, NUM_MEMORIES, SEED, draw_weights, split_key
+from experiments.protocols import NUM_INPUTS, NUM_MEMORIES, SEED, SEQUENCE
 from hopjax import plotting
 
 TRIALS = Sized(200, 2000)
 
 
+def draw_weights(key: Key[Array, ""]) -> Float[Array, "3 P"]:
+    """Those of a trial: the saliencies of its inputs with memories that have no overlap."""
+    task = SEQUENCE.task(memories="orthogonal")
+    trial = task(jax.random.split(key)[0])
+    return jax.vmap(trial.model.saliency)(trial.inputs.values)
+
+
 def compute(full: bool) -> dict[str, Any]:
     trials = TRIALS[full]
-    weights = hj.map_trials(
-        lambda key: draw_weights(split_key(key)[1]),
-        key=jax.random.key(SEED),
-        trials=trials,
-        label="weights",
-    )
+    weights = hj.map_trials(draw_weights, key=jax.random.key(SEED), trials=trials, label="weights")
     dominates = weights.argmax(axis=2) == np.arange(NUM_INPUTS)
     return {
         "settings": {"seed": SEED, "trials": trials, "num_memories": NUM_MEMORIES},

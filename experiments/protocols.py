@@ -6,15 +6,13 @@ self-coupling, x(0) ~ N(0, I), Euler-Maruyama steps of 0.01. The authors' script
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from math import sqrt
-from typing import Any, Literal
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -35,12 +33,21 @@ RETRIEVED = 0.9
 SEED = 2025  # of every trial's key, in both experiments
 NUM_INPUTS = 3
 
-Kind = Literal["idp", "classic_constant", "classic_pulsed"]
-KINDS: dict[Kind, str] = {
-    "idp": "IDP",
-    "classic_constant": "classic, constant",
-    "classic_pulsed": "classic, pulsed",
-}
+MODELS = {"idp": "IDP", "classic": "classic, constant", "classic_pulsed": "classic, pulsed"}
+DOMINANT, BACKGROUND = (2.0, 3.5), (0.8, 1.5)
+
+
+def paper(**changes: Any) -> hj.Retrieval:
+    """The paper's memories and inputs: the weight of a memory before is U(0.2, 0.6)."""
+    task = hj.Retrieval(
+        law="two_point",
+        dominant=DOMINANT,
+        background=BACKGROUND,
+        previous=(0.2, 0.6),
+        total_weight="balanced",
+        pulse=PULSE,
+    )
+    return replace(task, **changes)
 
 
 @dataclass(frozen=True)
@@ -55,38 +62,19 @@ class Protocol:
     def ends(self) -> tuple[float, ...]:
         return (*self.onsets[1:], self.t1)
 
+    def task(self, **changes: Any) -> hj.Retrieval:
+        return paper(onsets=self.onsets, shown=self.shown, **changes)
+
 
 SEQUENCE = Protocol(onsets=(0.0, 10.0, 20.0), shown=(0, 1, 2), t1=30.0)
 GLITCH = Protocol(onsets=(0.0, 8.0, 10.0, 15.0, 19.0), shown=(0, 1, 0, 1, 2), t1=25.0)
-
-
-def draw_weights(key: Key[Array, ""]) -> Float[Array, "3 P"]:
-    """Weights of the memories in the three inputs; input j is dominated by memory j.
-
-    Background U(0.8, 1.5), dominant U(2, 3.5), previous dominant U(0.2, 0.6); each input is then
-    scaled to a sum of √(P N).
-    """
-    draw = partial(jax.random.uniform, dtype=jnp.float32)
-    background, dominant, previous = jax.random.split(key, 3)
-    rows = jnp.arange(NUM_INPUTS)
-    weights = draw(background, (NUM_INPUTS, NUM_MEMORIES), minval=0.8, maxval=1.5)
-    weights = weights.at[rows, rows].set(draw(dominant, (NUM_INPUTS,), minval=2.0, maxval=3.5))
-    weights = weights.at[rows[1:], rows[:-1]].set(
-        draw(previous, (NUM_INPUTS - 1,), minval=0.2, maxval=0.6)
-    )
-    return weights * sqrt(NUM_MEMORIES * NUM_NEURONS) / weights.sum(axis=1, keepdims=True)
-
-
-def split_key(key: Key[Array, ""]) -> Key[Array, "4"]:
-    """A trial's keys: of memories, weights, starting state and noise."""
-    return jax.random.split(key, 4)
 
 
 def run_trial(
     key: Key[Array, ""],
     *,
     protocol: Protocol,
-    kind: Kind,
+    model: str,
     noise: float,
     law: str = "gaussian",
     dt: float = DT,
@@ -95,60 +83,51 @@ def run_trial(
 
     Equal keys give equal memories, weights, starting states and noise for every kind of model.
     """
-    model, inputs, x0, noise_key = draw_trial(key, protocol, kind)
+    setting_key, noise_key = jax.random.split(key)
+    trial = protocol.task(model=model, noise=noise, law=law)(setting_key)
     trajectory = hj.solve(
-        model,
-        inputs,
-        x0,
+        trial.model,
+        trial.inputs,
+        trial.x0,
         t1=protocol.t1,
         dt=dt,
-        noise=hj.AdditiveNoise(noise, law) if noise > 0 else None,
+        noise=trial.noise if noise > 0 else None,
         key=noise_key,
         save_every=SAVE_EVERY,
     )
     return {"overlaps": trajectory.overlaps, "ok": trajectory.ok}
 
 
-def draw_trial(
-    key: Key[Array, ""], protocol: Protocol, kind: Kind
-) -> tuple[hj.AbstractHopfield, hj.Schedule, Float[Array, " N"], Key[Array, ""]]:
-    """A trial's network, inputs, starting state and the key of its noise."""
-    memory_key, weight_key, start_key, noise_key = split_key(key)
-    memories = hj.random_memories(
-        memory_key, num_memories=NUM_MEMORIES, num_neurons=NUM_NEURONS, dtype=jnp.float32
-    )
-    values = hj.mixture(memories, draw_weights(weight_key))
-    inputs = hj.Schedule(list(protocol.onsets), values[np.asarray(protocol.shown)])
-    if kind == "classic_pulsed":
-        inputs = inputs.pulsed(PULSE)
-    model = hj.IDPHopfield(memories) if kind == "idp" else hj.ClassicHopfield(memories)
-    return model, inputs, jax.random.normal(start_key, (NUM_NEURONS,), jnp.float32), noise_key
-
-
 def follow_trial(
-    key: Key[Array, ""], *, protocol: Protocol, kind: Kind, noise: float
+    key: Key[Array, ""], *, protocol: Protocol, model: str, noise: float
 ) -> dict[str, Any]:
     """The flow that a trial has for infinitely many neurons: its mean overlaps over time."""
-    model, inputs, x0, _ = draw_trial(key, protocol, kind)
+    trial = protocol.task(model=model)(jax.random.split(key)[0])
     trajectory = theory.noisy_flow(
-        model, inputs, x0, noise=noise, t1=protocol.t1, dt=DT, save_every=SAVE_EVERY
+        trial.model,
+        trial.inputs,
+        trial.x0,
+        noise=noise,
+        t1=protocol.t1,
+        dt=DT,
+        save_every=SAVE_EVERY,
     )
     return {"overlaps": trajectory.overlaps}
 
 
 def run_protocol(
-    protocol: Protocol, *, kind: Kind, noise: float, trials: int, label: str
+    protocol: Protocol, *, model: str, noise: float, trials: int, label: str
 ) -> np.ndarray:
     """Overlaps (trials, T, P) of many trials, those that diverged as NaN."""
-    trial = partial(run_trial, protocol=protocol, kind=kind, noise=noise)
+    trial = partial(run_trial, protocol=protocol, model=model, noise=noise)
     return hj.map_trials(trial, key=jax.random.key(SEED), trials=trials, label=label)["overlaps"]
 
 
 def run_flow(
-    protocol: Protocol, *, kind: Kind, noise: float, trials: int, label: str
+    protocol: Protocol, *, model: str, noise: float, trials: int, label: str
 ) -> np.ndarray:
     """Overlaps (trials, T, P) of the flows of the first trials."""
-    follow = partial(follow_trial, protocol=protocol, kind=kind, noise=noise)
+    follow = partial(follow_trial, protocol=protocol, model=model, noise=noise)
     key = jax.random.key(SEED)
     return hj.map_trials(follow, key=key, trials=trials, label=label, one_by_one=True)["overlaps"]
 
@@ -263,13 +242,13 @@ def panels(
     note: str | None = None,
 ) -> Figure:
     """A panel for each kind of model (rows) and noise (columns), over what is shown."""
-    rows, columns = len(KINDS), len(noises)
+    rows, columns = len(MODELS), len(noises)
     figure, axes = drawing.over_time(rows, columns, 0.95 * rows + 0.95)
-    for row, (kind, name) in enumerate(KINDS.items()):
+    for row, (model, name) in enumerate(MODELS.items()):
         for column, noise in enumerate(noises):
             ax = axes[row, column]
-            draw(ax, kind, noise)
-            pulse = PULSE if kind == "classic_pulsed" else None
+            draw(ax, model, noise)
+            pulse = PULSE if model == "classic_pulsed" else None
             drawing.mark_windows(ax, protocol["onsets"], pulse)
             ax.set(xlabel="", ylabel=f"{name}\n{ylabel}" if column == 0 else "")
             ax.tick_params(labelbottom=False, labelleft=column == 0)
@@ -292,8 +271,8 @@ def draw_one_trial(numbers: dict[str, Any]) -> Figure:
     """The overlaps of the first trial, as drawn in the paper."""
     protocol = numbers["settings"]["protocol"]
 
-    def draw(ax: Axes, kind: str, noise: float) -> None:
-        overlaps = np.array(numbers["results"][f"{noise:g}"][kind]["one_trial"], float)
+    def draw(ax: Axes, model: str, noise: float) -> None:
+        overlaps = np.array(numbers["results"][f"{noise:g}"][model]["one_trial"], float)
         ts = np.arange(len(overlaps)) * numbers["settings"]["save_every"]
         plotting.plot_overlaps(ts, overlaps, highlight=range(NUM_INPUTS), ax=ax)
 
@@ -305,8 +284,8 @@ def draw_ensemble(numbers: dict[str, Any]) -> Figure:
     protocol = numbers["settings"]["protocol"]
     flows = numbers.get("flows", 0)
 
-    def draw(ax: Axes, kind: str, noise: float) -> None:
-        result = numbers["results"][f"{noise:g}"][kind]
+    def draw(ax: Axes, model: str, noise: float) -> None:
+        result = numbers["results"][f"{noise:g}"][model]
         low, median, high = (np.array(result[name], float) for name in ("low", "median", "high"))
         ts = np.arange(len(median)) * numbers["settings"]["save_every"]
         for memory in range(NUM_INPUTS):

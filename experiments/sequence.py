@@ -11,7 +11,7 @@ import numpy as np
 from experiments import protocols
 from experiments.claims import Claim, above, below, claim, measured, near
 from experiments.common import Experiment, Sized, side_by_side
-from experiments.protocols import KINDS, NOISE, RETRIEVED, SEQUENCE, Kind
+from experiments.protocols import MODELS, NOISE, RETRIEVED, SEQUENCE
 
 TRIALS = Sized(200, 2000)
 FLOWS = Sized(6, 200)  # of the first trials
@@ -25,7 +25,7 @@ def compute(full: bool) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for noise in noises:
         results[f"{noise:g}"] = {
-            kind: run(kind, noise, trials, flows if noise > 0 else 0) for kind in KINDS
+            model: run(model, noise, trials, flows if noise > 0 else 0) for model in MODELS
         }
     return {
         "settings": protocols.settings(SEQUENCE, trials),
@@ -35,17 +35,19 @@ def compute(full: bool) -> dict[str, Any]:
     }
 
 
-def run(kind: Kind, noise: float, trials: int, flows: int) -> dict[str, Any]:
+def run(model: str, noise: float, trials: int, flows: int) -> dict[str, Any]:
     """Trials of one kind of network, and the flows of the first of them."""
-    label = f"sequence, {KINDS[kind]}, σ = {noise:g}"
+    label = f"sequence, {MODELS[model]}, σ = {noise:g}"
 
     def solve() -> np.ndarray:
-        return protocols.run_protocol(SEQUENCE, kind=kind, noise=noise, trials=trials, label=label)
+        return protocols.run_protocol(
+            SEQUENCE, model=model, noise=noise, trials=trials, label=label
+        )
 
     def follow() -> np.ndarray:
         label_of_flow = f"{label}, flow"
         return protocols.run_flow(
-            SEQUENCE, kind=kind, noise=noise, trials=flows, label=label_of_flow
+            SEQUENCE, model=model, noise=noise, trials=flows, label=label_of_flow
         )
 
     if not flows:
@@ -59,13 +61,13 @@ def run(kind: Kind, noise: float, trials: int, flows: int) -> dict[str, Any]:
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     noisy, quiet = (
         {
-            kind: [window["right"] for window in result["windows"]]
-            for kind, result in numbers["results"][noise].items()
+            model: [window["right"] for window in result["windows"]]
+            for model, result in numbers["results"][noise].items()
         }
         for noise in (f"{NOISE:g}", "0")
     )
     compared = "P = {}, without noise {}"
-    constant = numbers["results"][f"{NOISE:g}"]["classic_constant"]["windows"]
+    constant = numbers["results"][f"{NOISE:g}"]["classic"]["windows"]
     mean = max(window["mean_overlap"] for window in constant)
     return [
         *(
@@ -89,18 +91,18 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
             "classic, constant: the right memory is the largest ({}), but not above "
             f"{RETRIEVED:g} ({{}})",
             above([window["largest"] for window in constant], 0.9),
-            below(noisy["classic_constant"], 0.05, f"above P ≤ {{}}, mean |m| at most {mean:.2f}"),
+            below(noisy["classic"], 0.05, f"above P ≤ {{}}, mean |m| at most {mean:.2f}"),
         ),
         *(
             claim(
-                f"{KINDS[kind]}: no input of the sequence is retrieved under noise ({{}})",
-                below(noisy[kind], 0.05),
+                f"{MODELS[model]}: no input of the sequence is retrieved under noise ({{}})",
+                below(noisy[model], 0.05),
             )
-            for kind in ("classic_constant", "classic_pulsed")
+            for model in ("classic", "classic_pulsed")
         ),
         *(
-            claim_of_flow(name, numbers["results"][f"{NOISE:g}"][kind]["flow"])
-            for kind, name in KINDS.items()
+            claim_of_flow(name, numbers["results"][f"{NOISE:g}"][model]["flow"])
+            for model, name in MODELS.items()
         ),
     ]
 

@@ -15,17 +15,24 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import hopjax as hj
+from experiments import protocols
 from experiments.claims import Measured
 from experiments.common import Sized
 from experiments.numbers import proportion
-from experiments.protocols import DT, PULSE, RETRIEVED, SAVE_EVERY, SEED
+from experiments.protocols import (
+    BACKGROUND as BACKGROUND,
+    DOMINANT as DOMINANT,
+    DT,
+    MODELS as MODELS,
+    RETRIEVED,
+    SAVE_EVERY,
+    SEED,
+)
 from hopjax.statistics import first_passage_time
 
 WINDOW = 10.0  # time constants for which each input is shown
 CHUNK = 40  # trials at a time on each device: their memories fit into its cache
-MODELS = {"idp": "IDP", "classic": "classic, constant", "classic_pulsed": "classic, pulsed"}
 SOLVED = Sized(("idp", "classic_pulsed"), tuple(MODELS))  # compiling the third takes longer
-DOMINANT, BACKGROUND = (2.0, 3.5), (0.8, 1.5)
 MEAN_BACKGROUND = sum(BACKGROUND) / 2
 
 Cell = dict[str, Any]
@@ -34,18 +41,8 @@ Measure = Callable[[hj.Trial, hj.Trajectory], dict[str, Array]]
 
 
 def paper(**changes: Any) -> hj.Retrieval:
-    """The paper's inputs, two in a row: N = 1024 neurons, P = 10 random memories."""
-    task = hj.Retrieval(
-        law="two_point",
-        onsets=(0.0, WINDOW),
-        shown=(0, 1),
-        dominant=DOMINANT,
-        background=BACKGROUND,
-        previous=(0.2, 0.6),
-        total_weight="balanced",
-        pulse=PULSE,
-    )
-    return replace(task, **changes)
+    """The paper's inputs, two in a row."""
+    return replace(protocols.paper(onsets=(0.0, WINDOW), shown=(0, 1)), **changes)
 
 
 def grid(**values: Sequence[Any]) -> Cells:

@@ -16,7 +16,7 @@ from conftest import ROOT
 from matplotlib.animation import PillowWriter
 from PIL import Image
 
-from experiments import common, protocols, sequence
+from experiments import common, mixture_weights, protocols, sequence
 from experiments.claims import (
     Measured,
     above,
@@ -175,7 +175,7 @@ def test_pictures_with_something_erased_are_apart(name):
 
 def test_weights_follow_the_protocol():
     keys = jax.random.split(jax.random.key(1), 500)
-    weights = np.asarray(jax.vmap(protocols.draw_weights)(keys))
+    weights = np.asarray(jax.vmap(mixture_weights.draw_weights)(keys))
     np.testing.assert_allclose(weights.sum(axis=2), np.sqrt(10 * 1024), rtol=1e-5)
     # The scaling keeps ratios: a dominant weight against the mean background one.
     background = weights[:, :, 3:].mean(axis=2)

@@ -47,12 +47,12 @@ def of_the_paper() -> Blocks:
     for row, noise, kind in (
         ("IDP, σ = 8", "8", "idp"),
         ("IDP, no noise", "0", "idp"),
-        ("classic, constant input, σ = 8", "8", "classic_constant"),
+        ("classic, constant input, σ = 8", "8", "classic"),
         ("classic, pulsed input, σ = 8", "8", "classic_pulsed"),
         ("classic, pulsed input, no noise", "0", "classic_pulsed"),
     ):
         yield f"| {row} |", [window["right"] for window in results[noise][kind]["windows"]]
-    constant = results["8"]["classic_constant"]["windows"]
+    constant = results["8"]["classic"]["windows"]
     yield (
         "- The classic network with a constant input has",
         [max(window["mean_overlap"] for window in constant)],

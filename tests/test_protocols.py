@@ -18,7 +18,7 @@ from experiments.glitch import events
 from experiments.protocols import (
     DT,
     GLITCH,
-    KINDS,
+    MODELS,
     NOISE,
     RETRIEVED,
     SEQUENCE,
@@ -36,7 +36,7 @@ COMPARISONS = 9 + 9 + 1 + 6  # with reference numbers: counts of A and of B, mea
 
 @functools.cache
 def overlaps_of(protocol, kind, *, seed=77, trials=TRIALS, law="gaussian", dt=DT):
-    trial = partial(run_trial, protocol=protocol, kind=kind, noise=NOISE, law=law, dt=dt)
+    trial = partial(run_trial, protocol=protocol, model=kind, noise=NOISE, law=law, dt=dt)
     result = hj.map_trials(trial, key=jax.random.key(seed), trials=trials)
     assert result["ok"].all()
     return np.abs(result["overlaps"])
@@ -72,7 +72,7 @@ def means_agree(sample, reference, *, rounding, reference_error=0.0):
     ("kind", "references"),
     [
         ("idp", [0.992, 0.976, 0.972]),
-        pytest.param("classic_constant", [0.0, 0.0, 0.0], marks=pytest.mark.long),
+        pytest.param("classic", [0.0, 0.0, 0.0], marks=pytest.mark.long),
         pytest.param("classic_pulsed", [0.0, 0.0, 0.0], marks=pytest.mark.long),
     ],
 )
@@ -88,7 +88,7 @@ def test_sequence_against_reference_counts(kind, references):
             passage = passages(strength[:, inside, window])
             # A median of 300 has a standard error of about .06, the reference is rounded to .1.
             assert np.median(passage) == pytest.approx(reference, abs=0.3)
-    elif kind == "classic_constant":
+    elif kind == "classic":
         for j, reference in enumerate([0.54, 0.58, 0.58]):
             means_agree(strength[:, at(10.0 * (j + 1)), j], reference, rounding=0.005)
     else:
@@ -101,7 +101,7 @@ def test_sequence_against_reference_counts(kind, references):
     ("kind", "references"),
     [
         ("idp", [0.987, None, 0.980, 0.648, 0.911]),
-        pytest.param("classic_constant", [0.0] * 5, marks=pytest.mark.long),
+        pytest.param("classic", [0.0] * 5, marks=pytest.mark.long),
     ],
 )
 def test_glitch_against_reference_counts(kind, references):
@@ -131,7 +131,7 @@ def test_two_point_noise_gives_the_statistics_of_gaussian_noise(dt):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_finer_step_gives_the_same_statistics(kind):
     coarse = overlaps_of(SEQUENCE, kind, seed=3, trials=200)
     fine = overlaps_of(SEQUENCE, kind, seed=4, trials=200, dt=0.0025)

@@ -60,7 +60,7 @@ def study_table(dataset: "xr.Dataset") -> str:
                 *(_text(row[name].item()) for name in names),
                 f"{row.retrieved.item():.3f}",
                 f"[{row.retrieved_low.item():.3f}, {row.retrieved_high.item():.3f}]",
-                f"{censored_quantiles(middle[place], [0.5])[0]:g}",
+                f"{censored_quantiles(middle[place], [0.5])[0]:.4g}",
                 str(int(row.outcome_count.sel(outcome_name="diverged").item())),
                 *([targets[place]] if differ else []),
             ]

@@ -14,7 +14,7 @@ from hopjax.ensemble.reductions import (
     Totals as Totals,
 )
 from hopjax.ensemble.result import (
-    VARIABLES as VARIABLES,
+    RESERVED as RESERVED,
     Ensemble as Ensemble,
     Variable as Variable,
     target_text as target_text,

@@ -16,7 +16,7 @@ from hopjax._errors import ArgumentError
 from hopjax._keys import setting_and_noise
 from hopjax.engine import CHUNK
 from hopjax.ensemble.reductions import AbstractReduction, Histogram, Moments, Partial, PerTrial
-from hopjax.ensemble.result import OWN_NAMES, VARIABLES
+from hopjax.ensemble.result import OWN_NAMES, RESERVED
 from hopjax.solving import (
     PassageFunction,
     Problem,
@@ -267,7 +267,7 @@ def _check_reductions(reductions: Any) -> dict[str, AbstractReduction]:
         if not isinstance(name, str) or not name.isidentifier():
             right = "names that are identifiers"
             raise ArgumentError("reductions", right, repr(name), must="have")
-        taken = [own for own in (*OWN_NAMES, *VARIABLES) if f"{own}_".startswith(f"{name}_")]
+        taken = [own for own in (*OWN_NAMES, *RESERVED) if f"{own}_".startswith(f"{name}_")]
         if taken:
             right, got = (
                 "names that leave ours alone",

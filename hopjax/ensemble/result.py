@@ -18,14 +18,6 @@ from hopjax.statistics import (
 from hopjax.trials import OUTCOMES, Criterion
 
 OWN_NAMES = ("overlap", "ending")
-# What `Ensemble.variables` names, and axes and attributes of a dataset.
-VARIABLES = (
-    *("retrieved", "retrieved_low", "retrieved_high", "outcome_count", "passed"),
-    *("passage_quantile", "overlap_mean", "overlap_variance", "overlap_quantile", "outcome"),
-    *("passage_time", "final_overlap", "final_energy", "diverged_at", "share", "memory"),
-    *("target_memory", "target_number"),
-    *("outcome_name", "quantile_level", "time", "trial", "saved", "cell"),
-)
 
 
 class Variable(NamedTuple):
@@ -34,6 +26,33 @@ class Variable(NamedTuple):
     dims: tuple[str, ...]
     values: np.ndarray
     about: str
+
+
+# Of every result that a dataset has: the names of its axes, and what it is.
+_LABELS: dict[str, tuple[tuple[str, ...], str]] = {
+    "retrieved": ((), "probability of retrieval"),
+    "retrieved_low": ((), "lower end of its {interval}"),
+    "retrieved_high": ((), "upper end of its {interval}"),
+    "outcome_count": (("outcome_name",), "trials that ended so"),
+    "target_memory": (("trial", "target_number"), "the right memories of each trial"),
+    "overlap_mean": (("time",), "mean {what} with the target, without diverged trials"),
+    "overlap_variance": (("time",), "variance of the {what} over trials"),
+    "overlap_quantile": (("quantile_level", "time"), "quantiles of the {what}, exact to {width:g}"),
+    "passed": (("time",), "share of trials that have had their first passage by then"),
+    "passage_quantile": (
+        ("quantile_level",),
+        "time by which that share has passed, infinite where fewer ever do",
+    ),
+    "outcome": (("trial",), "how it ended: {outcomes}"),
+    "share": (("trial",), "share of the judged times at which the memory was retrieved"),
+    "memory": (("trial",), "memory with the strongest mean late overlap, -1 if it diverged"),
+    "passage_time": (("trial",), "first passage, infinite if censored"),
+    "final_overlap": (("trial",), "mean late overlap with the target, signed"),
+    "final_energy": (("trial",), "energy at t1"),
+    "diverged_at": (("trial",), "first saved time without a finite state"),
+}
+_AXES = {axis: None for axes, _ in _LABELS.values() for axis in axes}
+RESERVED = (*_LABELS, *_AXES, "saved", "cell")  # names that a dataset has taken
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,54 +175,27 @@ class Ensemble:
 
     def variables(self, quantiles: Sequence[float]) -> dict[str, Variable]:
         """Everything but trajectories and histogram, with the names of the axes."""
-        what = "magnitude of the overlap" if self.criterion.mirror else "overlap"
-        interval = "95% interval" if self.criterion.judge == "instants" else "Wilson 95% interval"
-        p, low, high = self.retrieved
-        trial = {
-            "outcome": "how it ended: 0 "
-            + ", ".join(f"{i} {o}" for i, o in enumerate(OUTCOMES))[2:],
-            "share": "share of the judged times at which the memory was retrieved",
-            "memory": "memory with the strongest mean late overlap, -1 if it diverged",
-            "passage_time": "first passage, infinite if censored",
-            "final_overlap": "mean late overlap with the target, signed",
-            "final_energy": "energy at t1",
-            "diverged_at": "first saved time without a finite state",
+        retrieved, low, high = self.retrieved
+        values = {
+            **{"retrieved": retrieved, "retrieved_low": low, "retrieved_high": high},
+            "outcome_count": list(self.counts.values()),
+            "target_memory": self.target,
+            "overlap_quantile": self.overlap_quantiles(quantiles),
+            "passage_quantile": self.passage_quantiles(quantiles),
+        }
+        words = {
+            "what": "magnitude of the overlap" if self.criterion.mirror else "overlap",
+            "interval": f"{'' if self.criterion.judge == 'instants' else 'Wilson '}95% interval",
+            "width": self.edges[1] - self.edges[0],
+            "outcomes": ", ".join(f"{number} {name}" for number, name in enumerate(OUTCOMES)),
         }
         variables = {
-            "retrieved": Variable((), np.asarray(p), "probability of retrieval"),
-            "retrieved_low": Variable((), np.asarray(low), f"lower end of its {interval}"),
-            "retrieved_high": Variable((), np.asarray(high), f"upper end of its {interval}"),
-            "outcome_count": Variable(
-                ("outcome_name",), np.array(list(self.counts.values())), "trials that ended so"
-            ),
-            "target_memory": Variable(
-                ("trial", "target_number"), self.target, "the right memories of each trial"
-            ),
-            "overlap_mean": Variable(
-                ("time",),
-                self.overlap_mean,
-                f"mean {what} with the target, without diverged trials",
-            ),
-            "overlap_variance": Variable(
-                ("time",), self.overlap_variance, f"variance of the {what} over trials"
-            ),
-            "overlap_quantile": Variable(
-                ("quantile_level", "time"),
-                self.overlap_quantiles(quantiles),
-                f"quantiles of the {what}, exact to {self.edges[1] - self.edges[0]:g}",
-            ),
-            "passed": Variable(
-                ("time",), self.passed, "share of trials that have had their first passage by then"
-            ),
-            "passage_quantile": Variable(
-                ("quantile_level",),
-                self.passage_quantiles(quantiles),
-                "time by which that share has passed, infinite where fewer ever do",
-            ),
-            **{
-                name: Variable(("trial",), getattr(self, name), about)
-                for name, about in trial.items()
-            },
+            name: Variable(
+                dims,
+                np.asarray(values[name] if name in values else getattr(self, name)),
+                about.format(**words),
+            )
+            for name, (dims, about) in _LABELS.items()
         }
         for name, results in self.reduced.items():
             for field, values in results.items():

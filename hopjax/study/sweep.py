@@ -11,11 +11,11 @@ import numpy as np
 
 from hopjax._checks import size_within
 from hopjax._errors import ArgumentError, ArgumentTypeError, shown
-from hopjax.ensemble import VARIABLES
+from hopjax.ensemble import RESERVED
 from hopjax.store import canonical, plain
 
 OF_THE_SOLVE = ("t1", "dt", "save_every")  # parameters that `solve` takes, not the trial
-OF_THE_RESULT = ("key", *VARIABLES)  # not to be swept
+OF_THE_RESULT = ("key", *RESERVED)  # not to be swept
 MOST_CELLS = 10**6
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from small_study import CRITERION, GRID, MEMORIES, REDUCTIONS, raw, study, trial
 
 import hopjax as hj
-from hopjax.ensemble import VARIABLES
+from hopjax.ensemble import RESERVED
 from hopjax.store import labels
 from hopjax.store.identity import PACKAGES, canonical, describe, environment
 from hopjax.store.labels import with_labels
@@ -519,7 +519,7 @@ def test_none_of_our_names_hides_behind_one_of_xarray(dataset, mixed):
         names = {*found.variables, *found.dims, *found.attrs} - {"dt"}
         assert len(names) > 40
         assert not names & taken
-    assert not {*VARIABLES} & taken
+    assert not {*RESERVED} & taken
     assert not {field.name for field in dataclasses.fields(hj.Retrieval)} & taken
 
 
