@@ -7,6 +7,7 @@ from hopjax._errors import ArgumentError as ArgumentError
 from hopjax.activations import (
     AbstractActivation as AbstractActivation,
     Erf as Erf,
+    HardTanh as HardTanh,
     Tanh as Tanh,
 )
 from hopjax.command import FileError as FileError
@@ -41,6 +42,7 @@ from hopjax.models import (
     IDPHopfield as IDPHopfield,
     LinearSeparation as LinearSeparation,
     PowerSeparation as PowerSeparation,
+    SequentialHopfield as SequentialHopfield,
     SoftmaxSeparation as SoftmaxSeparation,
     TwoLayerHopfield as TwoLayerHopfield,
 )

@@ -23,7 +23,7 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, ArgumentTypeError, shown
 from hopjax._steps import Steps
-from hopjax.activations import AbstractActivation, Erf, Tanh
+from hopjax.activations import AbstractActivation, Erf, HardTanh, Tanh
 from hopjax.inputs import Schedule
 from hopjax.memories import (
     correlated_memories,
@@ -40,6 +40,7 @@ from hopjax.models import (
     DynamicAttention,
     IDPHopfield,
     PowerSeparation,
+    SequentialHopfield,
     TwoLayerHopfield,
 )
 from hopjax.noise import AdditiveNoise
@@ -48,10 +49,10 @@ from hopjax.trials import Trial
 _CHOICES: dict[str, tuple[str, ...]] = {
     "model": (
         *("idp", "classic", "classic_pulsed"),
-        *("decorrelated", "two_layer", "dense", "attention"),
+        *("decorrelated", "two_layer", "dense", "attention", "sequential"),
     ),
     "memories": ("random", "orthogonal", "correlated"),
-    "activation": ("tanh", "erf"),
+    "activation": ("tanh", "erf", "hard_tanh"),
     "law": ("gaussian", "two_point", "binomial", "tree"),
     "start": ("normal", "memory"),
 }
@@ -81,17 +82,20 @@ class Retrieval:
     Attributes:
         model: "idp", "classic" or "classic_pulsed", whose input is on for the first `pulse` of
             each window only, a multiple of dt; "decorrelated" (IDP by the pseudo-inverse),
-            "two_layer" (linear), "dense" (of the given `power`) or "attention" (dynamic).
+            "two_layer" (linear), "dense" (of the given `power`), "attention" (dynamic) or
+            "sequential", which needs no input to go from memory to memory (`strength` 0).
         num_neurons: N.
         num_memories: P; see `memory_load`.
         memory_load: P/N; if given, P is the nearest whole number, at least 1.
         memories: "random", "orthogonal" (random rows of a Hadamard matrix) or "correlated" (noisy
             copies of one pattern, see `correlation`).
         correlation: mean overlap of two correlated memories.
-        activation: "tanh" or "erf".
+        activation: "tanh", "erf" or "hard_tanh".
         slope: d of the activation.
         self_coupling: whether a neuron couples to itself, for those models that can do without.
         memory_time_constant: τ_m of the two-layer model.
+        gain: κ of the sequential model.
+        time_constant: τ_s of its saliencies.
         power: n of the dense model.
         beta: β N of attention, its inverse temperature times N.
         noise: σ, of the features.
@@ -124,6 +128,8 @@ class Retrieval:
     slope: _Number = field(default=10.0, metadata=_FRACTIONAL)
     self_coupling: bool = False
     memory_time_constant: _Number = field(default=0.1, metadata=_FRACTIONAL)
+    gain: _Number = field(default=5.0, metadata=_FRACTIONAL)
+    time_constant: _Number = field(default=50.0, metadata=_FRACTIONAL)
     power: _Number = field(default=3.0, metadata=_FRACTIONAL)
     beta: _Number = field(default=13.0, metadata=_FRACTIONAL)
     noise: _Number = field(default=0.0, metadata=_FRACTIONAL)
@@ -160,9 +166,17 @@ class Retrieval:
         size = 4 * self._count * self.num_neurons
         sizes = {name: getattr(self, name) for name in ("num_neurons", "num_memories")}
         check_fits(size, max(sizes, key=sizes.__getitem__), "the memories", max(sizes.values()))
-        for name in ("slope", "pulse", "start_scale", "memory_time_constant", "beta"):
+        positive = (
+            "slope",
+            "pulse",
+            "start_scale",
+            "memory_time_constant",
+            "time_constant",
+            "beta",
+        )
+        for name in positive:
             _check(getattr(self, name), name, "positive", lambda value: value > 0)
-        for name in ("noise", "strength"):
+        for name in ("noise", "strength", "gain"):
             _check(getattr(self, name), name, "zero or positive", lambda value: value >= 0)
         if not is_traced(self.strength):
             _held(self.strength, "strength", jnp.float32)  # as all weights
@@ -209,14 +223,11 @@ class Retrieval:
         weights = task._weights(weight_key, shown).astype(patterns.dtype)
         values = mixture(patterns, weights)[np.array([shown.index(j) for j in task.shown])]
         _check_finite(values, *task._largest_weight())
-        model, strength = task._network(patterns), task.noise
-        if isinstance(model, TwoLayerHopfield):
-            strength = model.noise_strength(features=task.noise)
         return Trial(
-            model,
+            task._network(patterns),
             task._schedule(values),
             task._start(start_key, patterns),
-            AdditiveNoise(strength, task.law),
+            AdditiveNoise(task.noise, task.law),
             target=task.shown[-1] if task.target is None else task.target,
         )
 
@@ -259,8 +270,8 @@ class Retrieval:
         return random_memories(key, **sizes)
 
     def _network(self, patterns: Float[Array, "P N"]) -> AbstractHopfield:
-        kind = Tanh if self.activation == "tanh" else Erf
-        activation: AbstractActivation = kind(self.slope)
+        kinds = {"tanh": Tanh, "erf": Erf, "hard_tanh": HardTanh}
+        activation: AbstractActivation = kinds[self.activation](self.slope)
         match self.model:
             case "idp":
                 return IDPHopfield(patterns, activation, self_coupling=self.self_coupling)
@@ -277,6 +288,14 @@ class Retrieval:
                 return DenseHopfield(patterns, PowerSeparation(self.power), activation)
             case "attention":
                 return DynamicAttention(patterns, self.beta / self.num_neurons)
+            case "sequential":
+                return SequentialHopfield(
+                    patterns,
+                    activation,
+                    gain=self.gain,
+                    time_constant=self.time_constant,
+                    self_coupling=self.self_coupling,
+                )
             case _:
                 return ClassicHopfield(patterns, activation, self_coupling=self.self_coupling)
 

@@ -24,6 +24,8 @@ MODELS: dict[str, Any] = {
     "two layers, zeroed": lambda m: hj.TwoLayerHopfield(m, None, PSI, self_coupling=False),
     "two layers, power": lambda m: hj.TwoLayerHopfield(m, POWER, PSI),
     "two layers, softmax": lambda m: hj.TwoLayerHopfield(m, SOFTMAX, PSI),
+    "sequential": lambda m: hj.SequentialHopfield(m, PSI, time_constant=4.0),
+    "sequential, open": lambda m: hj.SequentialHopfield(m, PSI, cyclic=False, self_coupling=True),
     "decorrelated": lambda m: hj.DecorrelatedHopfield(m, PSI),
     "decorrelated, projected": lambda m: hj.DecorrelatedHopfield(m, PSI, least_squares=False),
     "decorrelated, classic": lambda m: hj.DecorrelatedHopfield(m, PSI, input_as="current"),

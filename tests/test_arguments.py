@@ -94,6 +94,8 @@ RIGHT: dict[str, Any] = {
     "effective_saliency.alpha": [3.0, 1.0],
     "jacobian_spectrum.alpha": [3.0, 1.0],
     "largest_coupling.alpha": [3.0, 1.0],
+    "SequentialHopfield.transitions": np.ones((2, 2)),
+    "SequentialHopfield.initial_saliencies": [1.0, 0.0],
     "FiringRateHopfield.memories": (MEMORIES + 1) // 2,
     "Histogram.function": is_fine,
     "Moments.function": is_fine,
@@ -152,7 +154,7 @@ def call(function: Callable[..., Any], /, **changes: Any) -> Any:
     given = ALSO.get(getattr(function, "__name__", ""), {}) | {
         name: right(function, name)
         for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.default is parameter.empty
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
     }
     return function(**(given | changes))
 

@@ -184,6 +184,22 @@ def test_choices_reach_the_trial():
     np.testing.assert_array_equal(plain.x0, trial.x0)
 
 
+def test_the_sequence_of_hard_saturation():
+    trial = TASK(
+        jax.random.key(0),
+        model="sequential",
+        activation="hard_tanh",
+        slope=1.0,
+        self_coupling=True,
+        strength=0.0,
+    )
+    assert isinstance(trial.model, hj.SequentialHopfield)
+    assert isinstance(trial.model.activation, hj.HardTanh)
+    assert trial.model.self_coupling
+    assert trial.target == 2  # of an input that shows nothing too
+    assert not np.any(trial.inputs.values)
+
+
 def test_memories_weights_and_starts_are_new_for_every_key():
     trials = many()
     for values in (trials.model.memories, trials.inputs.values, trials.x0):
@@ -201,6 +217,8 @@ BAD: dict[str, list[tuple[Any, str]]] = {
     "slope": [(0.0, "positive"), (-1.0, "positive"), (np.nan, "finite"), ("steep", "number")],
     "self_coupling": [(1, "True or False"), ("no", "True or False")],
     "memory_time_constant": [(0.0, "positive"), (np.inf, "finite")],
+    "gain": [(-1.0, "zero or positive"), (np.nan, "finite")],
+    "time_constant": [(0.0, "positive"), (np.inf, "finite")],
     "power": [(1.5, "at least 2"), ("cubic", "number")],
     "beta": [(0.0, "positive"), (None, "number")],
     "noise": [(-1.0, "zero or positive"), (np.inf, "finite"), (None, "number"), ([1.0], "number")],
@@ -330,6 +348,7 @@ def test_fractional_fields_do_not_compile_anew():
         ("two_layer", hj.TwoLayerHopfield),
         ("dense", hj.DenseHopfield),
         ("attention", hj.DynamicAttention),
+        ("sequential", hj.SequentialHopfield),
     ],
 )
 def test_other_architectures(name, kind):
@@ -341,6 +360,8 @@ def test_other_architectures(name, kind):
         num_memories=3,
         noise=2.0,
         memory_time_constant=0.2,
+        gain=6.0,
+        time_constant=30.0,
         power=4.0,
         beta=20.0,
         slope=5.0,
@@ -351,13 +372,11 @@ def test_other_architectures(name, kind):
     patterns = model.memories
     # Six standard deviations of the overlap of two of them, of at most 1/√N.
     assert abs(patterns[0] @ patterns[1] / 4096 - 0.25) < 6 / 64
+    assert trial.noise.strength == 2  # of the features, in every model
     if isinstance(trial.model, hj.TwoLayerHopfield):
         assert model.memory_time_constant == 0.2
-        strength = np.asarray(trial.noise.strength)
-        assert (strength[:4096] == 2).all()  # the features have noise, memory neurons none
-        assert (strength[4096:] == 0).all()
-    else:
-        assert trial.noise.strength == 2
+    if isinstance(trial.model, hj.SequentialHopfield):
+        assert (model.gain, model.time_constant) == (6, 30)
     if isinstance(trial.model, hj.DynamicAttention):
         assert model.beta == 20 / 4096
     else:

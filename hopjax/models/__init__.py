@@ -19,6 +19,7 @@ from hopjax.models.capacity import (
 )
 from hopjax.models.closed_form import ClosedForm as ClosedForm
 from hopjax.models.firing_rate import FiringRateHopfield as FiringRateHopfield
+from hopjax.models.sequential import SequentialHopfield as SequentialHopfield
 from hopjax.models.two_layer import (
     AbstractSeparation as AbstractSeparation,
     DenseHopfield as DenseHopfield,

@@ -93,11 +93,16 @@ class AbstractHopfield(eqx.Module):
     def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """How much of each memory the input contains, α(u)."""
 
-    def with_memory(self: _Model, pattern: Real[ArrayLike, " N"]) -> _Model:
+    def with_memory(self: _Model, pattern: Real[ArrayLike, " N"], **changes: Any) -> _Model:
         """The network that has learnt one more memory, its last one; all else stays as it is.
 
         Another number of memories is another shape: the next solve compiles anew, unless it has a
         `capacity`.
+
+        Args:
+            pattern: the memory.
+            changes: other arguments of the network that change with it, such as the `transitions`
+                of a `SequentialHopfield`.
 
         Raises:
             TypeError, ValueError: for a pattern that this kind of network cannot hold.
@@ -107,12 +112,18 @@ class AbstractHopfield(eqx.Module):
         rows = [self.memories, pattern[None].astype(self.memories.dtype)]
         memories = jnp.asarray(_numpy(rows).concatenate(rows))
         try:
-            return dataclasses.replace(self, memories=memories)
+            return dataclasses.replace(self, memories=memories, **changes)
         except ValueError as error:
+            if getattr(error, "name", "memories") != "memories":
+                raise
             raise ArgumentError("pattern", "a further memory", hint=error) from error
 
-    def without_memory(self: _Model, index: int) -> _Model:
+    def without_memory(self: _Model, index: int, **changes: Any) -> _Model:
         """The network that has forgotten a memory; those behind it move up by one.
+
+        Args:
+            index: the memory's number.
+            changes: as for `with_memory`.
 
         Raises:
             TypeError, ValueError: for what is not the number of a memory, or for the only one.
@@ -122,7 +133,7 @@ class AbstractHopfield(eqx.Module):
         if num_memories == 1:
             raise ArgumentError("index", "a memory", f"{index}, the only one", must="leave")
         memories = _numpy(self.memories).delete(self.memories, index, axis=0)
-        return dataclasses.replace(self, memories=jnp.asarray(memories))
+        return dataclasses.replace(self, memories=jnp.asarray(memories), **changes)
 
 
 class AbstractOneLayerHopfield(AbstractHopfield):
@@ -154,8 +165,22 @@ class AbstractOneLayerHopfield(AbstractHopfield):
 
 def is_feature(model: AbstractHopfield) -> Bool[Array, " state"]:
     """Which entries of a network's state are features, and not of what else it has."""
-    zeros = jnp.zeros_like(model.memories[0])
-    return model.initial_state(zeros) != model.initial_state(zeros + 1)
+    state = jnp.zeros(model.state_size, model.memories.dtype)
+    features, back = jax.vjp(model.features, state)
+    return back(jnp.ones_like(features))[0] != 0
+
+
+def strengths(
+    model: AbstractHopfield, features: Real[ArrayLike, ""], **others: Real[ArrayLike, ""]
+) -> Float[Array, " state"]:
+    """The strength of noise of each entry of a state: one of all features, one of those behind."""
+    given = {"features": features, **others}
+    numbers = [check_array(value, name, ()) for name, value in given.items()]
+    num_neurons = model.memories.shape[1]
+    sizes = num_neurons, model.state_size - num_neurons
+    return jnp.concatenate(
+        [jnp.full(n, s, model.memories.dtype) for n, s in zip(sizes, numbers, strict=True)]
+    )
 
 
 def _numpy(arrays: Any) -> Any:

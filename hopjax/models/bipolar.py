@@ -107,11 +107,11 @@ class ClassicHopfield(AbstractBipolarHopfield):
     ) -> Float[Array, " N"]:
         """−x + W Ψ(x) + u, with u the `drive`."""
         del t
-        return -x + _coupled(self, _ones(self), x) + drive
+        return -x + coupled(self, _ones(self), x) + drive
 
     def energy(self, x: Float[Array, " N"], u: Float[Array, " N"]) -> Float[Array, ""]:
         """E = −½ΨᵀWΨ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ − uᵀΨ, so that ∇E = −ψ'(x) ⊙ drift."""
-        return _energy(self, _ones(self), x) - u @ self.activation(x)
+        return energy_of(self, _ones(self), x) - u @ self.activation(x)
 
     def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
         """All α = 1, and u the current."""
@@ -164,11 +164,11 @@ class IDPHopfield(AbstractBipolarHopfield):
     ) -> Float[Array, " N"]:
         """−x + W(u) Ψ(x), with the saliencies of u as the `drive`."""
         del t
-        return -x + _coupled(self, drive, x)
+        return -x + coupled(self, drive, x)
 
     def energy(self, x: Float[Array, " N"], u: Float[Array, " N"]) -> Float[Array, ""]:
         """E = −½ΨᵀW(u)Ψ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ, so that ∇E = −ψ'(x) ⊙ drift."""
-        return _energy(self, self.saliency(u), x)
+        return energy_of(self, self.saliency(u), x)
 
     def closed_form(self, u: Float[Array, " N"]) -> ClosedForm:
         """The saliencies, and no current."""
@@ -180,25 +180,24 @@ def _ones(model: ClassicHopfield) -> Float[Array, " P"]:
     return among_present(model.present, jnp.ones_like(model.memories[:, 0]))
 
 
-def _coupled(
-    model: ClassicHopfield | IDPHopfield, weights: Float[Array, " P"], x: Float[Array, " N"]
-) -> Float[Array, " N"]:
-    """W Ψ(x) for W = (1/N) Σ_μ w_μ ξ^μ ξ^μᵀ, diagonal as the model has it."""
+def coupled(model: Any, weights: Float[Array, " P"], x: Float[Array, " N"]) -> Float[Array, " N"]:
+    """W Ψ(x) for W = (1/N) Σ_μ w_μ ξ^μ ξ^μᵀ, diagonal as the model has it.
+
+    The model is one of ±1 memories with the fields of `IDPHopfield`.
+    """
     num_neurons = model.memories.shape[1]
     activity = model.activation(x)
-    coupled = project(model.memories.T, weights * project(model.memories, activity) / num_neurons)
+    sent = project(model.memories.T, weights * project(model.memories, activity) / num_neurons)
     if not model.self_coupling:
-        coupled = coupled - jnp.sum(weights) / num_neurons * activity
-    return coupled
+        sent = sent - jnp.sum(weights) / num_neurons * activity
+    return sent
 
 
-def _energy(
-    model: ClassicHopfield | IDPHopfield, weights: Float[Array, " P"], x: Float[Array, " N"]
-) -> Float[Array, ""]:
-    """−½ΨᵀWΨ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ for the coupling of `_coupled`."""
+def energy_of(model: Any, weights: Float[Array, " P"], x: Float[Array, " N"]) -> Float[Array, ""]:
+    """−½ΨᵀWΨ + xᵀΨ − Σᵢ∫₀^{xᵢ}ψ for the coupling of `coupled`."""
     activity = model.activation(x)
     return (
-        -activity @ _coupled(model, weights, x) / 2
+        -activity @ coupled(model, weights, x) / 2
         + x @ activity
         - jnp.sum(model.activation.antiderivative(x))
     )

@@ -14,6 +14,7 @@ from hopjax.models.base import AbstractHopfield
 from hopjax.models.two_layer import AbstractSeparation, LinearSeparation, PowerSeparation
 
 _Model = TypeVar("_Model", bound=AbstractHopfield)
+_OF_MEMORIES = "transitions", "initial_saliencies"  # further fields with a place for each memory
 _APART = LinearSeparation, PowerSeparation  # each memory neuron on its own: none at zero counts
 
 
@@ -63,7 +64,12 @@ def with_room(model: _Model, capacity: int | None) -> _Model:
         return model
     present = jnp.asarray(np.arange(capacity) < model.memories.shape[0])
     memories, separation = lengthened(model.memories, capacity), getattr(model, "separation", None)
-    padded = _changed(model, memories=memories, present=present)
+    others = {
+        name: _square(array, capacity) if array.ndim == 2 else lengthened(array, capacity)
+        for name in _OF_MEMORIES
+        if (array := getattr(model, name, None)) is not None
+    }
+    padded = _changed(model, memories=memories, present=present, **others)
     if _knows(separation):
         padded = _changed(padded, separation=_changed(separation, present=present))
     return padded
@@ -75,6 +81,11 @@ def lengthened(array: Shaped[Array | np.ndarray, "a ..."], length: int) -> Shape
     if is_traced(array):
         return jnp.pad(array, widths)
     return _placed(np.pad(np.asarray(array), widths), array)
+
+
+def _square(matrix: Shaped[Array, "a a"], length: int) -> Shaped[Array, "b b"]:
+    """With zeros behind rows and columns."""
+    return lengthened(lengthened(matrix, length).T, length).T
 
 
 def shortened(array: Shaped[Array, "... a"], length: int) -> Shaped[Array, "... b"]:

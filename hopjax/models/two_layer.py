@@ -24,7 +24,7 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
-from hopjax.models.base import AbstractHopfield, among_present, project, projected
+from hopjax.models.base import AbstractHopfield, among_present, project, projected, strengths
 from hopjax.models.bipolar import (
     AbstractBipolarHopfield,
     IDPHopfield,
@@ -226,7 +226,7 @@ class TwoLayerHopfield(AbstractHopfield):
     separation. The state is (x, h), of N + P entries. For τ_m → 0 it becomes the network that
     `reduced` returns: with the linear separation, IDP.
 
-    Noise acts on all entries alike; `noise_strength` makes one strength for each layer.
+    One strength of noise is that of the features; `noise_strength` makes one for each layer.
     """
 
     memories: Float[Array, "P N"]
@@ -309,12 +309,7 @@ class TwoLayerHopfield(AbstractHopfield):
         self, *, features: Real[ArrayLike, ""] = 0.0, memory_neurons: Real[ArrayLike, ""] = 0.0
     ) -> Float[Array, " state"]:
         """The strength of each entry, for `AdditiveNoise`, with one for each layer."""
-        layers = {"features": features, "memory_neurons": memory_neurons}
-        strengths = [check_array(value, name, ()) for name, value in layers.items()]
-        sizes = self.memories.shape[::-1]
-        return jnp.concatenate(
-            [jnp.full(n, s, self.memories.dtype) for n, s in zip(sizes, strengths, strict=True)]
-        )
+        return strengths(self, features, memory_neurons=memory_neurons)
 
     def reduced(self) -> IDPHopfield | DenseHopfield:
         """The one-layer network of τ_m → 0."""

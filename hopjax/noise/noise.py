@@ -314,7 +314,7 @@ class AbstractNoise(eqx.Module):
     def diffusion(
         self, t: Float[Array, ""], x: Float[Array, " state"]
     ) -> Float[Array, " #state"] | Float[Array, ""]:
-        """σ, per entry or one for all, in units of the state per square root of time."""
+        """σ, per entry or one for all features, in units of the state per square root of time."""
 
 
 class AdditiveNoise(AbstractNoise):
@@ -332,8 +332,8 @@ class AdditiveNoise(AbstractNoise):
         """Store the strength.
 
         Args:
-            strength: σ ≥ 0 in units of the state per √(time constant): a scalar, or one per
-                entry of the state.
+            strength: σ ≥ 0 in units of the state per √(time constant): a scalar, which is that of
+                the features (the neurons that carry the memories), or one per entry of the state.
             law: of the increments, "gaussian", "two_point", "binomial" or "tree", or an object like
                 `Gaussian(refinement=1)`.
 

@@ -9,24 +9,36 @@ from jaxtyping import Array, Bool, Float
 
 from hopjax._errors import ArgumentError
 from hopjax.models import lengthened, with_room
+from hopjax.models.base import is_feature
 from hopjax.noise import AbstractLaw, AbstractNoise, AdditiveNoise
 from hopjax.solving.door import Problem
 
 
 class _NoiseOfPresent(AbstractNoise):
-    """Noise on those entries of the state that belong to no absent memory."""
+    """Noise on those entries of the state that belong to no absent memory.
+
+    One strength is that of the features, which all are present.
+    """
 
     law: AbstractLaw
     noise: AbstractNoise
     present: Bool[Array, " state"]
+    features: Bool[Array, " state"]
     additive: ClassVar[bool] = False  # which nobody asks any more
 
-    def __init__(self, noise: AbstractNoise, present: Bool[Array, " state"]):
-        self.law, self.noise, self.present = noise.law, noise, present
+    def __init__(
+        self,
+        noise: AbstractNoise,
+        present: Bool[Array, " state"],
+        features: Bool[Array, " state"],
+    ):
+        self.law, self.noise = noise.law, noise
+        self.present, self.features = present, features
 
     def diffusion(self, t: Float[Array, ""], x: Float[Array, " state"]) -> Float[Array, " state"]:
         """σ, or 0."""
-        return jnp.where(self.present, self.noise.diffusion(t, x), 0)
+        sigma = self.noise.diffusion(t, x)
+        return jnp.where(self.present if jnp.ndim(sigma) else self.features, sigma, 0)
 
 
 def padded(problem: Problem) -> Problem:
@@ -56,7 +68,8 @@ def padded(problem: Problem) -> Problem:
             strength = lengthened(noise.strength, entries)
             noise = eqx.tree_at(lambda noise: noise.strength, noise, strength)
         if noise is not None:
-            noise = _NoiseOfPresent(noise, jnp.asarray(np.arange(entries) < size))
+            present = jnp.asarray(np.arange(entries) < size)
+            noise = _NoiseOfPresent(noise, present, is_feature(model))
         if state0 is not None:
             state0 = lengthened(state0, entries)
     return problem._replace(model=model, noise=noise, state0=state0, capacity=None)

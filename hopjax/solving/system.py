@@ -12,6 +12,7 @@ import lineax as lx
 from jaxtyping import Array, Float, PyTree
 
 from hopjax.models import AbstractHopfield
+from hopjax.models.base import is_feature
 from hopjax.noise import AbstractNoise
 from hopjax.solving.door import Passage, check_output, output_of
 
@@ -75,6 +76,10 @@ class System(eqx.Module):
         """The diffusion on that clock, a diagonal operator."""
         assert self.noise is not None
         sigma = jnp.asarray(self.noise.diffusion(self.time(clock), state), state.dtype)
+        if sigma.ndim == 0 and state.shape[0] > self.model.memories.shape[1]:
+            sigma = jnp.where(
+                is_feature(self.model), sigma, 0
+            )  # of the others a model does not say
         return lx.DiagonalLinearOperator(
             jnp.broadcast_to(math.sqrt(self.unit) * sigma, state.shape)
         )

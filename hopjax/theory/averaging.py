@@ -1,6 +1,7 @@
 """An activation averaged over Gaussian noise, which is an activation again."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,10 +43,11 @@ class NoisyActivation(AbstractActivation):
     An activation itself: `equilibrium_amplitude(alpha, NoisyActivation(psi, sigma))` is the mean
     amplitude under noise, `well_energy` the depth of the well that the mean sees, and a model
     with this activation is the mean dynamics of the noisy one. Exact to rounding for activations
-    that are smooth on the scale of 1/d, whatever the ratio of that scale to σ.
+    that are smooth on the scale of 1/d, whatever the ratio of that scale to σ, and for those that
+    know their own average, as `HardTanh`.
     """
 
-    activation: AbstractActivation
+    activation: Any  # an AbstractActivation, which may know its own average
     noise: Float[Array, ""]
 
     def __init__(
@@ -73,12 +75,16 @@ class NoisyActivation(AbstractActivation):
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """ψ_σ(x) of each entry."""
+        if hasattr(self.activation, "averaged"):
+            return self.activation.averaged(x, self.noise)
         return gaussian_mean(
             self.activation, self.activation.derivative, -1, x, self.noise, self._width
         )
 
     def antiderivative(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """∫₀ˣ ψ_σ for each entry."""
+        if hasattr(self.activation, "averaged_antiderivative"):
+            return self.activation.averaged_antiderivative(x, self.noise)
         integral, width = self.activation.antiderivative, self._width
         # All three terms of a pair in the shape of x, so that they round alike: at x = 0 nothing
         # is left of them.

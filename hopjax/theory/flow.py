@@ -88,11 +88,11 @@ def _averaged(model: Any, noise: Any, num_neurons: int) -> Float[Array, ""] | Fl
             "distributed about their mean",
         )
     strength = check_noise(noise.strength, (), (model.state_size,))
-    if model.state_size == num_neurons:
+    if model.state_size == num_neurons or strength.ndim == 0:  # one strength is of the features
         return strength
     outside = jnp.any(~is_feature(model) & (strength > 0))
     return check_values(
-        strength if strength.ndim == 0 else model.features(strength),
+        model.features(strength),
         outside if is_traced(outside) else bool(outside),
         "noise",
         "zero on memory neurons and all else that is no feature, as from "

@@ -283,7 +283,8 @@ def test_noise_that_does_not_average_out_is_refused():
     refused(model, -1.0, "`noise`")
     refused(model, np.ones(5), "`noise`")
     two = hj.TwoLayerHopfield(memories)
-    refused(two, hj.AdditiveNoise(1.0), "`noise` must be zero on memory neurons")
+    everywhere = hj.AdditiveNoise(np.ones(two.state_size))
+    refused(two, everywhere, "`noise` must be zero on memory neurons")
     loud = hj.AdditiveNoise(two.noise_strength(features=1.0, memory_neurons=0.1))
     refused(two, loud, "`noise` must be zero on memory neurons.*does not average out")
 
