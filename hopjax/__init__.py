@@ -20,7 +20,7 @@ from hopjax.ensemble import (
     PerTrial as PerTrial,
     solve_ensemble as solve_ensemble,
 )
-from hopjax.inputs import Schedule as Schedule
+from hopjax.inputs import NoisyInput as NoisyInput, Schedule as Schedule
 from hopjax.memories import (
     correlated_memories as correlated_memories,
     corrupt as corrupt,

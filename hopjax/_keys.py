@@ -20,6 +20,11 @@ def setting_and_noise(key: Key[Array, ""]) -> tuple[Key[Array, ""], Key[Array, "
     return setting_key, noise_key
 
 
+def input_key(key: Key[Array, ""]) -> Key[Array, ""]:
+    """Of a solve's key, that of the noise on its input; noise on the state folds in low numbers."""
+    return jax.random.fold_in(key, np.uint32(2**32 - 1))
+
+
 def cell_key(key: Key[Array, ""], digest: str) -> Key[Array, ""]:
     """The key of a study's cell: the first 128 bits of the hash of its parameters folded in."""
     for start in range(0, 32, 8):

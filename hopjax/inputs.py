@@ -7,9 +7,17 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, Real
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray, Real
 
-from hopjax._checks import check_array, check_number, check_values, is_bad, is_traced
+from hopjax._checks import (
+    check_array,
+    check_key,
+    check_number,
+    check_positive,
+    check_values,
+    is_bad,
+    is_traced,
+)
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax._steps import (
     ROUNDED,
@@ -244,6 +252,121 @@ class Schedule(AbstractInput):
         begins = self.on_grid(dt).begins
         assert isinstance(begins, Steps)
         return begins.numbers
+
+
+class NoisyInput(AbstractInput):
+    """An input with noise of its own, u(t) = ū(t) + ζ(t), another realisation in each trial.
+
+    The entries of ζ are independent, of mean 0 and normally distributed. Without a
+    `correlation_time` they are white, E ζ(t) ζ(t′) = a² δ(t − t′) with the `amplitude` a, and what
+    the network gets is further noise on its state, in the sense of Itô, by N Brownian motions B:
+
+    dx = drift(x; ū) dt + σ dB_x + a (∂drift/∂u) dB
+
+    - A current (`ClassicHopfield`): ∂drift/∂u = 1. It is additive noise of strength a, and with
+      `AdditiveNoise(σ)` beside it the two are as one of strength √(σ² + a²).
+    - Plasticity (`IDPHopfield`): a Σ_μ ξ^μ m_μ(x) dB_μ/√N (with self-coupling), where B_μ is one
+      Brownian motion for each memory. It is multiplicative noise, on the saliencies, as strong as
+      a/√N and shared by all neurons: many neurons see through noise that each of them gets alone.
+
+    White noise needs a drift that is linear in the input; it goes with the solvers Euler and
+    `ExponentialAdams`.
+
+    With a `correlation_time` τ they are stationary Ornstein-Uhlenbeck processes of standard
+    deviation a, E ζ(t) ζ(t′) = a² exp(−|t − t′|/τ), and u(t) is an input like any other, for every
+    model and every solver with fixed steps. At the steps their law is exact, for any dt up to τ;
+    in a step the value at its beginning is held. White noise of amplitude a is the limit τ → 0 at
+    a standard deviation of a/√(2τ).
+
+    The noise of step i is a function of a key and i: the same alone and in a batch, and
+    independent of the noise on the state.
+
+    Attributes:
+        inputs: ū, as for `solve`: what `Trial` looks at for the right memory, and losses for the
+            cost of an input.
+        amplitude: a.
+        correlation_time: τ; None for white noise.
+        key: decides the noise; None for the key of the solve, which then decides both noises.
+
+    Example:
+        ```python
+        noisy = hj.NoisyInput(u, 0.5, correlation_time=0.2)
+        trajectory = hj.solve(model, noisy, x0, t1=10.0, dt=0.01, key=key)
+        ```
+    """
+
+    inputs: Any
+    amplitude: Float[Array, ""] | Float[Array, " N"]
+    correlation_time: Float[Array, ""] | None
+    key: Key[Array, ""] | None
+
+    @names_keywords
+    def __init__(
+        self,
+        inputs: "Schedule | Real[ArrayLike, ' N'] | Callable[[Any], Any]",
+        amplitude: Real[ArrayLike, ""] | Real[ArrayLike, " N"],
+        *,
+        correlation_time: Real[ArrayLike, ""] | None = None,
+        key: PRNGKeyArray | None = None,
+    ):
+        """Store everything; see the class.
+
+        Args:
+            inputs: the input without noise: a `Schedule`, one vector or a function of time.
+            amplitude: one number, or one for each entry of the input. Of noise with a correlation
+                time its standard deviation, in units of the input; of white noise in units of the
+                input times √(time constant): its integral over a time T has the standard deviation
+                a √T.
+            correlation_time: in units of the neuron's time constant.
+            key: another key than that of the solve. If all trials have the same, all see the same
+                noise ("frozen" noise), whatever noise they have on the state.
+
+        Raises:
+            TypeError, ValueError: for an amplitude that is negative, a correlation time that is not
+                positive, or what is no input or has noise of its own.
+        """
+        if isinstance(inputs, NoisyInput):
+            raise ArgumentError("inputs", "an input without noise of its own", "a NoisyInput")
+        plain = not isinstance(inputs, AbstractInput) and not callable(inputs)
+        self.inputs = check_array(inputs, "inputs", ("N",)) if plain else inputs
+        amplitude = check_array(amplitude, "amplitude", (), ("N",))
+        self.amplitude = check_values(
+            amplitude, is_bad(amplitude, lambda a: a >= 0), "amplitude", "zero or positive"
+        )
+        self.correlation_time = None
+        if correlation_time is not None:
+            self.correlation_time = check_positive(correlation_time, "correlation_time", ())
+        self.key = None if key is None else check_key(key)
+
+    def at(self, t: float) -> Float[Array, " N"]:
+        """ū(t)."""
+        return as_input(self.inputs, self.amplitude.dtype).at(t)
+
+    def segments(self, dt: float | None) -> tuple[Array | np.ndarray, Float[Array, "S N"]] | None:
+        """Of ū."""
+        return as_input(self.inputs, self.amplitude.dtype).segments(dt)
+
+    def on_grid(self, dt: float) -> "NoisyInput":
+        """The same with a schedule's onsets as numbers of steps; see `Schedule.on_grid`."""
+        if not isinstance(self.inputs, Schedule):
+            return self
+        return eqx.tree_at(lambda noisy: noisy.inputs, self, self.inputs.on_grid(dt))
+
+
+def without_noise(inputs: Any) -> Any:
+    """ū of a noisy input, and any other as it is."""
+    return inputs.inputs if isinstance(inputs, NoisyInput) else inputs
+
+
+def refuse_noisy(inputs: Any, name: str) -> None:
+    """For theory, which has noise on the state alone.
+
+    Raises:
+        ValueError: for a noisy input.
+    """
+    if isinstance(inputs, NoisyInput):
+        hint = "white noise on a current is AdditiveNoise; for the mean input pass its `inputs`"
+        raise ArgumentError(name, "an input without noise of its own", "a NoisyInput", hint=hint)
 
 
 def _check_steps(numbers: Any, times: Any, bad: Any, name: str, right: str) -> Any:

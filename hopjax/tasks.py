@@ -24,7 +24,7 @@ from hopjax._checks import (
 from hopjax._errors import ArgumentError, ArgumentTypeError, shown
 from hopjax._steps import Steps
 from hopjax.activations import AbstractActivation, Erf, HardTanh, Tanh
-from hopjax.inputs import Schedule
+from hopjax.inputs import NoisyInput, Schedule
 from hopjax.memories import (
     correlated_memories,
     corrupt,
@@ -111,6 +111,9 @@ class Retrieval:
             the current of the classic network as strong as in the paper's figures.
         strength: multiplies all inputs.
         pulse: see `model`.
+        input_noise: amplitude of noise on the input, of every neuron's on its own; None for none.
+            See `NoisyInput`.
+        input_correlation_time: of that noise, in time constants; None for white noise.
         start: "normal" for x0 ~ N(0, `start_scale`²), or "memory" for `start_scale` times a memory.
         start_memory: which one.
         start_scale: see `start`.
@@ -142,6 +145,8 @@ class Retrieval:
     total_weight: float | str | None = field(default=None, metadata=_STATIC)
     strength: _Number = field(default=1.0, metadata=_FRACTIONAL)
     pulse: _Number | Steps = field(default=1.0, metadata=_TIME)
+    input_noise: _Number | None = field(default=None, metadata=_FRACTIONAL)
+    input_correlation_time: _Number | None = field(default=None, metadata=_FRACTIONAL)
     start: str = "normal"
     start_memory: int = field(default=0, metadata=_STATIC)
     start_scale: _Number = field(default=1.0, metadata=_FRACTIONAL)
@@ -178,6 +183,14 @@ class Retrieval:
             _check(getattr(self, name), name, "positive", lambda value: value > 0)
         for name in ("noise", "strength", "gain"):
             _check(getattr(self, name), name, "zero or positive", lambda value: value >= 0)
+        if self.input_noise is not None:
+            _check(self.input_noise, "input_noise", "zero or positive", lambda value: value >= 0)
+        if self.input_correlation_time is not None:
+            time = self.input_correlation_time
+            _check(time, "input_correlation_time", "positive", lambda value: value > 0)
+            if self.input_noise is None:
+                right = "None where there is no `input_noise`"
+                raise ArgumentError("input_correlation_time", right, shown(time))
         if not is_traced(self.strength):
             _held(self.strength, "strength", jnp.float32)  # as all weights
         for name in ("corruption", "correlation"):
@@ -225,7 +238,7 @@ class Retrieval:
         _check_finite(values, *task._largest_weight())
         return Trial(
             task._network(patterns),
-            task._schedule(values),
+            task._noisy(task._schedule(values)),
             task._start(start_key, patterns),
             AdditiveNoise(task.noise, task.law),
             target=task.shown[-1] if task.target is None else task.target,
@@ -304,6 +317,11 @@ class Retrieval:
         if self.model != "classic_pulsed":
             return schedule
         return schedule.pulsed(self.pulse, name="pulse")
+
+    def _noisy(self, schedule: Schedule) -> Schedule | NoisyInput:
+        if self.input_noise is None:
+            return schedule
+        return NoisyInput(schedule, self.input_noise, correlation_time=self.input_correlation_time)
 
     def _start(self, key: Key[Array, ""], patterns: Float[Array, "P N"]) -> Float[Array, " N"]:
         scale = jnp.asarray(self.start_scale, patterns.dtype)

@@ -237,6 +237,8 @@ BAD: dict[str, list[tuple[Any, str]]] = {
     "total_weight": [("even", '"balanced"'), (0.0, "a positive number"), (-1.0, "a positive")],
     "strength": [(-1.0, "zero or positive"), (True, "number")],
     "pulse": [(0.0, "positive"), (-1.0, "positive")],
+    "input_noise": [(-0.1, "zero or positive"), ("loud", "number")],
+    "input_correlation_time": [(0.0, "positive"), (0.2, "None where there is no `input_noise`")],
     "start": [("zero", 'one of "normal", "memory"')],
     "start_memory": [(6, "below the number"), (-1, "at least 0"), (1.0, "an integer")],
     "start_scale": [(0.0, "positive")],
@@ -274,6 +276,16 @@ def test_bad_changes_are_refused_in_the_call(changes, match):
         TASK(jax.random.key(0), **changes)
 
 
+def test_an_input_has_noise_where_it_is_asked_for():
+    key = jax.random.key(0)
+    plain = TASK(key).inputs
+    white = TASK(key, input_noise=0.5).inputs
+    assert white.amplitude == 0.5
+    assert white.correlation_time is None
+    np.testing.assert_array_equal(white.inputs.values, plain.values)
+    assert TASK(key, input_noise=0.5, input_correlation_time=0.2).inputs.correlation_time == 0.2
+
+
 @pytest.mark.slow
 def test_fractional_fields_do_not_compile_anew():
     task = hj.Retrieval(num_neurons=8, num_memories=2)
@@ -285,8 +297,10 @@ def test_fractional_fields_do_not_compile_anew():
 
     def see(trial, trajectory):
         return {
-            "inputs": trial.inputs.values,
-            "onsets": trial.inputs.onsets,
+            "inputs": trial.inputs.inputs.values,
+            "onsets": trial.inputs.inputs.onsets,
+            "amplitude": trial.inputs.amplitude,
+            "correlation_time": trial.inputs.correlation_time,
             "x0": trial.x0,
             "slope": trial.model.activation.slope,
             "noise": trial.noise.strength,
@@ -308,6 +322,8 @@ def test_fractional_fields_do_not_compile_anew():
         "memory_time_constant": (0.1, 0.2),
         "power": (3.0, 4.0),
         "beta": (10.0, 20.0),
+        "input_noise": (0.0, 0.5),
+        "input_correlation_time": (0.1, 0.2),
     }
     assert set(values) == set(marked(task, "fractional")) - {"memory_load"}
     cells = [
@@ -334,8 +350,11 @@ def test_fractional_fields_do_not_compile_anew():
         key = jax.random.fold_in(study._work.cells[place].key, 1)
         expected: Any = task(jax.random.split(key)[0], **cell)
         seen = found.isel(cell=place, trial=1)
-        np.testing.assert_allclose(seen.see_inputs, expected.inputs.values, rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(seen.see_onsets, expected.inputs.onsets)
+        shown = expected.inputs.inputs
+        np.testing.assert_allclose(seen.see_inputs, shown.values, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(seen.see_onsets, shown.onsets)
+        assert (seen.see_amplitude == cell["input_noise"]).all()
+        assert (seen.see_correlation_time == cell["input_correlation_time"]).all()
         np.testing.assert_array_equal(seen.see_x0, expected.x0)
         assert (seen.see_slope == cell["slope"]).all()
         assert (seen.see_noise == cell["noise"]).all()

@@ -1,5 +1,6 @@
 """The door of `solve`: wrong arguments are refused before anything is solved."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,18 +20,21 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, ArgumentTypeError
 from hopjax._steps import multiple_of
-from hopjax.inputs import Schedule, as_input
+from hopjax.inputs import NoisyInput, Schedule, as_input, without_noise
 from hopjax.models import AbstractHopfield, check_capacity, with_room
 from hopjax.noise import AbstractNoise
 from hopjax.solving.exponential import ExponentialAdams, check_rates
 from hopjax.solving.grid import Grid
+from hopjax.solving.input_noise import InputNoise, check_input_noise
 from hopjax.solving.method import Method, choose_method, longest_step
 
 SaveFunction = Callable[[Float[Array, ""], Float[Array, " state"]], PyTree[Array]]
 PassageFunction = Callable[
     [Float[Array, ""], Float[Array, " state"], Float[Array, " P"]], Float[Array, ""]
 ]
-Input = Schedule | Real[ArrayLike, " N"] | Callable[[Float[Array, ""]], Float[Array, " N"]]
+Input = (
+    Schedule | NoisyInput | Real[ArrayLike, " N"] | Callable[[Float[Array, ""]], Float[Array, " N"]]
+)
 
 _DEFAULT_SAVES = 100
 _DIVISORS_UP_TO = 10**6  # steps between saved times, beyond which none is looked for
@@ -75,6 +79,7 @@ class Before(NamedTuple):
     made_jump: Bool[Array, ""] | None  # None for no jump
     diverged_step: Int[Array, ""]
     passage: Passage
+    z: Float[Array, " N"] | None = None  # of the noise on the input; None where that is new
 
 
 class Problem(NamedTuple):
@@ -82,6 +87,7 @@ class Problem(NamedTuple):
 
     model: AbstractHopfield
     inputs: Shown | Callable
+    input_noise: InputNoise | None
     x0: Float[Array, " N"] | None
     state0: Float[Array, " state"] | None  # in place of x0
     noise: AbstractNoise | None
@@ -114,11 +120,13 @@ def check_problem(
     t0: Any = 0.0,
     state0: Any = None,
     capacity: Any = None,
+    input_noise: InputNoise | None = None,
     finite: bool = True,
 ) -> "Problem":
     """The door of `solve`: refuses wrong arguments without solving anything.
 
-    Inputs may be those of a checked problem; `finite` says whether the start must be.
+    Inputs may be those of a checked problem, with their noise; `finite` says whether the start must
+    be.
     """
     check_instance(model, AbstractHopfield, "model", "a model such as IDPHopfield(memories)")
     hint = "one trajectory; use jax.vmap for many"
@@ -167,6 +175,8 @@ def check_problem(
     elif grid.dt > longest:
         raise ArgumentError("dt", f"{what} {float(longest):g}", f"{grid.dt:g}", must="not exceed")
     shown = _shown(inputs, num_neurons, grid, method)
+    if isinstance(inputs, NoisyInput):
+        input_noise = check_input_noise(inputs, key, with_room(model, capacity), grid.dt, method)
     for function, name, of in (
         (save_fn, "save_fn", "(t, state)"),
         (passage_fn, "passage_fn", "(t, state, overlaps)"),
@@ -179,15 +189,16 @@ def check_problem(
             "passage_since", f"from 0 to t1 = {grid.t1:g}", f"{passage_since:g}", fits=("t1",)
         )
 
-    given = model, shown, x0, state0, noise
-    model, shown, x0, state0, noise = cast_floats(given, dtype)
+    given = model, shown, input_noise, x0, state0, noise
+    model, shown, input_noise, x0, state0, noise = cast_floats(given, dtype)
     passage_from = passage_since if method.adaptive else grid.first_step(passage_since)
     passage_from = jnp.asarray(passage_from, dtype)
     if isinstance(method.solver, ExponentialAdams):
         check_methods(model)
         x0, state0 = check_rates(with_room(model, capacity), shown, x0, state0)
     functions = save_fn, passage_fn, passage_from
-    return Problem(model, shown, x0, state0, noise, key, *functions, grid, method, None, capacity)
+    start = x0, state0, noise, key
+    return Problem(model, shown, input_noise, *start, *functions, grid, method, None, capacity)
 
 
 def check_resumed(
@@ -246,6 +257,7 @@ def check_resumed(
         None,
         noise=last.noise if noise is None else noise,
         key=last.key,
+        input_noise=last.input_noise if inputs is None else None,
         dt=grid.dt,
         solver=method.solver,
         adjoint=method.adjoint,
@@ -264,6 +276,8 @@ def check_resumed(
         problem = problem._replace(passage_from=last.passage_from)
     else:
         before = before._replace(passage=Passage.none(before.passage.clock.dtype))
+    if inputs is not None:
+        before = before._replace(z=None)
     if not (model is None and inputs is None and noise is None):
         before = before._replace(made_jump=jnp.asarray(True))
     return problem._replace(before=before)
@@ -328,7 +342,13 @@ def _grid(t0: Any, t1: Any, dt: Any, save_every: Any) -> Grid:
 
 
 def check_inputs(inputs: Any, num_neurons: int, *, finite: bool = True) -> Any:
-    """A schedule of such a network, a constant input as an array, or a function."""
+    """A schedule of such a network, a constant input as an array, or a function; noise stays."""
+    if isinstance(inputs, NoisyInput):
+        if inputs.amplitude.shape not in ((), (num_neurons,)):
+            right = f"one number, or one for each of {num_neurons} neurons"
+            raise ArgumentError("amplitude", right, f"shape {inputs.amplitude.shape}")
+        checked = check_inputs(inputs.inputs, num_neurons, finite=finite)
+        return dataclasses.replace(inputs, inputs=checked)
     if isinstance(inputs, Schedule):
         if inputs.onsets.ndim != 1 or inputs.values.shape[-1] != num_neurons:
             raise ArgumentError(
@@ -361,7 +381,7 @@ def _shown(inputs: Any, num_neurons: int, grid: Grid, method: Method):
     """A schedule with its onsets on the solver's clock; or the callable itself."""
     if isinstance(inputs, Shown):
         return inputs
-    inputs = check_inputs(inputs, num_neurons)
+    inputs = without_noise(check_inputs(inputs, num_neurons))
     segments = as_input(inputs, None).segments(None if method.adaptive else grid.dt)
     if segments is None:
         return inputs

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from hopjax.models import shortened
+from hopjax.noise import Gaussian
 from hopjax.program import compiled
 from hopjax.solving.capacity import padded
 from hopjax.solving.door import Passage, Problem, Shown, check_methods
@@ -22,9 +23,11 @@ from hopjax.solving.system import (
     Drives,
     LaterPath,
     StepSolver,
+    StepState,
     System,
     diffusion,
     drift,
+    input_diffusion,
     observe,
 )
 
@@ -45,6 +48,7 @@ class Solved(NamedTuple):
     passage_ahead: Float[Array, ""] | None
     solver_state: PyTree
     last_passage: Passage  # for what goes on
+    z: Float[Array, " N"] | None = None  # of the noise on the input
 
 
 def run(problem: Problem) -> Solved:
@@ -91,9 +95,16 @@ def _needs_clock(problem: Problem) -> bool:
         return True
     if problem.before is not None and _may_hold_times(problem, problem.before.solver_state):
         return True
+    if _coloured(problem) and (problem.before is None or problem.before.z is None):
+        return True  # which begins with step 0
     # Within a step the clock is rounded, which these do not see.
     at_the_start = dfx.Euler, ExponentialAdams
     return not isinstance(problem.method.solver, at_the_start) and _depends_on_time(problem)
+
+
+def _coloured(problem: Problem) -> bool:
+    """Whether there is noise with a correlation time on the input."""
+    return problem.input_noise is not None and not problem.input_noise.white
 
 
 def _depends_on_time(problem: Problem) -> bool:
@@ -165,16 +176,22 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
     drives, inputs = None, problem.inputs
     if isinstance(inputs, Shown):
         onsets, values = inputs
-        drives, inputs = Drives(onsets, jax.vmap(model.drive)(values)), None
+        shown = values if _coloured(problem) else jax.vmap(model.drive)(values)
+        drives, inputs = Drives(onsets, shown), None
         if method.adaptive and onsets.shape[0] > 1:
             controller = dfx.ClipStepSizeController(controller, jump_ts=onsets[1:])
-    wrapped = drives is not None or problem.passage_fn is not None
+    z = None
+    if _coloured(problem):
+        assert problem.input_noise is not None
+        known = before is not None and before.z is not None
+        z = before.z if known else problem.input_noise.at(grid.start)
+    wrapped = drives is not None or problem.passage_fn is not None or z is not None
     if wrapped:
         solver = StepSolver(solver)
 
     functions = problem.save_fn, problem.passage_fn, problem.passage_from
     unit = 1.0 if method.adaptive else grid.dt
-    system = System(model, drives, inputs, noise, *functions, unit, shift)
+    system = System(model, drives, inputs, noise, *functions, unit, shift, problem.input_noise, z)
     system.check(state)
     terms = dfx.ODETerm(drift)
     if noise is not None:
@@ -184,10 +201,14 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
         end = end if shift is None else math.inf
         assert problem.key is not None
         path = noise.law.path(problem.key, model.state_size, dtype, end, step, levy_area)
-        path = (
-            path if shift is None else LaterPath(levy_area=path.levy_area, path=path, shift=shift)
+        terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, _later(path, shift)))
+    if problem.input_noise is not None and problem.input_noise.white:
+        increments = dfx.BrownianIncrement
+        path = Gaussian().path(
+            problem.input_noise.key, model.memories.shape[1], dtype, math.inf, 1.0, increments
         )
-        terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, path))
+        others = terms.terms if isinstance(terms, dfx.MultiTerm) else (terms,)
+        terms = dfx.MultiTerm(*others, dfx.ControlTerm(input_diffusion, _later(path, shift)))
 
     save_times = jnp.asarray(grid.save_times, dtype)
     if method.adaptive:
@@ -205,8 +226,10 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
     solver_state: Any = None
     made_jump = None
     if before is not None:
-        passage = None if problem.passage_fn is None else before.passage
-        solver_state = (before.solver_state, passage) if wrapped else before.solver_state
+        solver_state = before.solver_state
+        if wrapped:
+            passage = None if problem.passage_fn is None else before.passage
+            solver_state = StepState(solver_state, passage, z)
         made_jump = before.made_jump
     saved, results = [], []
     for part in parts:
@@ -247,7 +270,7 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
     if problem.passage_fn is not None:
         saved_at, end = (save_times, grid.t1) if method.adaptive else (steps[:-1], steps[-1])
         saved_at, end = jnp.asarray(saved_at, dtype), jnp.asarray(end, dtype)
-        passage = system.first_passage(end, state, solver_state[1])
+        passage = system.first_passage(end, state, solver_state.passage)
         # A blown-up state passes any threshold: what counts was reached while all was well.
         well = ok | (passage.clock <= jnp.max(jnp.where(finite, saved_at, -jnp.inf)))
         if before is not None:
@@ -271,9 +294,19 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
         saved=saved,
         passage=step,
         passage_ahead=ahead,
-        solver_state=solver_state[0] if wrapped else solver_state,
+        solver_state=solver_state.inner if wrapped else solver_state,
         last_passage=passage if shift is None else passage.later(-shift),
+        z=solver_state.z if wrapped else None,
     )
+
+
+def _later(
+    path: dfx.AbstractBrownianPath, shift: Float[Array, ""] | None
+) -> dfx.AbstractBrownianPath:
+    """A path on a clock that starts later, if it does."""
+    if shift is None:
+        return path
+    return LaterPath(levy_area=path.levy_area, path=path, shift=shift)
 
 
 def _adjoint(problem: Problem) -> dfx.AbstractAdjoint:

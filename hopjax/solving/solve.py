@@ -43,15 +43,17 @@ def solve(
     Args:
         model: the network.
         inputs: a `Schedule`, one vector (a constant input), or a callable u(t) -> (N,), best an
-            Equinox Module. A schedule's onsets must lie on step boundaries; every stage of a
-            step sees the input of that step, so a solver keeps its order across a switch.
+            Equinox Module; a `NoisyInput` puts noise on any of them. A schedule's onsets must lie
+            on step boundaries; every stage of a step sees the input of that step, so a solver keeps
+            its order across a switch.
         x0: features at time t0; None where `state0` is given.
         t1: end, a static multiple of `dt`, in units of the neuron's time constant (like all
             times).
         dt: step, static. With adaptive steps: the first step, and the unit of `save_every`.
         noise: `AdditiveNoise(strength)`, `MultiplicativeNoise(function)`, or None for none.
-        key: decides the noise. With a law on the grid ("gaussian", "two_point") step i of a key
-            has the same increment whatever surrounds it. May be None only without noise.
+        key: decides the noise, on the state and on the input. With a law on the grid ("gaussian",
+            "two_point") step i of a key has the same increment whatever surrounds it. May be None
+            only without noise.
         save_every: interval between saved times, a static multiple of `dt`; by default about a
             hundred times are saved. The state at t1 is always in `final_state`.
         save_fn: further quantities to save, `save_fn(t, state)` -> arrays, found in `saved`. A

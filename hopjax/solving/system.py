@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -15,10 +15,14 @@ from hopjax.models import AbstractHopfield
 from hopjax.models.base import is_feature
 from hopjax.noise import AbstractNoise
 from hopjax.solving.door import Passage, check_output, output_of
+from hopjax.solving.input_noise import InputNoise
 
 
 class Drives(eqx.Module):
-    """What a schedule does to the network, segment by segment of the solver's clock."""
+    """What a schedule does to the network, segment by segment of the solver's clock.
+
+    Under noise with a correlation time it is the inputs themselves.
+    """
 
     onsets: Float[Array, " S"]
     drives: PyTree[Array]  # a leading axis of S
@@ -51,6 +55,8 @@ class System(eqx.Module):
     passage_from: Float[Array, ""]  # on that clock
     unit: float = eqx.field(static=True)
     shift: Float[Array, ""] | None = None  # ticks before the clock's 0
+    input_noise: InputNoise | None = None
+    z: Float[Array, " N"] | None = None  # of that noise; at first, and then in the step
 
     def time(self, clock):
         """The time at `clock`."""
@@ -66,11 +72,37 @@ class System(eqx.Module):
         """The drift on that clock, as Diffrax calls it."""
         t = self.time(clock)
         if self.drives is not None:
-            drive = self.drives.at(clock)
+            shown = self.drives.at(clock)
         else:
             assert self.inputs is not None
-            drive = self.model.drive(jnp.asarray(self.inputs(t), state.dtype))
+            shown = jnp.asarray(self.inputs(t), state.dtype)
+        if self.z is not None:
+            assert self.input_noise is not None
+            shown = shown + self.input_noise.amplitude * self.z
+        driven = self.drives is not None and self.z is None
+        drive = shown if driven else self.model.drive(shown)
         return self.unit * jnp.asarray(self.model.drift(t, state, drive), state.dtype)
+
+    def input_diffusion(self, clock, state):
+        """What white noise on the input does, a linear operator: ∂drift/∂u, the same at all u."""
+        assert self.input_noise is not None
+        amplitude = math.sqrt(self.unit) * self.input_noise.amplitude
+
+        def velocity(u):
+            drift = self.model.drift(self.time(clock), state, self.model.drive(u))
+            return jnp.asarray(drift, state.dtype)
+
+        def change(increment):
+            scaled = amplitude * increment
+            return jax.jvp(velocity, (jnp.zeros_like(scaled),), (scaled,))[1]
+
+        entries = jax.ShapeDtypeStruct(self.model.memories.shape[1:], state.dtype)
+        return lx.FunctionLinearOperator(change, entries)
+
+    def step_of(self, clock):
+        """The number of a step, counted from time 0."""
+        ticks = clock if self.shift is None else clock + self.shift
+        return jnp.round(ticks).astype(jnp.int32)
 
     def diffusion(self, clock, state):
         """The diffusion on that clock, a diagonal operator."""
@@ -162,13 +194,26 @@ def diffusion(clock, state, system: System):
     return system.diffusion(clock, state)
 
 
+def input_diffusion(clock, state, system: System):
+    """See `System`; a function, so that nothing is compiled anew per call."""
+    return system.input_diffusion(clock, state)
+
+
 def observe(clock, state, system: System):
     """See `System`; a function, so that nothing is compiled anew per call."""
     return system.observe(clock, state)
 
 
+class StepState(NamedTuple):
+    """What a `StepSolver` carries from step to step."""
+
+    inner: PyTree  # of the solver inside
+    passage: Passage | None  # None where none is looked for
+    z: Float[Array, " N"] | None  # of the noise on the input
+
+
 class StepSolver(dfx.AbstractWrappedSolver):
-    """Gives every stage of a step the drive that holds at its beginning; notes first passages.
+    """Gives every stage of a step the input that holds at its beginning; notes first passages.
 
     The function is looked at before the step, where an Euler step computes the same activities.
     """
@@ -210,10 +255,13 @@ class StepSolver(dfx.AbstractWrappedSolver):
 
     def init(self, terms, t0, t1, y0, args: System):
         inner = self.solver.init(terms, t0, t1, y0, args.hold(t0))
-        return inner, None if args.passage_fn is None else Passage.none(y0.dtype)
+        passage = None if args.passage_fn is None else Passage.none(y0.dtype)
+        return StepState(inner, passage, args.z)
 
     def step(self, terms, t0, t1, y0, args: System, solver_state, made_jump):
-        inner, passage = solver_state
+        inner, passage, z = solver_state
+        if z is not None:
+            args = eqx.tree_at(lambda system: system.z, args, z)
         if args.passage_fn is not None:
             passage = args.first_passage(t0, y0, passage)
         if args.drives is not None and args.drives.onsets.shape[0] > 1:
@@ -221,7 +269,9 @@ class StepSolver(dfx.AbstractWrappedSolver):
         y1, error, dense, inner, result = self.solver.step(
             terms, t0, t1, y0, args.hold(t0), inner, made_jump
         )
-        return y1, error, dense, (inner, passage), result
+        if z is not None:
+            z = args.input_noise.follow(z, args.step_of(t1))
+        return y1, error, dense, StepState(inner, passage, z), result
 
     def func(self, terms, t0, y0, args: System):
         return self.solver.func(terms, t0, y0, args.hold(t0))

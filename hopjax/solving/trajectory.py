@@ -38,6 +38,7 @@ class Origin(NamedTuple):
     problem: Problem
     solver_state: PyTree
     passage: Passage
+    z: Float[Array, " N"] | None  # of the noise on the input
 
 
 class Carried(eqx.Module):
@@ -181,7 +182,7 @@ class Trajectory(eqx.Module):
                 "True in the solve of a trajectory that is resumed after it has left jit, vmap or "
                 "grad, or went through jax.tree.map",
             )
-        before = Before(origin.solver_state, None, self.diverged_step, origin.passage)
+        before = Before(origin.solver_state, None, self.diverged_step, origin.passage, origin.z)
         problem = check_resumed(
             origin.problem,
             self.final_state,
@@ -289,8 +290,8 @@ def trajectory_of(problem: Problem, end: type[Remembered | Carried], *, throw: b
             "differentiation (jvp, jacfwd, hessian)",
             hint="the default, RecursiveCheckpointAdjoint(), is for reverse mode",
         ) from error
-    kept = problem._replace(x0=None, state0=None, before=None)
-    origin = Origin(kept, solved.solver_state, solved.last_passage)
+    left = problem._replace(x0=None, state0=None, before=None)
+    origin = Origin(left, solved.solver_state, solved.last_passage, solved.z)
     trajectory = Trajectory(
         ts=solved.ts,
         overlaps=solved.overlaps,

@@ -19,6 +19,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
 from hopjax._checks import check_instance, check_values, is_traced
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
+from hopjax.inputs import refuse_noisy
 from hopjax.models import AbstractHopfield
 from hopjax.models.base import is_feature
 from hopjax.noise import AbstractNoise, AdditiveNoise
@@ -337,6 +338,7 @@ def noisy_flow(
     Raises:
         TypeError, ValueError: as `solve`, and as `noisy_model` where noise does not average out.
     """
+    refuse_noisy(inputs, "inputs")
     sigma = feature_noise(model, noise)
     adaptive = stepsize_controller is not None
     rate, factor = step_response(solver, None if adaptive else dt)

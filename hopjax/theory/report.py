@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 from hopjax._checks import check_instance, check_number, is_traced
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
-from hopjax.inputs import Constant, Schedule, as_input
+from hopjax.inputs import Constant, Schedule, as_input, refuse_noisy
 from hopjax.models import AbstractHopfield, ClosedForm
 from hopjax.program import compiled
 from hopjax.theory.averaging import NoisyActivation
@@ -207,6 +207,7 @@ def report(
 
 def _held(model: AbstractHopfield, u: Any, at: Any) -> tuple[Any, float | None]:
     """The input at a time, and that time."""
+    refuse_noisy(u, "u")
     shown = as_input(u, model.memories.dtype)
     if isinstance(shown, Constant):
         if at is not None:

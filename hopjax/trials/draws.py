@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, PyTree
 
 from hopjax._checks import cast_floats, collect_bad_values, on_host
 from hopjax._errors import ArgumentError
-from hopjax.inputs import as_input
+from hopjax.inputs import as_input, without_noise
 from hopjax.program import tracing
 from hopjax.solving import Problem, Trajectory
 from hopjax.trials.criterion import Criterion
@@ -218,7 +218,7 @@ def called(
         "model.energy": lambda trial, at: trial.model.energy(at.state, at.u),
     }
     if as_input(trial.inputs, memories.dtype).segments(None) is None:
-        calls["inputs"] = lambda trial, at: uncompiled(trial.inputs)(at.t)
+        calls["inputs"] = lambda trial, at: uncompiled(without_noise(trial.inputs))(at.t)
     if trial.noise is not None:
         calls["noise.diffusion"] = lambda trial, at: trial.noise.diffusion(at.t, at.state)
     trajectory = blank_trajectory(trial, problem, criterion)

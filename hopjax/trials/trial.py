@@ -21,7 +21,7 @@ from hopjax._checks import (
     is_traced,
 )
 from hopjax._errors import ArgumentError, names_keywords
-from hopjax.inputs import Schedule, as_input
+from hopjax.inputs import NoisyInput, Schedule, as_input
 from hopjax.models import AbstractHopfield
 from hopjax.noise import AbstractNoise
 from hopjax.solving import (
@@ -113,7 +113,7 @@ class Trial(eqx.Module):
     def on_grid(self, dt: float) -> "Trial":
         """The same with the onsets of its schedule as numbers of steps; see `Schedule.on_grid`."""
         dt = check_number(dt, "dt", positive=True)
-        if not isinstance(self.inputs, Schedule):
+        if not isinstance(self.inputs, (Schedule, NoisyInput)):
             return self
         return eqx.tree_at(lambda trial: trial.inputs, self, self.inputs.on_grid(dt))
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 
 from hopjax._checks import check_array, check_flag, check_instance, check_number
 from hopjax._errors import ArgumentError, names_keywords
-from hopjax.inputs import as_input
+from hopjax.inputs import as_input, without_noise
 from hopjax.solving import Trajectory
 from hopjax.trials import Criterion, Trial
 
@@ -339,7 +339,8 @@ class InputCost(AbstractLoss):
     """What the input costs: ∫ (1/N) Σ_i |u_i(t)|^n dt, up to the last saved time.
 
     Its energy for n = 2, its total for n = 1. A schedule is integrated exactly, in the whole steps
-    that the solution has of it, a callable by the trapezoidal rule on the saved times.
+    that the solution has of it, a callable by the trapezoidal rule on the saved times. Noise of a
+    `NoisyInput` costs nothing.
     """
 
     power: float = eqx.field(static=True)
@@ -359,7 +360,7 @@ class InputCost(AbstractLoss):
     ) -> Float[Array, ""]:
         """The integral of one trial."""
         del criterion
-        grid, inputs = trajectory.grid, trial.inputs
+        grid, inputs = trajectory.grid, without_noise(trial.inputs)
         last = int(grid.save_steps[-1])
         segments = as_input(inputs, trajectory.ts.dtype).segments(grid.dt)
         if segments is None:
