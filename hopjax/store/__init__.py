@@ -1,11 +1,9 @@
 """One life of a folder, for studies and tunings alike."""
 
+from hopjax.store.batches import batch_size as batch_size
 from hopjax.store.dataset import load_kept as load_kept, load_result as load_result
-from hopjax.store.folder import (
-    Damaged as Damaged,
-    Store as Store,
-    StudyError as StudyError,
-)
+from hopjax.store.files import Damaged as Damaged, StudyError as StudyError
+from hopjax.store.folder import Store as Store
 from hopjax.store.identity import (
     PACKAGES as PACKAGES,
     canonical as canonical,

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hopjax.store.folder import StudyError
+from hopjax.store.files import StudyError
 
 if TYPE_CHECKING:
     import xarray as xr

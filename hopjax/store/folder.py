@@ -1,69 +1,45 @@
 """The folder of a study: a manifest, immutable chunk files, a lock, and what was merged from them.
 
-    DIR/manifest.json            what defines the numbers, and which programs computed them where
-    DIR/chunks/CELL/000007.npz   one chunk of one cell; 000007-of-40.npz if it has 40 trials only
-    DIR/damaged/                 chunk files that could not be read, kept aside
-    DIR/replaced/                those of a program that was changed, likewise
-    DIR/result.nc                the merged dataset, with its checksum in result.sha256
-    DIR/lock                     held, by the operating system, while a study runs
+    DIR/manifest.json                  what defines the numbers, and which programs computed them
+    DIR/chunks/CELL/000007.npz         one chunk of one cell; 000007-of-40.npz if it has 40 trials
+    DIR/chunks/CELL/000000-000063.zip  many of them, where there would be too many files
+    DIR/damaged/                       chunk files that could not be read, kept aside
+    DIR/replaced/                      those of a program that was changed, likewise
+    DIR/result.nc                      the merged dataset, with its checksum in result.sha256
+    DIR/lock                           held, by the operating system, while a study runs
+    DIR/holder                         who holds it
 
 That of a tuning has the steps so far, DIR/steps.npz, instead of chunks and damaged files.
 Every file is written aside and moved into place, so that it is whole or absent.
 """
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import io
 import json
 import os
-import secrets
-import socket
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hopjax.store.batches import PATTERN, Batches, number_of
+from hopjax.store.files import Damaged, StudyError, plainly, replacing, reserve, write_whole
 from hopjax.store.identity import differences
+from hopjax.store.lock import locked
 
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMAT = 4  # of the folder
+FORMAT = 5  # of the folder
 _MANIFEST = {
     **{"kind": str, "definition": dict, "environment": dict, "elsewhere": list},
     **{"programs": dict, "sources": dict, "provenance": dict},
 }
-
-
-class StudyError(RuntimeError):
-    """A study cannot go on, for a reason outside its own definition; nothing was destroyed."""
-
-
-class Damaged(Exception):
-    """A chunk file cannot be trusted."""
-
-
-@contextlib.contextmanager
-def _plainly(doing: str, kind: type[OSError] = OSError) -> Iterator[None]:
-    """What the operating system refuses, as one line."""
-    try:
-        yield
-    except kind as error:
-        reason = error.strerror or str(error)
-        raise StudyError(f"Cannot {doing}: {reason}.") from error
-
-
-@contextlib.contextmanager
-def _closing(file: Any) -> Iterator[None]:
-    """Close a file whatever is still to be written to it."""
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            file.close()
 
 
 def _is_text(value: Any) -> bool:
@@ -87,6 +63,8 @@ class Store:
         """Name the folder; nothing is touched."""
         self.folder = folder
         self._study = self._place = ""
+        self._batch, self._batches = 1, Batches()
+        self._single: Counter[tuple[Path, int]] = Counter()  # saved files of a row
 
     @property
     def manifest_path(self) -> Path:
@@ -100,39 +78,19 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[int]:
-        """Make the folder if need be and hold its lock, which vanishes with this process.
-
-        Gives a token of this run, not 0, by which other processes of it know that it goes on.
-        """
-        with _plainly(f"make the folder {self.folder}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        with _plainly(f"write into the folder {self.folder}"):
-            lock = (self.folder / "lock").open("a+", buffering=1)
-        with _closing(lock):
+        """Hold the folder's lock; see `hopjax.store.lock`. Gives a number that this run has."""
+        with locked(self.folder):
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                holder = lock.read().strip() or "another process"
-                raise StudyError(
-                    f"The folder {self.folder} is in use by {holder}: wait for it, or take another "
-                    "folder."
-                ) from None
-            token = 1 + secrets.randbelow(2**32 - 1)
-            with _plainly(f"write into the folder {self.folder}"):
-                lock.truncate(0)
-                lock.write(f"process {os.getpid()} on {socket.gethostname()}, run {token}\n")
-                lock.flush()
-                for pattern in (".*.tmp", "chunks/*/.*.npz.*.tmp"):  # of a run that was killed
-                    for stale in self.folder.glob(pattern):
-                        stale.unlink()
-            yield token
-            lock.truncate(0)  # says that all went well; closing the file gives the lock back
+                yield os.getpid()
+            finally:
+                self._batches.close()
 
     def in_use(self, token: int) -> bool:
-        """Whether the run with this token has not ended yet."""
-        with _plainly(f"read {self.folder / 'lock'}"):
-            return f"run {token}\n" in (self.folder / "lock").read_text()
+        """Whether the run with this number has not ended yet."""
+        try:
+            return f"process {token} " in (self.folder / "holder").read_text()
+        except FileNotFoundError:
+            return False
 
     def write_failure(self, token: int, process: int, error: Exception) -> None:
         """Tell the first process that another one has failed."""
@@ -184,7 +142,7 @@ class Store:
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write or replace it."""
         text = json.dumps({"format": FORMAT} | manifest, indent=1, ensure_ascii=False) + "\n"
-        self._write(self.manifest_path, lambda file: file.write(text.encode()))
+        write_whole(self.manifest_path, lambda file: file.write(text.encode()))
 
     def refuse_elsewhere(
         self, manifest: dict[str, Any], here: dict[str, Any], allowed: bool
@@ -198,24 +156,38 @@ class Store:
                 "digits of its numbers will then not be those of one machine."
             )
 
-    def use(self, study: str, place: str) -> None:
-        """Which study the chunks are of, and the environment: they name them."""
-        self._study, self._place = study, place
+    def use(self, study: str, place: str, batch: int = 1) -> None:
+        """Which study the chunks are of, and the environment: they name them.
+
+        `batch` is how many of them shall be in a file; see `hopjax.store.batches`.
+        """
+        self._study, self._place, self._batch = study, place, batch
 
     def chunk_path(self, cell: str, index: int, size: int, chunk: int) -> Path:
-        """Where a chunk is, or would be."""
+        """Where a chunk is, or would be; it may be in a batch instead."""
         part = "" if size == chunk else f"-of-{size}"
         return self.folder / "chunks" / cell / f"{index:06d}{part}.npz"
 
-    def has(self, path: Path) -> bool:
-        """Whether a file of the folder is there."""
-        with _plainly(f"read {path}"):
-            return path.exists()
-
     def numbers(self, path: Path, chunk: int) -> tuple[int, int]:
-        """Which chunk a file has, and how many trials that has."""
+        """Which chunk a path is of, and how many trials that has."""
         index, _, size = path.stem.partition("-of-")
         return int(index), int(size) if size else chunk
+
+    def has(self, path: Path) -> bool:
+        """Whether a chunk, or another file of the folder, is there."""
+        with plainly(f"read {path}"):
+            return path.exists() or self._batches.of(path) is not None
+
+    def files_of(self, cell: str) -> list[Path]:
+        """The files with chunks of a cell."""
+        folder = self.folder / "chunks" / cell
+        return sorted([*folder.glob("*.npz"), *folder.glob(PATTERN)])
+
+    def chunks_in(self, file: Path) -> list[Path]:
+        """The chunks in a file; none where a batch cannot be read."""
+        if file.suffix != ".zip":
+            return [file]
+        return [file.with_name(name) for name in self._batches.names(file)]
 
     def write_chunk(
         self, path: Path, parts: dict[str, dict[str, np.ndarray]], program: str
@@ -227,7 +199,22 @@ class Store:
             for field, values in part.items()
         }
         arrays["about"] = np.array(f"{self._label(path)} {program} {self._place}")
-        self._write(path, lambda file: np.savez_compressed(file, **arrays))
+        write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+        if self._batch > 1:
+            row = path.parent, number_of(path.name) // self._batch
+            self._single[row] += 1
+            if self._single[row] == self._batch:
+                self._gather(*row)
+
+    def gather(self) -> None:
+        """Put what is left of single files into batches."""
+        for cell in (self.folder / "chunks").glob("*") if self._batch > 1 else ():
+            for row in sorted({number_of(path.name) // self._batch for path in cell.glob("*.npz")}):
+                self._gather(cell, row)
+
+    def _gather(self, cell: Path, row: int) -> None:
+        with plainly(f"write into {cell}"):
+            self._batches.gather(cell, row * self._batch, self._batch)
 
     def _label(self, path: Path) -> str:
         return f"{self._study} {path.relative_to(self.folder)}"
@@ -235,7 +222,7 @@ class Store:
     def origin(self, path: Path) -> tuple[str, str]:
         """The program that computed a chunk, and the environment; empty where it cannot be read."""
         try:
-            content = io.BytesIO(path.read_bytes())  # NumPy leaves a damaged file open
+            content = io.BytesIO(self._read(path))  # NumPy leaves a damaged file open
             with np.load(content, allow_pickle=False) as arrays:
                 *_, program, place = str(arrays["about"]).split(" ")
         except Exception:  # as in `read_chunk`
@@ -251,58 +238,91 @@ class Store:
             Damaged: if it is not what was written, or was computed by another program.
         """
         try:
-            with _plainly(f"read {path}", PermissionError):
-                content = path.read_bytes()
+            with plainly(f"read {path}", (PermissionError,)):
+                content = self._read(path)
         except OSError as error:
             raise Damaged(error.strerror) from error
         parts: dict[str, dict[str, np.ndarray]] = {}
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                if archive.testzip() is not None:
-                    raise Damaged("its checksum is wrong")
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                label, program, _ = str(arrays["about"]).rsplit(" ", 2)
-                if label != self._label(path):
-                    raise Damaged("it belongs to another study or place")
-                if programs is not None and program not in programs:
-                    raise Damaged("it was computed by another program")
-                for name in arrays.files:
-                    if name != "about":
-                        reduction, field = name.split("/")
-                        parts.setdefault(reduction, {})[field] = arrays[name]
+                arrays = {
+                    member.filename.removesuffix(".npy"): _array(archive.read(member))
+                    for member in archive.infolist()
+                }
+            label, program, _ = str(arrays.pop("about")).rsplit(" ", 2)
+            if label != self._label(path):
+                raise Damaged("it belongs to another study or place")
+            if programs is not None and program not in programs:
+                raise Damaged("it was computed by another program")
+            for name, values in arrays.items():
+                reduction, field = name.split("/")
+                parts.setdefault(reduction, {})[field] = values
         except Damaged:
             raise
         except Exception:  # zlib, zipfile and NumPy fail in many ways on changed bytes
             raise Damaged("it is incomplete or overwritten") from None
         return parts
 
+    def _read(self, path: Path) -> bytes:
+        """The file of a chunk, wherever it is."""
+        for _ in range(2):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                batch = self._batches.of(path)
+                if batch is not None:
+                    return self._batches.read(path, batch)
+                self._batches.look_again(path.parent)  # another process may have gathered it
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
     def set_aside(self, path: Path, into: str = "damaged") -> Path:
-        """Move a damaged or replaced file away, never over another one."""
-        folder = self.folder / into
-        with _plainly(f"move {path} into {folder}"):
+        """Move a damaged or replaced file away, never over another one.
+
+        Of a chunk it is the file that it is in; what else is there is saved in single files.
+        """
+        folder, batch = self.folder / into, None
+        if not path.exists() and (batch := self._batches.of(path)) is not None:
+            for other in self.chunks_in(batch):
+                with contextlib.suppress(Damaged):
+                    content = b"" if other == path else self._batches.read(other, batch)
+                    if content and not other.exists():
+                        write_whole(other, lambda file, content=content: file.write(content))
+            path = batch
+        with plainly(f"move {path} into {folder}"):
             folder.mkdir(exist_ok=True)
             stem = f"{path.parent.name}-{path.name}" if path.parent != self.folder else path.name
             number = sum(1 for _ in folder.glob(f"{stem}*"))
             aside = folder / (f"{stem}.{number}" if number else stem)
+            self._batches.look_again(path.parent)
             path.rename(aside)
         return aside
 
     def write_result(self, dataset: "xr.Dataset") -> None:
         """Put the merged dataset and its checksum into place."""
-        content = bytes(dataset.to_netcdf(engine="h5netcdf", format="NETCDF4"))
-        self._write(self.result_path, lambda file: file.write(content))
-        line = f"{hashlib.sha256(content).hexdigest()}  {self.result_path.name}\n"  # as sha256sum
-        self._write(self.folder / "result.sha256", lambda file: file.write(line.encode()))
+        # The file has a path, as xarray would lock what is in memory between processes of dask.
+        with replacing(self.result_path, (OSError, RuntimeError)) as aside:
+            reserve(aside, bytes_at_most(dataset))
+            dataset.to_netcdf(aside, engine="h5netcdf", format="NETCDF4")
+            with aside.open("rb") as file:
+                checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        line = f"{checksum}  {self.result_path.name}\n"  # as sha256sum
+        write_whole(self.folder / "result.sha256", lambda file: file.write(line.encode()))
 
-    def _write(self, path: Path, write: Callable[[Any], Any]) -> None:
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with _plainly(f"save {path} (all chunks that were finished before are safe)"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with aside.open("wb") as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                aside.replace(path)
-            finally:
-                aside.unlink(missing_ok=True)
+
+def _array(content: bytes) -> np.ndarray:
+    """What NumPy saved, of any kind but Python's objects."""
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def bytes_at_most(dataset: "xr.Dataset") -> int:
+    """More than a file of the dataset has, by little where it is large."""
+
+    def texts(values: Iterable[Any]) -> int:
+        return sum(64 + len(str(value).encode()) for value in values)
+
+    size = 2**16 + texts(dataset.attrs.values())
+    for variable in dataset.variables.values():
+        values = variable.to_numpy()
+        size += values.nbytes if values.dtype.kind in "biufc" else texts(values.ravel().tolist())
+        size += 2**12 + texts(variable.attrs.values())
+    return size

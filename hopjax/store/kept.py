@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hopjax.store.folder import Damaged, Store, StudyError
+from hopjax.store.files import Damaged, StudyError
+from hopjax.store.folder import Store
 from hopjax.store.identity import canonical, differences, digest, provenance
 from hopjax.store.programs import Code, changed, first_difference, record, source_difference
 
@@ -51,6 +52,10 @@ class AbstractKept(abc.ABC):
     @abc.abstractmethod
     def again(self, path: Path, parts: Parts, code: Code) -> tuple[Parts, Parts]:
         """Some numbers of a file, and the same computed again."""
+
+    def batch(self) -> int:
+        """How many chunks shall be in a file."""
+        return 1
 
     def grown(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """What the manifest says besides, which may grow; refuses what it must not lose."""
@@ -99,7 +104,7 @@ def open_folder(
         more = kept.grown(manifest)
         store.refuse_elsewhere(manifest, here, elsewhere)
     code = kept.code()
-    store.use(digest(manifest["definition"]), code.place)
+    store.use(digest(manifest["definition"]), code.place, kept.batch())
     names = changed(manifest, code)
     if accept is None and names:
         _refuse_changes(store, kept, manifest, code, names)
@@ -163,13 +168,13 @@ def _refuse_other_numbers(store: Store, kept: AbstractKept, code: Code, names: l
     cannot = f'The folder {store.folder} cannot go on with accept_changes="same": '
     tried: dict[Path, str] = {}
     for name in names:
-        there = [*kept.files_of(store, name)]
-        here = [path for path in there if store.origin(path)[1] == code.place]
-        if there and not here:
+        there = [path for file in kept.files_of(store, name) for path in store.chunks_in(file)]
+        here = next((path for path in there if store.origin(path)[1] == code.place), None)
+        if there and here is None:
             label = kept.label(name)
             raise StudyError(f"{cannot}nothing of {label} was computed in this environment.")
-        for path in here[:1]:
-            tried.setdefault(path, name)
+        if here is not None:
+            tried.setdefault(here, name)
     for path, name in tried.items():
         try:
             parts = store.read_chunk(path)

@@ -1,11 +1,12 @@
 """A study's results as a labelled dataset, and reading it again."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from hopjax.ensemble import Ensemble, Variable
+from hopjax.ensemble import Variable
 from hopjax.store import labels, load_kept
 from hopjax.trials import OUTCOMES
 
@@ -13,15 +14,23 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+class Table(NamedTuple):
+    """The results of a cell: its saved times, and variables by name."""
+
+    ts: Float[np.ndarray, " T"]
+    variables: dict[str, Variable]
+
+
 def make_dataset(
     grid: dict[str, list[Any]],
     points: list[dict[str, Any]],
-    ensembles: list[Ensemble],
+    tables: list[Table],
     quantiles: tuple[float, ...],
     attributes: dict[str, Any],
 ) -> "xr.Dataset":
     """One axis for every parameter of the grid, or one of cells if there is none.
 
+    The tables are emptied on the way, so that nothing is held twice but one variable.
     Where cells have other saved times, time is a coordinate of every cell and ends in NaN.
     """
     import xarray as xr  # here, so that importing hopjax stays light
@@ -30,7 +39,7 @@ def make_dataset(
 
     shape = tuple(map(len, grid.values())) if grid else (len(points),)
     dims = tuple(grid) if grid else ("cell",)
-    ts = [ensemble.ts for ensemble in ensembles]
+    ts = [table.ts for table in tables]
     same_times = all(np.array_equal(ts[0], other) for other in ts)
     time = "time" if same_times else "saved"
 
@@ -41,8 +50,8 @@ def make_dataset(
         values = values.reshape(*shape, *values.shape[1:])
         return xr.Variable(dims + inner, values, {"long_name": first.about})
 
-    tables = [ensemble.variables(quantiles) for ensemble in ensembles]
-    variables = {name: stack([table[name] for table in tables]) for name in tables[0]}
+    names = [*tables[0].variables]
+    variables = {name: stack([table.variables.pop(name) for table in tables]) for name in names}
     about = {"long_name": "time", "units": "time constants of a neuron"}
     coordinates: dict[str, Any] = {"outcome_name": list(OUTCOMES)}
     coordinates["quantile_level"] = list(quantiles)

@@ -20,6 +20,7 @@ from hopjax.store import (
     Store,
     StudyError,
     accepted,
+    batch_size,
     canonical,
     environment,
     open_folder,
@@ -68,7 +69,7 @@ class KeptStudy(AbstractKept):
         """The chunks of a program that there are, of more trials than mine too."""
         for cell in self.work.cells:
             if cell.program == program:
-                yield from sorted((store.folder / "chunks" / cell.name).glob("*.npz"))
+                yield from store.files_of(cell.name)
 
     def again(self, path: Path, parts: Parts, code: Code) -> tuple[Parts, Parts]:
         """A chunk."""
@@ -80,6 +81,10 @@ class KeptStudy(AbstractKept):
                 make, cell.plan, [chunk], chunk.start + size, self.devices[:1]
             )
         return parts, found
+
+    def batch(self) -> int:
+        """As many chunks as a file of so many must have."""
+        return batch_size(len(self.work.items))
 
     def grown(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """All cells that the folder ever had, and how many trials there are."""
@@ -163,9 +168,15 @@ class KeptStudy(AbstractKept):
         )
         if write:
             self._set_damaged_aside(about)
+            self.store.gather()
         return about, code
 
     def _set_damaged_aside(self, manifest: dict[str, Any]) -> None:
+        for cell in self.work.cells:
+            for file in self.store.files_of(cell.name):
+                if not self.store.chunks_in(file):
+                    aside = self.store.set_aside(file)
+                    warn(f"The batch {file} is damaged: it is kept as {aside} and computed again.")
         others = {each for name in manifest["programs"] for each in accepted(manifest, name)}
         for item in self.work.items:
             path = self._path(*item)
@@ -208,13 +219,17 @@ class KeptStudy(AbstractKept):
                         bar.update(size)
 
     def _merge(self, about: dict[str, Any], code: Code) -> "xr.Dataset":
-        ensembles = []
-        for place, cell in enumerate(self.work.cells):
-            with running(code.digests[cell.program]):
-                ensembles.append(self._merge_cell(about, place))
-        dataset = self.work.dataset(ensembles, origin(about))
+        self.store.gather()
+        dataset = self.work.dataset(self._merged(about, code), origin(about))
         self.store.write_result(dataset)
         return dataset
+
+    def _merged(self, about: dict[str, Any], code: Code) -> Iterator[Ensemble]:
+        """The results of every cell, one at a time: only the dataset holds all of them."""
+        for place, cell in enumerate(self.work.cells):
+            with running(code.digests[cell.program]):
+                ensemble = self._merge_cell(about, place)
+            yield ensemble
 
     def _merge_cell(self, about: dict[str, Any], place: int) -> Ensemble:
         cell = self.work.cells[place]

@@ -21,7 +21,7 @@ from hopjax.ensemble import (
 from hopjax.program import Program, is_installed, reached, sources_of
 from hopjax.store import Code, canonical, describe, environment, make_code
 from hopjax.study.cells import Cell, OfCell
-from hopjax.study.dataset import make_dataset
+from hopjax.study.dataset import Table, make_dataset
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -100,7 +100,7 @@ class Work:
         make = OfCell(self.trial, first.static)
         yield from summarise_chunks(make, first.plan, chunks, self.trials, devices, sink)
 
-    def solve_in_memory(self, devices: list[Device], progress: bool) -> list[Ensemble]:
+    def solve_in_memory(self, devices: list[Device], progress: bool) -> Iterator[Ensemble]:
         """The results of every cell."""
         totals = [Totals(cell.plan.all_reductions) for cell in self.cells]
         with progress_bar(self.trials * len(self.cells), "study", progress) as bar:
@@ -110,10 +110,8 @@ class Work:
                 ):
                     totals[place].add(parts)
                     bar.update(size)
-        return [
-            make_ensemble(cell.plan, cell.problem, total.all())
-            for cell, total in zip(self.cells, totals, strict=True)
-        ]
+        for cell, total in zip(self.cells, totals, strict=True):
+            yield make_ensemble(cell.plan, cell.problem, total.all())
 
     def definition(self) -> dict[str, Any]:
         """Everything that defines the numbers of a cell of given parameters."""
@@ -148,19 +146,25 @@ class Work:
         sources = sources_of(self.made_of)
         return make_code(programs, reached(*own), sources, self.version, environment())
 
-    def dataset(self, ensembles: list[Ensemble], origin: dict[str, Any]) -> "xr.Dataset":
-        """The results with their labels and where they come from; warns of divergence."""
-        diverged = [
-            f"{cell.label}: {len(ensemble.diverged)} of {self.trials}, the first is trial "
-            f"{ensemble.diverged[0]}"
-            for cell, ensemble in zip(self.cells, ensembles, strict=True)
-            if len(ensemble.diverged)
-        ]
+    def dataset(self, ensembles: Iterable[Ensemble], origin: dict[str, Any]) -> "xr.Dataset":
+        """The results of every cell, with labels and where they come from; warns of divergence.
+
+        Each is let go once it is a table: its histogram is much larger than what is made of it.
+        """
+        diverged, criteria, tables = [], [], []
+        for cell, ensemble in zip(self.cells, ensembles, strict=True):
+            if len(ensemble.diverged):
+                diverged.append(
+                    f"{cell.label}: {len(ensemble.diverged)} of {self.trials}, the first is trial "
+                    f"{ensemble.diverged[0]}"
+                )
+            criteria.append(ensemble.criterion)
+            tables.append(Table(ensemble.ts, ensemble.variables(self.quantiles)))
         if diverged:
             more = f"; and {len(diverged) - 5} more cells" if len(diverged) > 5 else ""
             warn(f"Trials diverged, and means leave them out: {'; '.join(diverged[:5])}{more}.")
-        criterion = ensembles[0].criterion
-        if any(ensemble.criterion != criterion for ensemble in ensembles):
+        criterion = criteria[0]
+        if any(each != criterion for each in criteria):
             criterion = self.cells[0].plan.criterion  # cells of several models
         attributes = {
             "title": "hopjax study",
@@ -174,4 +178,4 @@ class Work:
             **{name: str(value) for name, value in origin.items()},
             "diverged": "; ".join(diverged) or "none",
         }
-        return make_dataset(self.grid, self.points, ensembles, self.quantiles, attributes)
+        return make_dataset(self.grid, self.points, tables, self.quantiles, attributes)

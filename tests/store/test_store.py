@@ -1,6 +1,7 @@
 """A study's folder: damage, full disks, locks, kills, devices and processes."""
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -10,6 +11,9 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import time
 import zipfile
 from pathlib import Path
@@ -20,11 +24,13 @@ import numpy as np
 import pytest
 import small_study
 import xarray as xr
+from conftest import ROOT
 from processes import starting, wait, wait_for
 from small_study import study
 
 import hopjax as hj
-from hopjax.store.folder import Damaged, Store
+from hopjax.store.files import Damaged
+from hopjax.store.folder import Store, bytes_at_most
 
 
 @pytest.fixture(scope="module")
@@ -185,13 +191,13 @@ def test_chunks_name_their_study_and_place(folder):
         b"[1]",
         b"3",
         b"{}",
-        b'{"format": "4"}',
-        b'{"format": 4}',
-        b'{"format": 4, "kind": "study", "definition": {}, "cells": 5, "environment": {}, '
+        b'{"format": "5"}',
+        b'{"format": 5}',
+        b'{"format": 5, "kind": "study", "definition": {}, "cells": 5, "environment": {}, '
         b'"elsewhere": [], "programs": {}, "sources": {}, "provenance": {}}',
-        b'{"format": 4, "kind": "study", "definition": {}, "environment": {}, "elsewhere": [], '
+        b'{"format": 5, "kind": "study", "definition": {}, "environment": {}, "elsewhere": [], '
         b'"programs": {"a": {"b": 3}}, "sources": {}, "provenance": {}}',
-        b'{"format": 4, "kind": "study", "definition": {}, "environment": {}, "elsewhere": [], '
+        b'{"format": 5, "kind": "study", "definition": {}, "environment": {}, "elsewhere": [], '
         b'"programs": {}, "sources": {"a": 3}, "provenance": {}}',
         b"[" * 100_000,
     ],
@@ -296,6 +302,66 @@ def test_a_full_disk_stops_the_study_in_one_line_and_it_goes_on_later(
     assert all(files(folder)[name] == before[name] for name in before if name.suffix == ".npz")
 
 
+def test_a_result_has_the_same_bytes_whenever_it_is_written_and_a_path(
+    folder, dataset, monkeypatch
+):
+    path, written = folder / "result.nc", []
+    original = xr.Dataset.to_netcdf
+
+    def recorded(self: xr.Dataset, place: Any = None, **options: Any) -> Any:
+        written.append(place)
+        return original(self, place, **options)
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", recorded)
+    before = path.read_bytes(), (folder / "result.sha256").read_text()
+    Store(folder).write_result(dataset)
+    # In memory xarray would ask for a lock that processes of dask do not have.
+    (place,) = written
+    assert isinstance(place, Path)
+    assert place.parent == folder
+    assert (path.read_bytes(), (folder / "result.sha256").read_text()) == before
+    assert before[1].split() == [hashlib.sha256(before[0]).hexdigest(), "result.nc"]
+
+
+def test_the_room_for_a_result_is_enough_and_not_much_more(tmp_path, dataset):
+    texts = np.array(["a" * 1000, "ä", ""] * 200, object)
+    small = xr.Dataset({"texts": ("x", texts)}, attrs={"long": "word " * 5000})
+    large = xr.Dataset({name: ("x", np.arange(100_000.0)) for name in "abc"})
+    for number, each in enumerate((dataset, small, large)):
+        path = tmp_path / f"{number}.nc"
+        each.to_netcdf(path, engine="h5netcdf")
+        size = path.stat().st_size
+        assert size <= bytes_at_most(each) <= max(1.1 * size, size + 2**19)
+
+
+@pytest.mark.parametrize("size", [10_000, 100_000])
+def test_a_result_that_has_no_room_is_one_line_and_the_old_one_stays(folder, dataset, size):
+    before = files(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(hj.StudyError, match=r"^Cannot save .*result\.nc .*: File too large\.$"):
+            Store(folder).write_result(dataset)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files(folder) == before
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_what_hdf5_says_of_a_full_disk_is_one_line(folder, dataset, monkeypatch):
+    def full(*_args: Any, **_options: Any) -> None:
+        raise RuntimeError(
+            "Can't decrement id ref count (unable to extend file properly, errno = 28, error "
+            "message = 'No space left on device')"
+        )
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
+    before = files(folder)
+    with pytest.raises(hj.StudyError, match=r"^Cannot save .*: No space left on device\.$"):
+        Store(folder).write_result(dataset)
+    assert files(folder) == before
+
+
 def test_a_folder_that_cannot_be_made_or_written(tmp_path, folder, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -367,11 +433,62 @@ def test_a_folder_in_use_is_refused_until_its_holder_is_gone_however_it_ends(
     ready = tmp_path / "ready"
     process = start(small_study.hold, folder, ready)
     wait_for(ready.exists)
-    holder = f"process {process.pid} on {socket.gethostname()}"
-    assert_refused(folder, f"is in use by {holder}.*: wait for it, or take another folder")
+    holder = f"process {process.pid} on {socket.gethostname()} since "
+    day = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    assert_refused(folder, f"is in use by {holder}{day}: wait for it, or take another folder")
+    assert (folder / "holder").read_text().startswith(holder)
     process.kill()
     assert wait(process) == -signal.SIGKILL
     xr.testing.assert_identical(study().run(folder), dataset)
+    assert not (folder / "holder").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_refused(folder, monkeypatch, number):
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_lock(*_args: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    assert_refused(folder, f"on a file system without locks .{os.strerror(number)}.*: take a")
+
+
+def test_a_folder_is_held_once_in_a_process_too(folder):
+    with Store(folder).locked():
+        assert_refused(folder, f"is in use by process {os.getpid()} on ")
+    with Store(folder).locked():
+        pass
+
+
+# As on Windows: hopjax asks filelock, which has other means there.
+WITHOUT_FCNTL = """
+    import sys
+
+    import filelock
+
+    filelock.FileLock  # which has its own means, here that of Unix
+    sys.modules["fcntl"] = None
+    import small_study
+
+    sweep = {"noise": [0.5], "weights": [(6.0, 0.5)], "lost": [0.0]}
+    dataset = small_study.study(sweep).run("study")
+    print(dataset.sizes["trial"])
+"""
+
+
+@pytest.mark.slow
+def test_nothing_but_the_lock_needs_fcntl(tmp_path):
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(WITHOUT_FCNTL)],
+        env=os.environ | {"PYTHONPATH": paths, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "10\n"), result.stderr
 
 
 @pytest.mark.long
