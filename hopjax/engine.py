@@ -220,11 +220,10 @@ def check_devices(devices: Any) -> list[Device]:
 
 
 def progress_bar(total: int, label: str, show: bool, done: int = 0, unit: str = "trial"):
-    """Trials (or other units) done, their rate and the time left; on a terminal only."""
-    from tqdm import tqdm  # not at the top: importing hopjax stays light
+    """Trials (or other units) done, their rate and the time left; see `hopjax._progress`."""
+    from hopjax._progress import progress  # not at the top: importing hopjax stays light
 
-    hide = None if show else True  # None: where there is no terminal
-    return tqdm(total=total, initial=done, desc=label, unit=unit, disable=hide)
+    return progress(total, label, show, done, unit)
 
 
 _CHUNK_OF_A_MAP = 64  # so that a hundred trials keep two devices busy
@@ -298,7 +297,7 @@ def map_trials(
             on it. A GPU wants thousands at a time.
         devices: by default all local ones.
         label: what the bar is called.
-        progress: whether to show a bar, on a terminal only.
+        progress: whether to show it on stderr: a bar on a terminal, else a line every 30 s.
 
     Returns:
         The arrays on the host, with leading axes (trials,), or (cells, trials).

@@ -25,7 +25,7 @@ MODULES = [name for name in FILES if name != "__init__"]
 
 # Rooms and single files of the package, in their order: each may import what stands before it.
 LAYERS = (
-    *("_errors", "_checks", "_keys", "_steps"),
+    *("_errors", "_checks", "_keys", "_steps", "_progress"),
     *("activations", "memories", "pictures", "statistics", "inputs"),
     *("program", "noise", "models", "solving", "theory", "trials", "engine", "ensemble"),
     *("store", "study", "tuning", "tasks", "plotting", "command"),
@@ -40,7 +40,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "noise": {"diffrax"},
     "solving": {"diffrax", "lineax"},
     "theory": {"diffrax", "lineax", "optimistix", "scipy"},
-    "engine": {"tqdm"},
+    "_progress": {"tqdm"},
     "ensemble": {"diffrax"},
     "store": {"filelock", "xarray"},
     "study": {"diffrax", "xarray"},

@@ -174,7 +174,7 @@ def solve_ensemble(
             of the time, unless `jax.config.update("jax_num_cpu_devices", n)` says otherwise.)
         solver: as for `solve`.
         stepsize_controller: as for `solve`.
-        progress: whether to show a bar, on a terminal only.
+        progress: whether to show it on stderr: a bar on a terminal, else a line every 30 s.
 
     Returns:
         An `Ensemble`.

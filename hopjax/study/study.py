@@ -228,7 +228,7 @@ class Study:
                 program is computed again and must be the same to the bit; "redo" to set what it
                 computed aside and to compute it anew.
             devices: as for `solve_ensemble`.
-            progress: whether to show a bar, on a terminal only.
+            progress: whether to show it on stderr: a bar on a terminal, else a line every 30 s.
 
         Returns:
             An `xarray.Dataset` with the swept parameters as coordinates.

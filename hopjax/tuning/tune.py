@@ -131,7 +131,7 @@ def tune(
         accept_changes: as for `Study.run`; what is computed again is the last step.
         version: as for `Study`.
         devices: as for `solve_ensemble`.
-        progress: whether to show a bar, on a terminal only.
+        progress: whether to show it on stderr: a bar on a terminal, else a line every 30 s.
 
     Returns:
         A `Tuning`.
