@@ -50,6 +50,7 @@ from experiments.common import FIGURES, use_all_cores
 from experiments.competitors import DT, LONG_DT, Problem, Solve, on_all_devices
 from experiments.numbers import versions, write_json
 from hopjax import plotting
+from hopjax.store import Store, batch_size
 
 ROUNDS = 9
 SIZES, BATCHES = (256, 1024, 4096), (64, 512, 4096)
@@ -60,6 +61,7 @@ FALSE_ALARM = 1e-4  # of each test of agreement
 
 OVERHEAD_TRIALS = 2048
 MEMORY_TRIALS = (1_000, 10_000, 100_000)
+MERGED_CHUNKS, MERGED_TRIALS = (1_000, 10_000, 100_000), 128
 GRADIENT = Problem(1024, 64, "two_point")
 FIRST_SOLVES = 3  # processes in which the first solve is timed
 
@@ -612,6 +614,61 @@ def peak() -> float:
     return used / 1024 / (1024 if sys.platform == "darwin" else 1)  # there in bytes
 
 
+def measure_merge(report: Report, full: bool) -> None:
+    """What a folder's chunks cost to read and merge, each number in a process of its own."""
+    found = []
+    for chunks in MERGED_CHUNKS if full else MERGED_CHUNKS[:-1]:
+        seconds, files, added, size = printed_by("--merge-of", str(chunks))
+        row = {"name": "merge", "chunks": chunks, "trials": chunks * MERGED_TRIALS}
+        row |= {"files": int(files), "seconds": round(seconds, 2)}
+        report.rows.append(row | {"mib": round(added, 1), "mib_of_dataset": round(size, 1)})
+        found.append((seconds / chunks, added / size))
+    (first, _), (last, ratio) = found[0], found[-1]
+    report.bars += [
+        at_most("seconds per merged chunk, most / fewest", np.array([last / first]), 1.2),
+        at_most("peak memory of a merge / its dataset", np.array([ratio]), 3.0),
+    ]
+
+
+def merged_trial(key: jax.Array, noise: float) -> hj.Trial:
+    memories = hj.random_memories(key, num_memories=3, num_neurons=16)
+    return hj.Trial(hj.IDPHopfield(memories), memories[0], memories[0], hj.AdditiveNoise(noise))
+
+
+def merge_seconds(chunks: int) -> list[float]:
+    """Processor seconds of a run whose chunks are all there, its files, and MiB it added and has.
+
+    One chunk of each cell is solved; the others have the same numbers under names of their own.
+    """
+    cells = 25
+    each = chunks // cells
+    study = partial(
+        hj.Study,
+        merged_trial,
+        {"noise": np.linspace(0.1, 2.5, cells).tolist()},
+        **{"key": jax.random.key(0), "t1": 1.0, "dt": 0.1, "chunk": MERGED_TRIALS},
+    )
+    with tempfile.TemporaryDirectory() as name:
+        study(trials=MERGED_TRIALS).run(name, progress=False)
+        store = Store(Path(name))
+        fsync, os.fsync = os.fsync, lambda file: None
+        for path in sorted(Path(name).glob("chunks/*/*.npz")):
+            with np.load(path) as arrays:
+                identity, _, program, place = str(arrays["about"]).split()
+            store.use(identity, place, batch_size(chunks))
+            parts = store.read_chunk(path)
+            for number in range(1, each):
+                again = store.chunk_path(path.parent.name, number, MERGED_TRIALS, MERGED_TRIALS)
+                store.write_chunk(again, parts, program)
+        os.fsync = fsync
+        whole, before = study(trials=MERGED_TRIALS * each), peak()
+        start = time.process_time()  # of the processor: the disk has its own mind
+        dataset = whole.run(name, progress=False)
+        seconds = time.process_time() - start
+        files = sum(1 for _ in Path(name).glob("chunks/*/*"))
+    return [seconds, files, peak() - before, dataset.nbytes / 2**20]
+
+
 def measure_bandwidth(report: Report, full: bool) -> None:
     """On an accelerator: the bytes that must move, against a measured copy of them."""
     if jax.default_backend() == "cpu":
@@ -712,6 +769,7 @@ SECTIONS: dict[str, Callable[[Report, bool], None]] = {
     "ensembles": measure_ensembles,
     "chunks": measure_chunks,
     "devices": measure_devices,
+    "merge": measure_merge,
     "bandwidth": measure_bandwidth,
 }
 
@@ -721,7 +779,12 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all sizes over 1000 steps")
     parser.add_argument("--json", type=Path, default=FIGURES / "benchmark.json")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections, no figure")
-    for hidden in ("--first-solve", "--memory-of", "--ensemble-on"):  # what `printed_by` asks for
+    for hidden in (
+        "--first-solve",
+        "--memory-of",
+        "--merge-of",
+        "--ensemble-on",
+    ):  # what `printed_by` asks for
         parser.add_argument(hidden, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -732,6 +795,9 @@ def main() -> None:
     use_all_cores()
     if arguments.memory_of:
         print(peak_memory(arguments.memory_of))
+        return
+    if arguments.merge_of:
+        print(*merge_seconds(arguments.merge_of))
         return
     if arguments.peak_of:
         print(added_memory(arguments.peak_of))

@@ -69,3 +69,11 @@ def test_rounds_are_counted_per_thousand_steps(monkeypatch):
     np.testing.assert_allclose(found["one"], 500 / (4 * 20 / 1000))
     np.testing.assert_allclose(found["two"], 500 / 4)
     assert calls == ["one", "two", "one", "two", "two", "one", "one", "two"]  # warm, then in turn
+
+
+@pytest.mark.slow
+def test_a_merge_is_timed():
+    seconds, files, _, size = benchmark.merge_seconds(50)
+    assert seconds > 0
+    assert files == 50
+    assert size * 2**20 > 8 * 50 * benchmark.MERGED_TRIALS

@@ -15,6 +15,7 @@ Every file is written aside and moved into place, so that it is whole or absent.
 
 import contextlib
 import errno
+import functools
 import hashlib
 import io
 import json
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FORMAT = 5  # of the folder
+_ABOUT = "about.npy"  # in a chunk: what it is, and what computed it
 _MANIFEST = {
     **{"kind": str, "definition": dict, "environment": dict, "elsewhere": list},
     **{"programs": dict, "sources": dict, "provenance": dict},
@@ -237,31 +239,40 @@ class Store:
         Raises:
             Damaged: if it is not what was written, or was computed by another program.
         """
+        parts: dict[str, dict[str, np.ndarray]] = {}
+        with self._chunk(path, programs) as archive:
+            for name in archive.namelist():
+                if name != _ABOUT:
+                    reduction, field = name.removesuffix(".npy").split("/")
+                    parts.setdefault(reduction, {})[field] = _array(archive.read(name))
+        return parts
+
+    def check_chunk(self, path: Path, programs: Collection[str]) -> None:
+        """Refuse what `read_chunk` would, for less than half of the time."""
+        with self._chunk(path, programs) as archive:
+            if archive.testzip() is not None:
+                raise Damaged("its checksum is wrong")
+
+    @contextlib.contextmanager
+    def _chunk(self, path: Path, programs: Collection[str] | None) -> Iterator[zipfile.ZipFile]:
+        """The arrays of a chunk that says that it is this one; whatever else fails is damage."""
         try:
             with plainly(f"read {path}", (PermissionError,)):
                 content = self._read(path)
         except OSError as error:
             raise Damaged(error.strerror) from error
-        parts: dict[str, dict[str, np.ndarray]] = {}
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                arrays = {
-                    member.filename.removesuffix(".npy"): _array(archive.read(member))
-                    for member in archive.infolist()
-                }
-            label, program, _ = str(arrays.pop("about")).rsplit(" ", 2)
-            if label != self._label(path):
-                raise Damaged("it belongs to another study or place")
-            if programs is not None and program not in programs:
-                raise Damaged("it was computed by another program")
-            for name, values in arrays.items():
-                reduction, field = name.split("/")
-                parts.setdefault(reduction, {})[field] = values
+                label, program, _ = str(_array(archive.read(_ABOUT))).rsplit(" ", 2)
+                if label != self._label(path):
+                    raise Damaged("it belongs to another study or place")
+                if programs is not None and program not in programs:
+                    raise Damaged("it was computed by another program")
+                yield archive
         except Damaged:
             raise
         except Exception:  # zlib, zipfile and NumPy fail in many ways on changed bytes
             raise Damaged("it is incomplete or overwritten") from None
-        return parts
 
     def _read(self, path: Path) -> bytes:
         """The file of a chunk, wherever it is."""
@@ -311,7 +322,21 @@ class Store:
 
 def _array(content: bytes) -> np.ndarray:
     """What NumPy saved, of any kind but Python's objects."""
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    size = 10 + int.from_bytes(content[8:10], "little")
+    shape, in_columns, dtype = _header(content[:size])
+    if dtype.hasobject:
+        raise ValueError
+    array = np.frombuffer(content, dtype, offset=size)
+    return array.reshape(shape, order="F" if in_columns else "C").copy()
+
+
+@functools.lru_cache(256)
+def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """What NumPy says of an array: the same of most, and slow to read."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError
+    return np.lib.format.read_array_header_1_0(file)
 
 
 def bytes_at_most(dataset: "xr.Dataset") -> int:

@@ -184,7 +184,7 @@ class KeptStudy(AbstractKept):
                 continue
             known = accepted(manifest, self.work.cells[item[0]].program)
             try:
-                self.store.read_chunk(path, known)
+                self.store.check_chunk(path, known)
             except Damaged as damage:
                 into, why = "damaged", f"is damaged ({damage})"
                 if self.store.origin(path)[0] in others - known:
