@@ -38,6 +38,12 @@ from hopjax.theory.rates import (
     least_rate_saliency as least_rate_saliency,
 )
 from hopjax.theory.report import Prediction as Prediction, Report as Report, report as report
+from hopjax.theory.sequences import (
+    critical_gain as critical_gain,
+    dwell_time as dwell_time,
+    next_saliency as next_saliency,
+    sequence_saliency as sequence_saliency,
+)
 from hopjax.theory.states import (
     Landscape as Landscape,
     State as State,
