@@ -14,10 +14,13 @@ from hopjax.command import FileError as FileError
 from hopjax.engine import map_trials as map_trials
 from hopjax.ensemble import (
     AbstractReduction as AbstractReduction,
+    Change as Change,
+    Convergence as Convergence,
     Ensemble as Ensemble,
     Histogram as Histogram,
     Moments as Moments,
     PerTrial as PerTrial,
+    check_convergence as check_convergence,
     solve_ensemble as solve_ensemble,
 )
 from hopjax.inputs import NoisyInput as NoisyInput, Schedule as Schedule

@@ -23,7 +23,7 @@ from hopjax.tuning import TuningError, estimate_tuning, summary, tune as run_tun
 
 _NO_ROOM = "Not enough memory: a smaller `chunk` needs less, and so do fewer saved times"
 _FORCED = "--xla_force_host_platform_device_count"
-_EXAMPLES = {"study": "noise.toml", "tune": "tune.toml"}
+_EXAMPLES = {"study": "noise.toml", "tune": "tune.toml", "basins": "basins.toml"}
 _RESULTS = {  # what a dataset is entitled: its text and its picture
     "hopjax study": (study_table, draw_study),
     "hopjax tuning": (summary, draw_tuning),
@@ -220,7 +220,7 @@ def info() -> None:
 @commands.command()
 @click.argument("kind", type=click.Choice(list(_EXAMPLES)), default="study")
 def example(kind: str) -> None:
-    """Print a commented file for `study` (the default) or `tune`."""
+    """Print a commented file: a `study` (the default) of noise or of `basins`, or a `tune`."""
     path = importlib.resources.files("hopjax").joinpath("command", "examples", _EXAMPLES[kind])
     click.echo(path.read_text("utf-8"), nl=False)
 

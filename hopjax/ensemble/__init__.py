@@ -1,5 +1,10 @@
 """Many trials of one setting, and their statistics."""
 
+from hopjax.ensemble.convergence import (
+    Change as Change,
+    Convergence as Convergence,
+    check_convergence as check_convergence,
+)
 from hopjax.ensemble.plan import (
     Asked as Asked,
     Plan as Plan,

@@ -72,7 +72,8 @@ def check_input_noise(
     Raises:
         ValueError: without a key, or where the steps, the solver or the model do not suit it.
     """
-    if noisy.key is None and key is None:
+    decides = key if noisy.key is None else noisy.key
+    if decides is None:
         raise ArgumentError(
             "key", "a key such as jax.random.key(0) where there is noise on the input", "None"
         )
@@ -94,15 +95,17 @@ def check_input_noise(
                 f"{type(method.solver).__name__}()",
                 hint="noise with a correlation_time goes with any solver",
             )
-        bad = _curved(jax.lax.stop_gradient(model))
+        still = jax.tree.map(
+            lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, model
+        )
+        bad = _curved(still)
         right = "given where the drift is not linear in the input"
         if is_traced((bad, amplitude)):
             amplitude = check_values(amplitude, bad, "correlation_time", right)
         elif np.any(bad):
             hint = f"that of {type(model).__name__} has no limit for white noise"
             raise ArgumentError("correlation_time", right, "None", hint=hint)
-    made = input_key(key if noisy.key is None else noisy.key)
-    return InputNoise(amplitude, tau, made, model.memories.shape[1], dt)
+    return InputNoise(amplitude, tau, input_key(decides), model.memories.shape[1], dt)
 
 
 @compiled

@@ -183,8 +183,8 @@ def _run(problem: Problem, shift: Float[Array, ""] | None) -> Solved:
     z = None
     if _coloured(problem):
         assert problem.input_noise is not None
-        known = before is not None and before.z is not None
-        z = before.z if known else problem.input_noise.at(grid.start)
+        z = None if before is None else before.z
+        z = problem.input_noise.at(grid.start) if z is None else z
     wrapped = drives is not None or problem.passage_fn is not None or z is not None
     if wrapped:
         solver = StepSolver(solver)

@@ -270,6 +270,7 @@ class StepSolver(dfx.AbstractWrappedSolver):
             terms, t0, t1, y0, args.hold(t0), inner, made_jump
         )
         if z is not None:
+            assert args.input_noise is not None
             z = args.input_noise.follow(z, args.step_of(t1))
         return y1, error, dense, StepState(inner, passage, z), result
 

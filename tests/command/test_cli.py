@@ -186,6 +186,17 @@ def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
         assert len(read_study(tmp_path / "noise.toml").cells) == cells
 
 
+def test_the_example_of_basins_is_a_study(call, tmp_path):
+    code, text, errors = call("example", "basins")
+    assert (code, errors) == (0, [])
+    assert all(len(line) <= 100 for line in text.splitlines())
+    # Smaller, which is faster.
+    text = re.sub("memory_load = .*", "memory_load = [0.5]", text)
+    (tmp_path / "basins.toml").write_text(text.replace("num_neurons = 256", "num_neurons = 8"))
+    cells = read_study(tmp_path / "basins.toml").cells
+    assert [cell["corruption"] for cell in cells] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+
+
 @pytest.mark.slow
 def test_the_example_of_tuning_names_everything_and_is_the_packaged_file(call, tmp_path):
     assert call("example", "study")[1] == call("example")[1]
@@ -573,7 +584,7 @@ FAILURES: dict[str, tuple[list[str], str]] = {
     "show a foreign file": (["show", "{foreign}"], r"result\.nc"),
     "show a damaged file": (["show", "{damaged}"], r"result\.nc"),
     "show another file": (["show", "{dataset}"], r"result\.nc is not the result of a study or tun"),
-    "no such example": (["example", "tuning"], "'tuning' is not one of 'study', 'tune'"),
+    "no such example": (["example", "tuning"], "'tuning' is not one of 'study', 'tune', 'basins'"),
     "tune nothing": (["tune"], "Missing argument 'FILE'"),
     "tune by no file": (
         ["tune", "none.toml", "--out", "{new}"],
