@@ -79,6 +79,7 @@ from hopjax.tasks import Retrieval as Retrieval
 from hopjax.trials import (
     Criterion as Criterion,
     Trial as Trial,
+    Visits as Visits,
 )
 from hopjax.tuning import (
     AbstractLoss as AbstractLoss,

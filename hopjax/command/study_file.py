@@ -10,11 +10,14 @@ from hopjax._checks import check_number
 from hopjax._errors import shown
 from hopjax.command.file import Source, check_tables, read_file, read_solver, tuples
 from hopjax.command.trial import Subject, read_subject, read_task
+from hopjax.ensemble import PerTrial
 from hopjax.study import OF_THE_SOLVE, Study, check_number_of_cells
+from hopjax.trials import Visits
 
 _PASSED_ON = (*OF_THE_SOLVE, "paired", "static", "chunk", "quantiles")
 _TOP = ("trials", "seed", *_PASSED_ON, "solver")
-_TABLES = ("criterion", "trial", "parameters", "sweep")
+_TABLES = ("criterion", "trial", "parameters", "sweep", "visits")
+_VISITS = ("max_visits", "enter", "leave")
 
 
 def read_study(path: str | os.PathLike[str], *, trials: int | None = None) -> Study:
@@ -38,6 +41,10 @@ def read_study(path: str | os.PathLike[str], *, trials: int | None = None) -> St
     options = {name: content[name] for name in _PASSED_ON if name in content}
     options |= {"trials": content["trials"] if trials is None else trials, "criterion": judge}
     options["solver"] = read_solver(source, content)
+    if "visits" in content:
+        source.known("visits", content["visits"], _VISITS)
+        visits = source.attempt(("visits",), lambda: Visits(**content["visits"]))
+        options["reductions"] = {"visits": PerTrial(visits)}
     tables = ("sweep", "cells", "", subject.table, "criterion")
     return source.attempt(tables, lambda: Study(trial, swept, key=key, **options))
 

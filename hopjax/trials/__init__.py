@@ -21,3 +21,4 @@ from hopjax.trials.trial import (
     default_target as default_target,
     solve_trial as solve_trial,
 )
+from hopjax.trials.visits import Visits as Visits

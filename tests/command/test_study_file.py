@@ -227,6 +227,12 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
         "noise",
         r"\[sweep\] noise: must be ",
     ),
+    "visits": (
+        text(SWEEP + "[visits]\nenter = 2.0"),
+        "enter",
+        r"\[visits\] enter: must be between",
+    ),
+    "visits unknown": (text(SWEEP + "[visits]\nexit = 0.2"), "exit", r"\[visits\] exit: is no key"),
     "range of no width": (
         sweep("noise = { start = 1, stop = 1, num = 3 }"),
         "noise",
@@ -335,3 +341,24 @@ def test_windows_line_ends_do_not_matter(tmp_path):
     content = text().replace("\n", "\r\n")
     assert len(read(tmp_path, content).cells) == 2
     assert read(tmp_path, content).cells == read(tmp_path, text()).cells
+
+
+SEQUENCE = {
+    "model": '"sequential"',
+    **{"activation": '"hard_tanh"', "slope": "1.0", "self_coupling": "true"},
+    **{"num_neurons": "64", "num_memories": "4", "memories": '"orthogonal"'},
+    **{"gain": "5.0", "time_constant": "4.0", "noise": "0.05"},
+    **{"strength": "0.0", "start": '"memory"'},
+}
+
+
+@pytest.mark.slow
+def test_a_sequence_of_memories_in_a_file(tmp_path):
+    tables = "[sweep]\ngain = [2.0, 5.0]\n[visits]\nmax_visits = 5\n"
+    trial = {name: value for name, value in SEQUENCE.items() if name != "gain"}
+    content = text(tables, trial=trial, t1="30.0", save_every="0.5", solver='"exponential"')
+    dataset = read(tmp_path, content).run(progress=False)
+    dies, lives = (dataset.sel(gain=gain) for gain in (2.0, 5.0))
+    assert (dies.visits_collapse < 30).all()
+    assert (lives.visits_run >= 2).all()
+    assert (lives.visits_order[:, :3] == [0, 1, 2]).all()

@@ -36,8 +36,9 @@ def test_hard_saturation_knows_its_average(slope, noise):
         total, _ = integrate.quad(density, *ends, points=corners or None, epsabs=1e-13)
         return total / (noise * np.sqrt(np.pi))
 
-    assert_allclose(smoothed(x), [average(each) for each in x], rtol=1e-9, atol=1e-12)
-    assert_allclose(smoothed(-x), -np.asarray(smoothed(x)), rtol=0)
+    found = smoothed(jnp.asarray(x))
+    assert_allclose(found, [average(each) for each in x], rtol=1e-9, atol=1e-12)
+    assert_allclose(smoothed(jnp.asarray(-x)), -found, rtol=0)
     for end in (-1.0, 0.1, 1.3):
         integral, _ = integrate.quad(average, 0, end, epsabs=1e-11)
         assert_allclose(smoothed.antiderivative(jnp.array(end)), integral, rtol=1e-8)
@@ -118,7 +119,8 @@ STARTS = [(1.3, 5.0), (2.0, 5.0), (3.5, 5.0), (3.5, 3.0)]  # saliency and gain
 
 def test_the_next_saliency_under_noise_is_that_of_the_slow_equations():
     expected = [reference_visit(*start)[0] for start in STARTS]
-    following = theory.next_saliency(*np.transpose(STARTS), NOISE, HARD)
+    saliencies, gains = np.transpose(STARTS)
+    following = theory.next_saliency(saliencies, gains, NOISE, HARD)
     assert_allclose(following, expected, rtol=1e-5)
 
 
