@@ -18,7 +18,7 @@ from hopjax.command.show import draw_study, draw_tuning, study_table
 from hopjax.command.study_file import read_study
 from hopjax.command.tune_file import TuningArguments, read_tuning
 from hopjax.store import ACCEPT, PACKAGES, StudyError, load_result, version_of
-from hopjax.study import Study
+from hopjax.study import Study, is_unfinished, load_unfinished
 from hopjax.tuning import TuningError, estimate_tuning, summary, tune as run_tuning
 
 _NO_ROOM = "Not enough memory: a smaller `chunk` needs less, and so do fewer saved times"
@@ -184,13 +184,18 @@ def tune(
 @commands.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def show(folder: Path) -> None:
-    """Print what a finished study or tuning found and draw its picture, FOLDER/result.png."""
-    dataset = load_result(folder, "study or tuning")
+    """Print what a study or tuning found and draw its picture, FOLDER/result.png.
+
+    Of a study that is running, or was interrupted, it is what there is so far, and the picture is
+    FOLDER/unfinished.png. The run is not disturbed.
+    """
+    unfinished = is_unfinished(folder)
+    dataset = load_unfinished(folder) if unfinished else load_result(folder, "study or tuning")
     kind = dataset.attrs.get("title")
     if kind not in _RESULTS:
         raise StudyError(f"{folder / 'result.nc'} is not the result of a study or tuning.")
     text, draw = _RESULTS[kind]
-    path = folder / "result.png"
+    path = folder / ("unfinished.png" if unfinished else "result.png")
     try:
         click.echo(text(dataset))
         draw(dataset, path)

@@ -39,8 +39,11 @@ def _parameters(dataset: "xr.Dataset") -> list[str]:
 def _targets(rows: "xr.Dataset") -> list[str]:
     """The right memories in every row, to print."""
     found = rows.target_memory.transpose("row", "trial", "target_number").to_numpy()
-    # Cells with fewer of them than others have NaN there.
-    targets = [target_text(cell[:, ~np.isnan(cell[0].astype(float))]) for cell in found]
+    targets = []
+    for cell in found.astype(float):
+        # NaN: trials that are not done, and cells with fewer right memories than others.
+        done = cell[~np.isnan(cell).all(axis=1)]
+        targets.append(target_text(done[:, ~np.isnan(done).any(axis=0)]) if len(done) else "-")
     return [target or "differs between trials" for target in targets]
 
 
@@ -49,18 +52,26 @@ def study_table(dataset: "xr.Dataset") -> str:
     dataset = _with_rows_free(dataset)
     names, rows = _parameters(dataset), _cells(dataset)
     targets = _targets(rows)
-    differ = len(set(targets)) > 1
-    head = [*names, "retrieved", "95% interval", "median passage", "diverged"]
+    differ = len({*targets} - {"-"}) > 1
+    unfinished = "unfinished" in dataset.attrs
+    done = rows.trials_done.to_numpy() if unfinished else np.ones(rows.sizes["row"])
+    head = [*names, *["trials"] * unfinished]
+    head += ["retrieved", "95% interval", "median passage", "diverged"]
     lines = [[*head, "target"] if differ else head]
     middle = rows.passage_time.transpose("row", "trial").to_numpy()
     for place in range(rows.sizes["row"]):
         row = rows.isel(row=place)
+        known = [*(_text(row[name].item()) for name in names), *[f"{done[place]:g}"] * unfinished]
+        if not done[place]:
+            lines.append([*known, *"-" * (len(lines[0]) - len(known))])
+            continue
+        times = middle[place][~np.isnan(middle[place])]
         lines.append(
             [
-                *(_text(row[name].item()) for name in names),
+                *known,
                 f"{row.retrieved.item():.3f}",
                 f"[{row.retrieved_low.item():.3f}, {row.retrieved_high.item():.3f}]",
-                f"{censored_quantiles(middle[place], [0.5])[0]:.4g}",
+                f"{censored_quantiles(times, [0.5])[0]:.4g}",
                 str(int(row.outcome_count.sel(outcome_name="diverged").item())),
                 *([targets[place]] if differ else []),
             ]
@@ -71,7 +82,9 @@ def study_table(dataset: "xr.Dataset") -> str:
         for line in lines
     ]
     about = dataset.attrs
-    target = "differs between cells" if differ else targets[0]
+    target = "differs between cells" if differ else next(each for each in targets if each != "-")
+    if unfinished:
+        text.insert(0, f"unfinished: {about['unfinished']}")
     text.append(
         f"{about['trials']} trials in each cell; target {target}; retrieved: {about['criterion']}"
     )

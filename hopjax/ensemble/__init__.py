@@ -9,6 +9,7 @@ from hopjax.ensemble.plan import (
     Asked as Asked,
     Plan as Plan,
     check_trial as check_trial,
+    own_reductions as own_reductions,
 )
 from hopjax.ensemble.reductions import (
     AbstractReduction as AbstractReduction,
@@ -25,6 +26,7 @@ from hopjax.ensemble.result import (
     target_text as target_text,
 )
 from hopjax.ensemble.solve import (
+    finish as finish,
     make_ensemble as make_ensemble,
     solve_ensemble as solve_ensemble,
     summarise_chunks as summarise_chunks,

@@ -79,6 +79,17 @@ class _Ending(eqx.Module):
         }
 
 
+def own_reductions(criterion: Criterion) -> dict[str, AbstractReduction]:
+    """What is kept of all trials, whatever else is."""
+    overlap = _TargetOverlap(criterion)
+    low = 0.0 if criterion.mirror else -1.0
+    histogram = Histogram(overlap, low=low, high=1.0, bin_width=BIN_WIDTH)
+    return {
+        "overlap": _Distribution(Moments(overlap), histogram),
+        "ending": PerTrial(_Ending(criterion)),
+    }
+
+
 class Plan(eqx.Module):
     """How trials are solved and what is kept of them: the same for all cells of a study."""
 
@@ -101,15 +112,7 @@ class Plan(eqx.Module):
     @property
     def all_reductions(self) -> dict[str, AbstractReduction]:
         """The user's and our own."""
-        overlap = _TargetOverlap(self.criterion)
-        low = 0.0 if self.criterion.mirror else -1.0
-        return {
-            "overlap": _Distribution(
-                Moments(overlap), Histogram(overlap, low=low, high=1.0, bin_width=BIN_WIDTH)
-            ),
-            "ending": PerTrial(_Ending(self.criterion)),
-            **self.reductions,
-        }
+        return {**own_reductions(self.criterion), **self.reductions}
 
     def check(self, trial: Any) -> Problem:
         """Refuse a trial that cannot be solved; values are looked at where they are concrete."""

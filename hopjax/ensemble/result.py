@@ -52,7 +52,7 @@ _LABELS: dict[str, tuple[tuple[str, ...], str]] = {
     "diverged_at": (("trial",), "first saved time without a finite state"),
 }
 _AXES = {axis: None for axes, _ in _LABELS.values() for axis in axes}
-RESERVED = (*_LABELS, *_AXES, "saved", "cell")  # names that a dataset has taken
+RESERVED = (*_LABELS, *_AXES, "trials_done", "saved", "cell")  # names that a dataset has taken
 
 
 @dataclass(frozen=True, repr=False)

@@ -34,7 +34,7 @@ from hopjax.ensemble.plan import Asked, Plan
 from hopjax.ensemble.reductions import AbstractReduction, Partial, PerTrial, Totals
 from hopjax.ensemble.result import OWN_NAMES, Ensemble
 from hopjax.program import Program, as_written, program_of
-from hopjax.solving import PassageFunction, Problem, SaveFunction, Trajectory
+from hopjax.solving import Grid, PassageFunction, Problem, SaveFunction, Trajectory
 from hopjax.trials import Criterion, Trial, uncompiled
 
 _TRAJECTORIES = "all overlaps"  # no name of the user's
@@ -241,13 +241,32 @@ def _overlaps(trial: Trial, trajectory: Trajectory) -> Float[Array, "T P"]:
 
 def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> Ensemble:
     """Results from the merged summaries."""
-    reductions = plan.all_reductions
+    in_effect = plan.criterion.in_effect(problem.model)
+    return finish(plan.all_reductions, in_effect, problem.grid, totals, adaptive=plan.adaptive)
+
+
+def finish(
+    reductions: Mapping[str, AbstractReduction],
+    criterion: Criterion,
+    grid: Grid,
+    totals: Mapping[str, Partial],
+    *,
+    adaptive: bool,
+) -> Ensemble:
+    """Results from the merged summaries, without the model that they are of.
+
+    Args:
+        reductions: that made them, ours and maybe the user's.
+        criterion: what counts as retrieved, in effect for the model.
+        grid: the steps of the solves.
+        totals: the summaries of all trials, by the names of the reductions.
+        adaptive: whether steps have times and no numbers.
+    """
     results = {name: reductions[name].finish(total) for name, total in totals.items()}
     overlap, ending = (results.pop(name) for name in OWN_NAMES)
     kept = results.pop(_TRAJECTORIES, None)
-    grid, since = problem.grid, plan.criterion.since
-    passage = ending["passage"]
-    if problem.method.adaptive:  # times, in the dtype of the solve
+    since, passage = criterion.since, ending["passage"]
+    if adaptive:  # times, in the dtype of the solve
         saved_at = grid.save_times.astype(passage.dtype)
         passage_time = np.maximum(passage.astype(float) - since, 0)
     else:
@@ -262,7 +281,7 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
         edges=overlap["edges"],
         target=ending["target"],
         outcome=ending["outcome"],
-        share=ending["positive"] / plan.criterion.judged_times(grid),
+        share=ending["positive"] / criterion.judged_times(grid),
         memory=ending["memory"],
         passage_time=passage_time,
         passed=passed,
@@ -272,5 +291,5 @@ def make_ensemble(plan: Plan, problem: Problem, totals: dict[str, Partial]) -> E
         reduced=results,
         per_trial=tuple(name for name in results if isinstance(reductions[name], PerTrial)),
         trajectories=None if kept is None else kept["values"],
-        criterion=plan.criterion.in_effect(problem.model),
+        criterion=criterion,
     )

@@ -78,6 +78,11 @@ class Store:
         """Where the merged dataset goes."""
         return self.folder / "result.nc"
 
+    @property
+    def checksum_path(self) -> Path:
+        """Where its checksum goes, once it is there."""
+        return self.result_path.with_suffix(".sha256")
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[int]:
         """Hold the folder's lock; see `hopjax.store.lock`. Gives a number that this run has."""
@@ -130,6 +135,8 @@ class Store:
                 if not isinstance(manifest[name], kind):
                     raise ValueError
             if not isinstance(manifest.get("cells", []), list):
+                raise ValueError
+            if not isinstance(manifest.get("view", {}), dict):
                 raise ValueError
             texts = manifest["sources"].values()
             if not _are_programs(manifest["programs"]) or not all(map(_is_text, texts)):
@@ -317,7 +324,7 @@ class Store:
             with aside.open("rb") as file:
                 checksum = hashlib.file_digest(file, "sha256").hexdigest()
         line = f"{checksum}  {self.result_path.name}\n"  # as sha256sum
-        write_whole(self.folder / "result.sha256", lambda file: file.write(line.encode()))
+        write_whole(self.checksum_path, lambda file: file.write(line.encode()))
 
 
 def _array(content: bytes) -> np.ndarray:

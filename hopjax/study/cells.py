@@ -45,12 +45,22 @@ class Cell(NamedTuple):
     @property
     def label(self) -> str:
         """The parameters, to print."""
-        return ", ".join(f"{name} = {text(value)}" for name, value in self.parameters.items())
+        return label_of(self.parameters)
 
     def chunk(self, index: int) -> Chunk:
         """Its trials that are solved together, chunk by chunk."""
         start = index * self.plan.chunk
         return Chunk(data_of(self.key), start, self.traced, f" of the cell {self.label}")
+
+
+def name_of(parameters: dict[str, Any]) -> str:
+    """What a cell is called in a folder."""
+    return digest(parameters)[:16]
+
+
+def label_of(parameters: dict[str, Any]) -> str:
+    """The parameters of a cell, to print."""
+    return ", ".join(f"{name} = {text(value)}" for name, value in parameters.items())
 
 
 class OfCell(eqx.Module):
@@ -97,7 +107,7 @@ def make_cells(
             }
             cell = Cell(
                 parameters,
-                digest(parameters)[:16],
+                name_of(parameters),
                 cell_key(key, digest(named)),
                 plan,
                 tuple((name, value) for name, value in own.items() if name not in traced),
@@ -109,7 +119,7 @@ def make_cells(
                 _check_static(trial, cell, own, static)
                 looked_at.add(cell.program)
         except (TypeError, ValueError) as error:
-            place = ", ".join(f"{name} = {text(value)}" for name, value in parameters.items())
+            place = label_of(parameters)
             if isinstance(error, ArgumentError):
                 raise error.at(f"In the cell {place}.") from error
             kind = TypeError if isinstance(error, TypeError) else ValueError

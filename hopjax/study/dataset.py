@@ -1,14 +1,14 @@
-"""A study's results as a labelled dataset, and reading it again."""
+"""A study's results as a labelled dataset."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hopjax.ensemble import Variable
-from hopjax.store import labels, load_kept
-from hopjax.trials import OUTCOMES
+from hopjax.store import canonical, labels
+from hopjax.trials import OUTCOMES, Criterion
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,15 +80,39 @@ def _stack(arrays: list[np.ndarray]) -> np.ndarray:
     return stacked
 
 
-def load_study(folder: str | Path) -> "xr.Dataset":
-    """The merged dataset of a study's folder, as `Study.run` returned it.
+def words_for_diverged(label: str, numbers: Int[np.ndarray, " k"], trials: int) -> list[str]:
+    """Which trials of a cell diverged, in words, if any did."""
+    count = len(numbers)
+    return [f"{label}: {count} of {trials}, the first is trial {numbers[0]}"] if count else []
 
-    (`xarray.load_dataset` reads the file as well, but finds what is neither a number nor a text
-    nor a truth value by its label only, such as "null" or "[6,0.5]".)
 
-    Raises:
-        StudyError: if there is none, or it cannot be read.
+def attributes_of(
+    definition: dict[str, Any],
+    paired: Sequence[str],
+    trials: int,
+    criterion: Criterion,
+    origin: dict[str, Any],
+    diverged: list[str],
+) -> dict[str, Any]:
+    """What a study's dataset says of itself.
+
+    Args:
+        definition: what defines the numbers.
+        paired: parameters, in the order in which they were given.
+        trials: in each cell.
+        criterion: in effect.
+        origin: where the numbers come from.
+        diverged: which trials did.
     """
-    from hopjax.store.labels import with_labels
-
-    return with_labels(load_kept(folder, "study"))
+    return {
+        "title": "hopjax study",
+        "trials": trials,
+        "chunk_size": definition["chunk"],
+        **criterion.attributes,
+        "paired": ", ".join(paired),
+        "random numbers": "threefry2x32",
+        "key": canonical(definition["key"]),
+        "definition": canonical(definition),
+        **{name: str(value) for name, value in origin.items()},
+        "diverged": "; ".join(diverged) or "none",
+    }

@@ -27,7 +27,8 @@ from hopjax.store import (
     origin,
 )
 from hopjax.study.cells import OfCell
-from hopjax.study.dataset import load_study
+from hopjax.study.load import load_study
+from hopjax.study.unfinished import view_of
 from hopjax.study.work import Work
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class KeptStudy(AbstractKept):
                 f"The folder {self.store.folder} holds another study: its cell {lost[0]} is "
                 "not in this sweep, which may only grow. Take another folder."
             )
-        return {"cells": list(known.values()), "trials": self.work.trials}
+        work = self.work
+        view = view_of(work.cells, work.grid, work.quantiles)
+        return {"cells": list(known.values()), "trials": work.trials, "view": view}
 
     # A run.
 

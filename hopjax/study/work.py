@@ -19,9 +19,9 @@ from hopjax.ensemble import (
     trial_program,
 )
 from hopjax.program import Program, is_installed, reached, sources_of
-from hopjax.store import Code, canonical, describe, environment, make_code
+from hopjax.store import Code, describe, environment, make_code
 from hopjax.study.cells import Cell, OfCell
-from hopjax.study.dataset import Table, make_dataset
+from hopjax.study.dataset import Table, attributes_of, make_dataset, words_for_diverged
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -153,11 +153,7 @@ class Work:
         """
         diverged, criteria, tables = [], [], []
         for cell, ensemble in zip(self.cells, ensembles, strict=True):
-            if len(ensemble.diverged):
-                diverged.append(
-                    f"{cell.label}: {len(ensemble.diverged)} of {self.trials}, the first is trial "
-                    f"{ensemble.diverged[0]}"
-                )
+            diverged += words_for_diverged(cell.label, ensemble.diverged, self.trials)
             criteria.append(ensemble.criterion)
             tables.append(Table(ensemble.ts, ensemble.variables(self.quantiles)))
         if diverged:
@@ -166,16 +162,7 @@ class Work:
         criterion = criteria[0]
         if any(each != criterion for each in criteria):
             criterion = self.cells[0].plan.criterion  # cells of several models
-        attributes = {
-            "title": "hopjax study",
-            "trials": self.trials,
-            "chunk_size": self.chunk,
-            **criterion.attributes,
-            "paired": ", ".join(self.paired),
-            "random numbers": "threefry2x32",
-            "key": canonical(describe(self.key)),
-            "definition": canonical(self.definition()),
-            **{name: str(value) for name, value in origin.items()},
-            "diverged": "; ".join(diverged) or "none",
-        }
+        attributes = attributes_of(
+            self.definition(), self.paired, self.trials, criterion, origin, diverged
+        )
         return make_dataset(self.grid, self.points, tables, self.quantiles, attributes)

@@ -672,6 +672,25 @@ def test_a_failure_is_one_line(call, file, folder, tune_file, tuned, tmp_path, n
     assert all(after[path] == before[path] for path in before if path.name != "lock")
 
 
+def test_an_interrupted_study_is_shown_as_unfinished(call, saved, tmp_path):
+    folder = Path(shutil.copytree(saved, tmp_path / "study"))
+    (folder / "result.nc").unlink()
+    shutil.rmtree(sorted((folder / "chunks").iterdir())[2])
+    code, text, errors = call("show", folder)
+    assert (code, errors) == (0, [f"drawn {folder / 'unfinished.png'}"])
+    first, head, *lines = text.splitlines()
+    assert first == "unfinished: 12 of 16 trials are done"
+    assert head.split()[:3] == ["noise", "slope", "trials"]
+    assert sorted(line.split()[2] for line in lines[:4]) == ["0", "4", "4", "4"]
+    assert (folder / "unfinished.png").stat().st_size > 1000
+    assert not (folder / "result.png").exists()
+    (folder / "unfinished.png").unlink()
+    shutil.rmtree(folder / "chunks")
+    code, text, errors = call("show", folder)
+    assert (code, text) == (2, "")
+    assert errors == [f"hopjax: No chunk of the study in {folder} is finished yet."]
+
+
 def test_a_parameter_called_as_a_row_is_shown(saved, tmp_path):
     dataset = hj.load_study(saved)
     found, known = (
