@@ -2,7 +2,7 @@ PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
-.PHONY: help env test test-slow test-long test-lowest reproduce reproduce-full format lock clean
+.PHONY: help env test test-slow test-long test-lowest docs reproduce reproduce-full release-check format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -38,6 +38,9 @@ test-lowest: ## run the fast tests with the oldest dependencies that pyproject.t
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	build/lowest/bin/python -m pytest -W ignore::DeprecationWarning # of what they stand on
 
+docs: env ## build the site into build/site, without a network
+	$(BIN)/python docs/build.py
+
 reproduce: env ## redraw the figures, quickly
 	$(BIN)/python -m experiments.reproduce
 
@@ -49,7 +52,7 @@ format: env ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 
 lock: ## renew requirements.lock (needs uv); LOCKFLAGS=--upgrade takes the newest versions
-	$(UV) pip compile pyproject.toml --group dev --output-file requirements.lock \
+	$(UV) pip compile pyproject.toml --group dev --extra docs --output-file requirements.lock \
 	    --universal --python-version 3.11 --fork-strategy fewest \
 	    --no-emit-index-url --custom-compile-command 'make lock' $(LOCKFLAGS)
 

@@ -28,7 +28,11 @@ def public() -> Iterator[tuple[str, Any]]:
                 yield f"{place}.{name}", value
 
 
-PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*.py")]
+DOCS = ROOT / "docs"
+PAGES = [
+    *(ROOT / "README.md", *DOCS.glob("*.md"), *(DOCS / "how-to").glob("*.md")),
+    *(ROOT / "experiments").glob("*.py"),
+]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
@@ -43,6 +47,15 @@ def test_every_public_name_is_used_on_a_page_or_in_an_experiment():
         if not re.search(rf"(\b{place}\.|`|import .*\b){last}\b", TEXT)
     ]
     assert unused == []
+
+
+def test_every_public_name_has_one_place_in_the_reference():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
+    places = re.findall(r"^::: hopjax\.(?:command\.)?(\S+)$", text, re.MULTILINE)
+    names = [name.removeprefix("hj.") for name, _ in public() if name not in TWICE]
+    own = [*names, "read_study", "read_tuning", "TuningArguments"]
+    own = [name for name in own if not name.split(".")[-1].isupper()]  # constants of `plotting`
+    assert sorted(places) == sorted(own)
 
 
 def by_keyword(function: Any) -> tuple[int, list[str]]:

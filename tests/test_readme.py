@@ -10,8 +10,13 @@ from conftest import ROOT
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
+PAGES = ["README.md", "docs/index.md", "docs/theory.md"]
+PAGES += [f"docs/how-to/{page.name}" for page in sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+PAGES = [page for page in PAGES if "```python" in (ROOT / page).read_text()]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/theory.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_examples_print_what_the_page_says(page, tmp_path):
     text = (ROOT / page).read_text()
     blocks = re.findall(r"```(python|text)\n(.*?)```", text, re.DOTALL)
