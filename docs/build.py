@@ -21,14 +21,28 @@ def collect() -> None:
     (BUILT / "figures").mkdir()
     for picture in [*(ROOT / "figures").glob("*.png"), *(ROOT / "figures").glob("*.gif")]:
         shutil.copy(picture, BUILT / "figures")
+    reference = "\n".join(page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md"))
+    names = set(re.findall(r"^::: hopjax\.(\S+)$", reference, re.MULTILINE))
     for page in BUILT.rglob("*.md"):
-        text = page.read_text(encoding="utf-8")
+        text = linked(page.read_text(encoding="utf-8"), names)
         # One folder less to climb: figures are inside here.
         page.write_text(re.sub(r"\]\(\.\./((?:\.\./)*)figures/", r"](\1figures/", text), "utf-8")
     gallery = (ROOT / "figures" / "README.md").read_text(encoding="utf-8")
     gallery = re.sub(r"\]\(([\w.]+\.(?:png|gif))\)", r"](figures/\1)", gallery)
     gallery = re.sub(r"\[(\w+\.json)\]\(\1\)", r"`figures/\1`", gallery)
     (BUILT / "gallery.md").write_text(gallery, encoding="utf-8")
+
+
+def linked(text: str, names: set[str]) -> str:
+    """The text of a page in which `hj.solve` and `theory.report` are links, but not in examples."""
+
+    def link(found: re.Match) -> str:
+        name = found.group(1)
+        return f"[{found.group(0)}][hopjax.{name}]" if name in names else found.group(0)
+
+    code = re.compile(r"(?<!\[)`(?:hj\.(?=\w)|(?=theory\.))([\w.]+)(?:\([^`]*\))?`(?!\])")
+    parts = re.split(r"(```.*?```)", text, flags=re.DOTALL)
+    return "".join(part if part.startswith("```") else code.sub(link, part) for part in parts)
 
 
 def main() -> int:
