@@ -47,6 +47,17 @@ reproduce: env ## redraw the figures, quickly
 reproduce-full: env ## redraw the figures at full size
 	$(BIN)/python -m experiments.reproduce --full
 
+release-check: ## build the packages, check them, and run the README with the wheel alone
+	rm -rf dist build/release build/wheel
+	$(PYTHON) -m venv build/release
+	build/release/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	build/release/bin/python -m build
+	build/release/bin/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build && wheel/bin/hopjax info
+	build/wheel/bin/python .ci/release.py $(TAG)
+
 format: env ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

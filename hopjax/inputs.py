@@ -269,8 +269,8 @@ class NoisyInput(AbstractInput):
       Brownian motion for each memory. It is multiplicative noise, on the saliencies, as strong as
       a/√N and shared by all neurons: many neurons see through noise that each of them gets alone.
 
-    White noise needs a drift that is linear in the input; it goes with the solvers Euler and
-    `ExponentialAdams`.
+    White noise needs a drift that is linear in the input. It goes with the solvers Euler and
+    `ExponentialAdams`, which take ∂drift/∂u at the beginning of a step.
 
     With a `correlation_time` τ they are stationary Ornstein-Uhlenbeck processes of standard
     deviation a, E ζ(t) ζ(t′) = a² exp(−|t − t′|/τ), and u(t) is an input like any other, for every
