@@ -212,9 +212,8 @@ def _one_array(value: Any) -> Array:
         if isinstance(value, (tuple, list)):
             raise TypeError
         array = check_array(value, "function") if _would_wrap(value) else jnp.asarray(value)
-        # Of NumPy itself, unlike bfloat16.
-        is_number = jnp.issubdtype(array.dtype, jnp.number) and array.dtype.isbuiltin == 1
-        if not is_number and array.dtype != jnp.bool_:
+        # Of NumPy itself, unlike keys and bfloat16.
+        if not isinstance(array.dtype, np.dtype) or array.dtype.kind not in "biufc":
             raise TypeError
     except (TypeError, ValueError):
         got = getattr(value, "dtype", type(value).__name__)

@@ -41,7 +41,7 @@ _ABOUT = frozenset(
     """__module__ __doc__ __dict__ __weakref__ __qualname__ __annotations__ __firstlineno__
     __static_attributes__ __annotate_func__ __annotations_cache__ __dataclass_params__
     __dataclass_fields__ __match_args__ __abstractmethods__ _abc_impl __parameters__
-    __orig_bases__ __subclasshook__""".split()
+    __orig_bases__ __subclasshook__ __slotnames__""".split()
 )
 # Of an object that stands for a function of the user's, where that is.
 _STANDS_FOR = ("__wrapped__", "func", "fget", "fset", "fdel", "method", "dispatcher")

@@ -1,5 +1,6 @@
 """Reductions on the host: chunk by chunk against all trials at once, and against NumPy."""
 
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -131,3 +132,13 @@ def test_a_value_that_is_no_number_is_left_out_like_a_diverged_trial():
     values = np.array([0.1, np.nan, 0.9])
     counts = reduce(histogram, values, np.ones(3, bool), [3])["counts"]
     assert counts.tolist() == [1, 0, 0, 1]
+
+
+def test_an_array_that_was_pickled_is_one_of_numbers():
+    # NumPy gives it a dtype that says it is no built-in one.
+    values = pickle.loads(pickle.dumps(np.arange(3.0)))
+    assert values.dtype == float
+    assert values.dtype.isbuiltin == 0
+    reduction = hj.PerTrial(lambda trial, trajectory: values)
+    (measured,) = reduction.measure(None, None).values()  # pyright: ignore[reportArgumentType]
+    np.testing.assert_array_equal(measured, values)

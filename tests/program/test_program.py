@@ -1,6 +1,7 @@
 """A folder notices whatever changes its numbers, and nothing else: edits of the user's code."""
 
 import collections
+import copyreg
 import fractions
 import functools
 import importlib
@@ -842,3 +843,13 @@ def test_what_refers_to_itself_ends():
     known: dict[str, Any] = {"one": one}
     known["self"] = known
     assert reached(one, known).digest == reached(one, known).digest
+
+
+def test_pickling_changes_no_code():
+    class Kept:
+        """Of the user's: pickling and copying note its slots in the class."""
+
+    before = reached(Kept).digest
+    copyreg._slotnames(Kept)  # pyright: ignore[reportAttributeAccessIssue]  # as both do
+    assert "__slotnames__" in vars(Kept)
+    assert reached(Kept).digest == before != ""
