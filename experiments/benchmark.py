@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,7 @@ OVERHEAD_TRIALS = 2048
 MEMORY_TRIALS = (1_000, 10_000, 100_000)
 MERGED_CHUNKS, MERGED_TRIALS = (1_000, 10_000, 100_000), 128
 GRADIENT = Problem(1024, 64, "two_point")
+CLUSTER_TRIALS = 2**13  # and four times as many for the full figures
 FIRST_SOLVES = 3  # processes in which the first solve is timed
 
 Row = dict[str, Any]
@@ -452,7 +454,12 @@ def shared_trial(num_neurons: int, law: str) -> hj.Trial:
 
 
 def ensemble(
-    num_neurons: int, trials: int, steps: int, law: str = "two_point", chunk: int | None = None
+    num_neurons: int,
+    trials: int,
+    steps: int,
+    law: str = "two_point",
+    chunk: int | None = None,
+    executor: Executor | None = None,
 ) -> Timed:
     trial = shared_trial(num_neurons, law)
 
@@ -464,6 +471,7 @@ def ensemble(
             t1=steps * DT,
             dt=DT,
             chunk=chunk,
+            executor=executor,
             progress=False,
         )
         return found.overlap_mean
@@ -531,6 +539,33 @@ def measure_devices(report: Report, full: bool) -> None:
     )
     name = f"ensemble on one CPU device / on {counts[1]}, N = 1024"
     report.bars.append(reported(name, one / each))
+
+
+def measure_cluster(report: Report, full: bool) -> None:
+    """On a CPU: two workers of dask with a core each, against one process with two devices."""
+    if jax.default_backend() != "cpu" or jax.device_count() != 2:
+        return
+    from distributed import Client, LocalCluster
+
+    trials = CLUSTER_TRIALS * (4 if full else 1)
+    here = ensemble(256, trials, 1000)._replace(name="one process")
+    os.environ["JAX_NUM_CPU_DEVICES"] = "1"  # of the workers
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,  # pyright: ignore[reportArgumentType]
+            memory_limit=0,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        executor = client.get_executor()
+        there = ensemble(256, trials, 1000, executor=executor)._replace(name="two workers")
+        np.testing.assert_array_equal(there.solve(), here.solve(), "not the same bits")
+        found = report.times(there, here)
+    name = f"two workers / one process with two devices, {trials // 128} chunks of 128, N = 256"
+    report.bars.append(at_most(name, found[there.name] / found[here.name], 1.15))
 
 
 def ensemble_ms() -> float:
@@ -769,6 +804,7 @@ SECTIONS: dict[str, Callable[[Report, bool], None]] = {
     "ensembles": measure_ensembles,
     "chunks": measure_chunks,
     "devices": measure_devices,
+    "cluster": measure_cluster,
     "merge": measure_merge,
     "bandwidth": measure_bandwidth,
 }

@@ -11,7 +11,7 @@ from hopjax.activations import (
     Tanh as Tanh,
 )
 from hopjax.command import FileError as FileError
-from hopjax.engine import map_trials as map_trials
+from hopjax.engine import WorkerError as WorkerError, map_trials as map_trials
 from hopjax.ensemble import (
     AbstractReduction as AbstractReduction,
     Change as Change,

@@ -1,6 +1,5 @@
 """A study that compiles and runs fast, for the tests here and in processes of their own."""
 
-import atexit
 import os
 import random
 import resource
@@ -16,7 +15,6 @@ import quickly  # noqa: F401  # as these tests compile
 import xarray  # noqa: F401  # so that processes forked from here have it
 
 import hopjax as hj
-import hopjax.command.cli
 from hopjax.store.folder import Store
 
 NUM_NEURONS = 8
@@ -56,6 +54,23 @@ def raw(trial, trajectory):
     }
 
 
+class Pause(hj.AbstractReduction):
+    """Takes a while on the host, and keeps next to nothing."""
+
+    def measure(self, trial, trajectory):
+        return trajectory.ok
+
+    def summarise(self, measured, ok):
+        time.sleep(0.1)
+        return {"number": np.asarray(len(measured))}
+
+    def merge(self, first, second):
+        return {"number": first["number"] + second["number"]}
+
+    def finish(self, total):
+        return total
+
+
 REDUCTIONS = {"state": hj.Moments(first_entries(NUM_NEURONS)), "raw": hj.PerTrial(raw)}
 GRID: dict[str, Any] = {
     "noise": [0.5, 1.0, 2.0],
@@ -89,8 +104,7 @@ def begin(devices: int, output: Path) -> None:
     os.dup2(file, 2)
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_disable_most_optimizations", True)
-    if devices:  # or else the command decides
-        jax.config.update("jax_num_cpu_devices", devices)
+    jax.config.update("jax_num_cpu_devices", devices)
 
 
 def run(
@@ -98,11 +112,10 @@ def run(
     trials: int,
     devices: int,
     output: Path,
-    together: tuple[str, int, int] | None = None,
     pause: float = 0.0,
     limit: int = 0,
 ) -> None:
-    """Run the study; `together` names a coordinator, the number of processes and this one's.
+    """Run the study.
 
     A pause before each file is in place, up to `pause` seconds, is when it can be killed. No file
     may grow beyond `limit` bytes.
@@ -118,15 +131,11 @@ def run(
             fsync(file)
 
         os.fsync = slow
-    if together:
-        jax.distributed.initialize(*together)
     try:
         study(trials=trials).run(folder)
     except hj.StudyError as error:
         print(error, flush=True)
         sys.exit(2)
-    finally:
-        atexit._run_exitfuncs()  # multiprocessing skips them; jax.distributed ends in one
 
 
 def hold(folder: Path, ready: Path) -> None:
@@ -134,13 +143,3 @@ def hold(folder: Path, ready: Path) -> None:
     with Store(folder).locked():
         ready.touch()
         time.sleep(600)
-
-
-def command(words: list[str], devices: int, output: Path) -> None:
-    """Run the hopjax command."""
-    begin(devices, output)
-    sys.argv = ["hopjax", *words]
-    try:
-        hopjax.command.cli.main()
-    finally:
-        atexit._run_exitfuncs()

@@ -41,12 +41,13 @@ THIRD_PARTY: dict[str, set[str]] = {
     "solving": {"diffrax", "lineax"},
     "theory": {"diffrax", "lineax", "optimistix", "scipy"},
     "_progress": {"tqdm"},
+    "engine": {"cloudpickle"},
     "ensemble": {"diffrax"},
     "store": {"filelock", "xarray"},
     "study": {"diffrax", "xarray"},
     "tuning": {"diffrax", "optax", "scipy", "xarray"},
     "plotting": {"matplotlib"},
-    "command": {"click", "matplotlib", "optax", "xarray"},
+    "command": {"click", "distributed", "matplotlib", "optax", "xarray"},
 }
 
 
@@ -151,6 +152,7 @@ def test_import_is_light():
     loaded = python("import hopjax, sys; print(*sys.modules)").split()
     assert "hopjax.solving" in loaded
     heavy = {"matplotlib", "optax", "xarray", "pandas", "tqdm", "click", "h5netcdf", "h5py"}
+    heavy.add("distributed")
     assert not heavy & set(loaded)
 
 

@@ -8,6 +8,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import diffrax as dfx
@@ -124,7 +125,7 @@ OBJECTS = [
 RESULTS = {
     *("Ensemble", "Trajectory", "Tuning", "DivergenceError", "FileError"),
     *("ArgumentError", "Equilibrium", "Interval", "Landscape", "Prediction", "Report"),
-    *("Spectrum", "State", "StudyError", "TuningError"),
+    *("Spectrum", "State", "StudyError", "TuningError", "WorkerError"),
 }
 
 
@@ -186,6 +187,7 @@ WRONG: dict[str, list[tuple[Any, Any]]] = {
     "AbstractSeparation": [(3.0, TypeError), (hj.PowerSeparation, TypeError)],
     "AbstractNoise": [("loud", TypeError), (hj.AdditiveNoise, TypeError)],
     "AbstractLaw": [("normal", ValueError), (hj.Gaussian, TypeError), (None, TypeError)],
+    "Executor": [(2, TypeError), (ThreadPoolExecutor, TypeError)],
     "Criterion": [(0.9, TypeError), (hj.Criterion, TypeError)],
     "AbstractLoss": [(is_fine, TypeError), (hj.OverlapLoss, TypeError)],
     "Equilibrium": [(MEMORIES[0], TypeError)],

@@ -3,7 +3,6 @@
 import importlib.resources
 import math
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,11 +12,14 @@ from typing import Any
 import click
 import jax
 
+from hopjax.command.cluster import check_workers, cores, working
 from hopjax.command.file import FileError
 from hopjax.command.show import draw_study, draw_tuning, study_table
 from hopjax.command.study_file import read_study
 from hopjax.command.tune_file import TuningArguments, read_tuning
-from hopjax.store import ACCEPT, PACKAGES, StudyError, load_result, version_of
+from hopjax.engine import WorkerError
+from hopjax.program import PACKAGES, version_of
+from hopjax.store import ACCEPT, StudyError, load_result
 from hopjax.study import Study, is_unfinished, load_unfinished
 from hopjax.tuning import TuningError, estimate_tuning, summary, tune as run_tuning
 
@@ -70,6 +72,16 @@ def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
             help="Go on after the code has changed: try whether it gives the same numbers, or "
             "compute anew what it had computed.",
         ),
+        click.option(
+            "--scheduler",
+            metavar="FILE_OR_ADDRESS",
+            help="Let the workers of this scheduler of dask compute: its file, or HOST:PORT.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            help="Let so many processes of this machine compute, which share its devices.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -80,12 +92,6 @@ def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("file", type=click.Path(path_type=Path))
 @_of_a_run
 @click.option("--trials", type=click.IntRange(1), help="Trials per cell, instead of the file's.")
-@click.option(
-    "--distributed", is_flag=True, help="One of several processes of a Slurm or MPI allocation."
-)
-@click.option("--coordinator", metavar="HOST:PORT", help="Where process 0 listens.")
-@click.option("--processes", type=click.IntRange(1), help="How many processes there are.")
-@click.option("--process", type=click.IntRange(0), help="Which of them this is, from 0.")
 def study(
     file: Path,
     out: Path | None,
@@ -96,10 +102,8 @@ def study(
     dry_run: bool,
     elsewhere: bool,
     accept_changes: str | None,
-    distributed: bool,
-    coordinator: str | None,
-    processes: int | None,
-    process: int | None,
+    scheduler: str | None,
+    workers: int | None,
 ) -> None:
     """Run the study that FILE describes, or go on with it.
 
@@ -107,36 +111,23 @@ def study(
     command is run again, and ends with the same numbers.
     """
     _check_out(out, dry_run)
-    explicit = (coordinator, processes, process)
-    if any(option is not None for option in explicit):
-        if coordinator is None or processes is None or process is None:
-            raise click.UsageError(
-                "Options --coordinator, --processes and --process must be given together."
-            )
-        if process >= processes:
-            raise click.UsageError(
-                f"Option --process must be below --processes {processes}, got {process}."
-            )
+    check_workers(scheduler, workers)
     _keep_compiled(cache)
-    here = coordinator is not None and coordinator.split(":")[0] in ("localhost", "127.0.0.1")
-    _use_cores(devices, processes if here and processes else 1)
-    if distributed or coordinator is not None:
-        _join(coordinator, processes, process)
+    _use_cores(devices)
     mine = _devices(devices)
     plan = read_study(file, trials=trials)
     if dry_run:
         _print_estimate(plan, mine)
         return
     assert out is not None
-    if jax.process_index() == 0:
-        cells = len(plan.cells)
-        click.echo(f"{cells} cells of {plan.trials} trials, into {out}", err=True)
-    dataset = plan.run(
-        out, resume=resume, elsewhere=elsewhere, accept_changes=accept_changes, devices=mine
-    )
-    if jax.process_index() == 0:
-        click.echo(study_table(dataset))
-        click.echo(f"saved {out / 'result.nc'}", err=True)
+    cells = len(plan.cells)
+    click.echo(f"{cells} cells of {plan.trials} trials, into {out}", err=True)
+    with working(scheduler, workers, mine) as where:
+        dataset = plan.run(
+            out, resume=resume, elsewhere=elsewhere, accept_changes=accept_changes, **where
+        )
+    click.echo(study_table(dataset))
+    click.echo(f"saved {out / 'result.nc'}", err=True)
 
 
 @commands.command()
@@ -151,6 +142,8 @@ def tune(
     dry_run: bool,
     elsewhere: bool,
     accept_changes: str | None,
+    scheduler: str | None,
+    workers: int | None,
 ) -> None:
     """Tune the numbers that FILE names by gradient, or go on with it.
 
@@ -158,8 +151,9 @@ def tune(
     run again, and ends with the same numbers.
     """
     _check_out(out, dry_run)
+    check_workers(scheduler, workers)
     _keep_compiled(cache)
-    _use_cores(devices, 1)
+    _use_cores(devices)
     mine = _devices(devices)
     arguments = read_tuning(file)
     if dry_run:
@@ -167,16 +161,17 @@ def tune(
         return
     assert out is not None
     click.echo(f"tuning {', '.join(arguments.parameters)}, into {out}", err=True)
-    tuning = run_tuning(
-        arguments.trial,
-        arguments.parameters,
-        **arguments.options,
-        folder=out,
-        resume=resume,
-        elsewhere=elsewhere,
-        accept_changes=accept_changes,
-        devices=mine,
-    )
+    with working(scheduler, workers, mine) as where:
+        tuning = run_tuning(
+            arguments.trial,
+            arguments.parameters,
+            **arguments.options,
+            folder=out,
+            resume=resume,
+            elsewhere=elsewhere,
+            accept_changes=accept_changes,
+            **where,
+        )
     click.echo(repr(tuning))
     click.echo(f"saved {out / 'result.nc'}", err=True)
 
@@ -213,7 +208,7 @@ def show(folder: Path) -> None:
 @commands.command()
 def info() -> None:
     """Print versions and devices."""
-    _use_cores(None, 1)
+    _use_cores(None)
     click.echo(f"python {sys.version.split()[0]}")
     for package in PACKAGES:
         click.echo(f"{package} {version_of(package)}")
@@ -242,7 +237,7 @@ def main() -> None:
         sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message())
-    except (StudyError, FileError, TuningError, ValueError, TypeError) as error:
+    except (StudyError, WorkerError, FileError, TuningError, ValueError, TypeError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"Cannot use {error.filename}: {error.strerror}." if error.filename else str(error))
@@ -273,27 +268,10 @@ def _keep_compiled(cache: Path | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _join(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Become one of several processes."""
-    port = re.fullmatch(r"[^\s:]+:(\d{1,5})", coordinator or "localhost:1")
-    if port is None or not 0 < int(port[1]) < 2**16:
-        raise click.UsageError(
-            f"Option --coordinator must be HOST:PORT, such as localhost:7777, got {coordinator}."
-        )
-    try:
-        jax.distributed.initialize(coordinator, processes, process)
-    except (RuntimeError, ValueError) as error:
-        what = f"at {coordinator}" if coordinator else "that the environment should describe"
-        reason = " ".join(str(error).split())[:200]
-        raise click.UsageError(f"Cannot join the processes {what}: {reason}") from error
-
-
-def _use_cores(devices: int | None, processes: int) -> None:
+def _use_cores(devices: int | None) -> None:
     """Make every CPU core that is this process's a device; before JAX has looked for devices."""
-    if _FORCED in os.environ.get("XLA_FLAGS", ""):
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", devices or max(1, (cores or 1) // processes))
+    if _FORCED not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", devices or cores())
 
 
 def _devices(count: int | None) -> list[Any]:

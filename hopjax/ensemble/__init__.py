@@ -9,7 +9,7 @@ from hopjax.ensemble.plan import (
     Asked as Asked,
     Plan as Plan,
     check_trial as check_trial,
-    own_reductions as own_reductions,
+    standard_reductions as standard_reductions,
 )
 from hopjax.ensemble.reductions import (
     AbstractReduction as AbstractReduction,
@@ -28,7 +28,8 @@ from hopjax.ensemble.result import (
 from hopjax.ensemble.solve import (
     finish as finish,
     make_ensemble as make_ensemble,
+    own_reductions as own_reductions,
     solve_ensemble as solve_ensemble,
-    summarise_chunks as summarise_chunks,
+    summary_job as summary_job,
     trial_program as trial_program,
 )

@@ -176,7 +176,7 @@ def check_convergence(
         chunk: as for `solve_ensemble`.
         devices: as for `solve_ensemble`.
         solver: as for `solve`.
-        progress: whether to show a bar, on a terminal only.
+        progress: whether to show it on stderr: a bar on a terminal, else a line every 30 s.
 
     Returns:
         A `Convergence`: with a `Change` for the share that is retrieved, for how trials end

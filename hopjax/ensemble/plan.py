@@ -79,7 +79,7 @@ class _Ending(eqx.Module):
         }
 
 
-def own_reductions(criterion: Criterion) -> dict[str, AbstractReduction]:
+def standard_reductions(criterion: Criterion) -> dict[str, AbstractReduction]:
     """What is kept of all trials, whatever else is."""
     overlap = _TargetOverlap(criterion)
     low = 0.0 if criterion.mirror else -1.0
@@ -112,7 +112,7 @@ class Plan(eqx.Module):
     @property
     def all_reductions(self) -> dict[str, AbstractReduction]:
         """The user's and our own."""
-        return {**own_reductions(self.criterion), **self.reductions}
+        return {**standard_reductions(self.criterion), **self.reductions}
 
     def check(self, trial: Any) -> Problem:
         """Refuse a trial that cannot be solved; values are looked at where they are concrete."""

@@ -5,7 +5,9 @@ size (but for rounding) nor on devices nor on how many other trials there are.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,17 +25,18 @@ from hopjax.engine import (
     Checks,
     Chunk,
     Device,
-    OnDevices,
+    Job,
     Program as ChunkProgram,
-    check_devices,
     check_trials,
+    check_where,
     each_trial,
+    place,
     progress_bar,
 )
 from hopjax.ensemble.plan import Asked, Plan
 from hopjax.ensemble.reductions import AbstractReduction, Partial, PerTrial, Totals
 from hopjax.ensemble.result import OWN_NAMES, Ensemble
-from hopjax.program import Program, as_written, program_of
+from hopjax.program import Program, as_written, is_installed, program_of
 from hopjax.solving import Grid, PassageFunction, Problem, SaveFunction, Trajectory
 from hopjax.trials import Criterion, Trial, uncompiled
 
@@ -54,7 +57,7 @@ def _measure_trials(
     numbers: Int[Array, " n"],
     checks: Checks,
 ) -> Checked:
-    """A chunk of trials, for `OnDevices`."""
+    """A chunk of trials, for a `Job`."""
     make, plan = shared
 
     def measure(number: Int[Array, ""]) -> _Measured:
@@ -68,28 +71,34 @@ def _measure_trials(
     return each_trial(measure, numbers, checks)
 
 
-def summarise_chunks(
-    make: Callable[[Key[Array, ""], Any], Trial],
-    plan: Plan,
-    chunks: Iterable[Chunk],
-    trials: int,
-    devices: Sequence[Device],
-    sink: Callable[[Chunk, dict[str, Partial]], Any] = lambda chunk, parts: parts,
-) -> Iterator[Any]:
-    """For each chunk `sink(chunk, parts)`, in their order.
+@dataclass(frozen=True)
+class _Summarise:
+    """Makes summaries of chunks, on the host of whoever solved them."""
 
-    `parts` has a summary by each reduction, of those of the chunk's trials that are below `trials`.
-    """
-    reductions = plan.all_reductions
+    plan: Plan
+    trials: int
 
-    def summarise(chunk: Chunk, measured: _Measured) -> Any:
-        size = min(plan.chunk, trials - chunk.start)
+    def __call__(self, chunk: Chunk, measured: _Measured) -> dict[str, Partial]:
+        size = min(self.plan.chunk, self.trials - chunk.start)
         ok, measures = jax.tree.map(lambda leaf: leaf[:size], measured)
-        parts = {name: reductions[name].summarise(measures[name], ok) for name in reductions}
-        return sink(chunk, parts)
+        reductions = self.plan.all_reductions
+        return {name: each.summarise(measures[name], ok) for name, each in reductions.items()}
 
+
+def summary_job(make: Callable[[Key[Array, ""], Any], Trial], plan: Plan, trials: int) -> Job:
+    """Chunks of trials, each of which becomes a summary by each reduction.
+
+    It is of those of the chunk's trials that are below `trials`.
+    """
     program = ChunkProgram(_measure_trials, (make, plan), plan.chunk)
-    return OnDevices(program, devices).run(chunks, trials, summarise)
+    return Job(program, trials, _Summarise(plan, trials), host=own_reductions(plan.reductions))
+
+
+def own_reductions(
+    reductions: Mapping[str, AbstractReduction],
+) -> tuple[AbstractReduction, ...]:
+    """Those of the user's, whose code runs on the host too."""
+    return tuple(each for each in reductions.values() if not is_installed(type(each).__module__))
 
 
 def trial_program(make, plan: Plan, parameters: Any) -> Program:
@@ -139,6 +148,8 @@ def solve_ensemble(
     max_bytes: int = 2**30,
     chunk: int | None = None,
     devices: Sequence[Device] | None = None,
+    executor: Executor | None = None,
+    elsewhere: bool = False,
     solver: dfx.AbstractSolver | None = None,
     stepsize_controller: dfx.AbstractStepSizeController | None = None,
     progress: bool = True,
@@ -172,6 +183,8 @@ def solve_ensemble(
             Rounding depends on it, the noise does not. A GPU wants thousands at a time.
         devices: by default all local ones. (A CPU is one device, which uses some of its cores some
             of the time, unless `jax.config.update("jax_num_cpu_devices", n)` says otherwise.)
+        executor: whose workers solve the trials in place of this process, as for `Study.run`.
+        elsewhere: whether workers may have other software or processors than this process.
         solver: as for `solve`.
         stepsize_controller: as for `solve`.
         progress: whether to show it on stderr: a bar on a terminal, else a line every 30 s.
@@ -182,7 +195,9 @@ def solve_ensemble(
     Raises:
         TypeError, ValueError: for a wrong argument, a trial that cannot be solved or draws from
             anything but its key, or trajectories beyond `max_bytes`.
+        WorkerError: where workers of the executor cannot go on.
     """
+    where = check_where(devices, executor, elsewhere)
     trials, key = check_trials(trials), check_key(key)
     trajectories = check_flag(trajectories, "trajectories")
     max_bytes = check_count(max_bytes, "max_bytes")
@@ -228,7 +243,7 @@ def solve_ensemble(
     chunks = [Chunk(data_of(key), start) for start in starts]
     totals = Totals(plan.all_reductions)
     with progress_bar(trials, "trials", progress) as bar:
-        summaries = summarise_chunks(make, plan, chunks, trials, check_devices(devices))
+        summaries = place(summary_job(make, plan, trials), where).run(chunks)
         for start, parts in zip(starts, summaries, strict=True):
             totals.add(parts)
             bar.update(min(plan.chunk, trials - start))

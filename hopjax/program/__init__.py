@@ -1,9 +1,14 @@
-"""What the user's code computes: what it reaches, and the program that it is traced to."""
+"""What the user's code computes: what it reaches, the program of it, and where that runs."""
 
 from hopjax.program.code import (
     Reached as Reached,
     reached as reached,
     sources_of as sources_of,
+)
+from hopjax.program.environment import (
+    PACKAGES as PACKAGES,
+    environment as environment,
+    version_of as version_of,
 )
 from hopjax.program.names import is_installed as is_installed
 from hopjax.program.program import (

@@ -149,7 +149,11 @@ class Program(NamedTuple):
 
 
 def program_of(
-    function: Callable[..., PyTree], given: PyTree, *numbers: PyTree, mark: Any = None
+    function: Callable[..., PyTree],
+    given: PyTree,
+    *numbers: PyTree,
+    mark: Any = None,
+    platform: str | None = None,
 ) -> Program:
     """The program of `function(given, *numbers)`, traced afresh.
 
@@ -158,6 +162,7 @@ def program_of(
         given: whatever it needs; the arrays in it count by their values, as data.
         numbers: arguments that may change: their shapes count alone.
         mark: one that was made for this run, to trace several programs under; None for another.
+        platform: what it is lowered for, such as "cpu"; None for that of this process.
     """
     mark = object() if mark is None else mark
     arrays, rest = eqx.partition(given, is_array)
@@ -167,7 +172,7 @@ def program_of(
 
     with _MARK(mark):
         traced = jax.jit(run).trace(arrays, *numbers)
-        text = traced.lower().as_text()
+        text = traced.lower(lowering_platforms=None if platform is None else (platform,)).as_text()
     sha = hashlib.sha256(_nameless(text).encode())
     for array in jax.tree.leaves(arrays):
         sha.update(on_host(array).tobytes())

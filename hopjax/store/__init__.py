@@ -5,19 +5,17 @@ from hopjax.store.dataset import load_kept as load_kept, load_result as load_res
 from hopjax.store.files import Damaged as Damaged, StudyError as StudyError
 from hopjax.store.folder import Store as Store
 from hopjax.store.identity import (
-    PACKAGES as PACKAGES,
     canonical as canonical,
     describe as describe,
     digest as digest,
-    environment as environment,
     provenance as provenance,
-    version_of as version_of,
 )
 from hopjax.store.kept import (
     AbstractKept as AbstractKept,
     Parts as Parts,
     open_folder as open_folder,
     origin as origin,
+    with_environment as with_environment,
 )
 from hopjax.store.programs import (
     ACCEPT as ACCEPT,
@@ -26,6 +24,7 @@ from hopjax.store.programs import (
     check_accept as check_accept,
     check_version as check_version,
     make_code as make_code,
+    place_of as place_of,
 )
 from hopjax.store.values import (
     label as label,

@@ -84,30 +84,13 @@ class Store:
         return self.result_path.with_suffix(".sha256")
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[int]:
-        """Hold the folder's lock; see `hopjax.store.lock`. Gives a number that this run has."""
+    def locked(self) -> Iterator[None]:
+        """Hold the folder's lock; see `hopjax.store.lock`."""
         with locked(self.folder):
             try:
-                yield os.getpid()
+                yield
             finally:
                 self._batches.close()
-
-    def in_use(self, token: int) -> bool:
-        """Whether the run with this number has not ended yet."""
-        try:
-            return f"process {token} " in (self.folder / "holder").read_text()
-        except FileNotFoundError:
-            return False
-
-    def write_failure(self, token: int, process: int, error: Exception) -> None:
-        """Tell the first process that another one has failed."""
-        with contextlib.suppress(OSError):
-            (self.folder / f".failure.{token}.{process}.tmp").write_text(f"{error}")
-
-    def raise_failure(self, token: int) -> None:
-        """Fail if another process has."""
-        for path in self.folder.glob(f".failure.{token}.*.tmp"):
-            raise StudyError(f"Process {path.name.split('.')[3]} failed: {path.read_text()}")
 
     def read_manifest(self) -> dict[str, Any] | None:
         """The manifest; None if there is none yet."""
@@ -171,6 +154,10 @@ class Store:
         `batch` is how many of them shall be in a file; see `hopjax.store.batches`.
         """
         self._study, self._place, self._batch = study, place, batch
+
+    def computed_in(self, place: str) -> None:
+        """The environment of the chunks that are saved from now on."""
+        self._place = place
 
     def chunk_path(self, cell: str, index: int, size: int, chunk: int) -> Path:
         """Where a chunk is, or would be; it may be in a batch instead."""

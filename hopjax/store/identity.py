@@ -3,9 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -14,8 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-PACKAGES = ("hopjax", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "numpy")
 
 
 def canonical(value: Any) -> str:
@@ -67,33 +63,6 @@ def describe(value: Any) -> Any:
         about = {"function": value.func, "args": value.args, "keywords": value.keywords}
         return {"kind": "partial", **describe(about)}
     return "a function" if callable(value) else type(value).__qualname__
-
-
-def version_of(package: str) -> str:
-    """As it was installed; a package that only lies on the path has none that is known."""
-    try:
-        # None where there is metadata without a version, or in later Pythons a KeyError.
-        return importlib.metadata.version(package) or "unknown"
-    except (importlib.metadata.PackageNotFoundError, KeyError):
-        return "unknown"
-
-
-def environment() -> dict[str, Any]:
-    """What the bits of a result may depend on besides its definition."""
-    flags = [
-        flag
-        for flag in os.environ.get("XLA_FLAGS", "").split()
-        if not flag.startswith("--xla_force_host_platform_device_count")
-    ]
-    return {
-        **{package: version_of(package) for package in PACKAGES},
-        "Python": ".".join(platform.python_version_tuple()[:2]),
-        "x64": bool(jax.config.read("jax_enable_x64")),
-        "device": jax.local_devices()[0].device_kind,
-        "XLA_FLAGS": " ".join(flags),
-        "matmul precision": str(getattr(jax.config, "jax_default_matmul_precision", None)),
-        "optimised": not jax.config.read("jax_disable_most_optimizations"),
-    }
 
 
 def provenance() -> dict[str, Any]:

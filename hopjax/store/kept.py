@@ -70,24 +70,22 @@ def open_folder(
     resume: bool,
     elsewhere: bool,
     accept: str | None,
-    write: bool = True,
 ) -> tuple[dict[str, Any], Code]:
     """The manifest of a folder with this run, and the code of the run.
 
     Args:
-        store: the folder, which is locked by this process or by the first of several.
+        store: the folder, which is locked by this process.
         kept: what it shall keep.
         resume: whether to go on with what it holds.
         elsewhere: whether to go on in another environment.
         accept: what to do where programs have changed; see `check_accept`.
-        write: whether this is the process that writes the manifest.
 
     Raises:
         StudyError: if the folder holds something else, or was written by other code.
     """
     manifest, here = store.read_manifest(), kept.environment()
     if manifest is None:
-        for pattern in kept.files if write else ():
+        for pattern in kept.files:
             for path in store.folder.glob(pattern):
                 name = path.relative_to(store.folder).parts[0]
                 raise StudyError(
@@ -115,11 +113,17 @@ def open_folder(
             for path in kept.files_of(store, name):
                 store.set_aside(path, "replaced")
     grown = record(manifest, code, names if accept == "redo" else ()) | more
-    if here not in (manifest["environment"], *manifest["elsewhere"]):
-        grown["elsewhere"] = [*manifest["elsewhere"], here]
-    if write and canonical(grown) != canonical(manifest):
+    grown = with_environment(grown, here)
+    if canonical(grown) != canonical(manifest):
         store.write_manifest(grown)
     return grown, code
+
+
+def with_environment(manifest: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a study that goes on in some environment too."""
+    if environment in (manifest["environment"], *manifest["elsewhere"]):
+        return manifest
+    return manifest | {"elsewhere": [*manifest["elsewhere"], environment]}
 
 
 def origin(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,12 @@ def make_code(
     digests = {name: digest([each.digest, *beside]) for name, each in programs.items()}
     for name, each in programs.items():
         remember(digests[name], each.mark)
-    return Code(digests, dict(sources), digest(environment)[:16])
+    return Code(digests, dict(sources), place_of(environment))
+
+
+def place_of(environment: dict[str, Any]) -> str:
+    """What an environment is called in files."""
+    return digest(environment)[:16]
 
 
 def accepted(manifest: dict[str, Any], name: str) -> set[str]:

@@ -43,6 +43,11 @@ class Cell(NamedTuple):
         return digest([self.static, kinds, plan.t1, plan.dt, plan.save_every])[:16]
 
     @property
+    def products(self) -> int:
+        """Of memories and neurons in a step of a trial."""
+        return self.problem.model.memories.size
+
+    @property
     def label(self) -> str:
         """The parameters, to print."""
         return label_of(self.parameters)

@@ -5,8 +5,8 @@ import math
 import time
 from typing import NamedTuple
 
-from hopjax.engine import Device
-from hopjax.ensemble import summarise_chunks
+from hopjax.engine import Device, OnDevices
+from hopjax.ensemble import summary_job
 from hopjax.study.cells import Cell, OfCell
 from hopjax.study.work import Work
 
@@ -25,11 +25,6 @@ class Estimate(NamedTuple):
     bytes_of_result: int
 
 
-def _products(cell: Cell) -> int:
-    """Of memories and neurons in a step of a trial."""
-    return cell.problem.model.memories.size
-
-
 def estimate(work: Work, devices: list[Device]) -> Estimate:
     """From a short run of one chunk on each device; other programs by the size of their steps."""
     groups = [(work.cells[group[0][0]], len(group)) for group in work.groups(work.items)]
@@ -39,7 +34,7 @@ def estimate(work: Work, devices: list[Device]) -> Estimate:
     for other, chunks in groups:
         grid, model = other.problem.grid, other.problem.model
         rounds = -(-chunks // len(devices))
-        size = _products(other) / _products(cell)
+        size = other.products / cell.products
         seconds += compiling + rounds * grid.num_steps * per_step * size
         saved = len(grid.save_times) * (model.memories.shape[0] + 2)
         per_trial = (saved + 8 * model.state_size + model.memories.size) * model.memories.itemsize
@@ -60,7 +55,7 @@ def estimate(work: Work, devices: list[Device]) -> Estimate:
 def _time(work: Work, cell: Cell, devices: list[Device]) -> tuple[float, float]:
     """Seconds to compile the program of a cell, and of a step of a chunk on every device."""
     grid = cell.problem.grid
-    wanted = max(50, min(grid.num_steps, _TIMED // (work.chunk * _products(cell))))
+    wanted = max(50, min(grid.num_steps, _TIMED // (work.chunk * cell.products)))
     steps = grid.stride * math.ceil(wanted / grid.stride)
     plan = dataclasses.replace(
         cell.plan,
@@ -68,10 +63,11 @@ def _time(work: Work, cell: Cell, devices: list[Device]) -> tuple[float, float]:
         save_every=grid.stride * grid.dt,
         criterion=dataclasses.replace(cell.plan.criterion, settle=0.0, since=0.0),
     )
-    make, chunks = OfCell(work.trial, cell.static), [cell.chunk(0)] * len(devices)
+    job = summary_job(OfCell(work.trial, cell.static), plan, work.trials)
+    chunks = [cell.chunk(0)] * len(devices)
     starts = []
     for _ in range(2):
         starts.append(time.perf_counter())
-        list(summarise_chunks(make, plan, chunks, work.trials, devices))
+        list(OnDevices(job, devices).run(chunks))
     begun, compiled, end = *starts, time.perf_counter()
     return compiled - begun - (end - compiled), (end - compiled) / steps

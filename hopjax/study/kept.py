@@ -1,17 +1,13 @@
 """A study in a folder: what is there, what is missing, and what was merged from it."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-import numpy as np
-
 from hopjax._errors import warn
-from hopjax.engine import Device, progress_bar
-from hopjax.ensemble import Ensemble, Partial, Totals, make_ensemble, summarise_chunks
-from hopjax.program import running
+from hopjax.engine import OnDevices, Where, Workers, check_devices, progress_bar
+from hopjax.ensemble import Ensemble, Partial, Totals, make_ensemble, summary_job
+from hopjax.program import environment, running
 from hopjax.store import (
     AbstractKept,
     Code,
@@ -22,19 +18,17 @@ from hopjax.store import (
     accepted,
     batch_size,
     canonical,
-    environment,
     open_folder,
     origin,
+    place_of,
+    with_environment,
 )
 from hopjax.study.cells import OfCell
-from hopjax.study.load import load_study
 from hopjax.study.unfinished import view_of
-from hopjax.study.work import Work
+from hopjax.study.work import Item, Work
 
 if TYPE_CHECKING:
     import xarray as xr
-
-_LOOK_EVERY = 0.5  # seconds, while waiting for other processes
 
 
 class KeptStudy(AbstractKept):
@@ -43,9 +37,9 @@ class KeptStudy(AbstractKept):
     kind = "study"
     files = ("chunks/*",)
 
-    def __init__(self, work: Work, store: Store, devices: list[Device], *, any_chunk: bool):
+    def __init__(self, work: Work, store: Store, where: Where, *, any_chunk: bool):
         """Nothing is touched; `any_chunk` says whether the folder's size of chunks is as good."""
-        self.work, self.store, self.devices = work, store, devices
+        self.work, self.store, self.where = work, store, where
         self._any_chunk = any_chunk
 
     # As for any folder.
@@ -77,10 +71,9 @@ class KeptStudy(AbstractKept):
         cell = next(cell for cell in self.work.cells if cell.name == path.parent.name)
         index, size = self.store.numbers(path, self.work.chunk)
         make, chunk = OfCell(self.work.trial, cell.static), cell.chunk(index)
+        job = summary_job(make, cell.plan, chunk.start + size)
         with running(code.digests[cell.program]):
-            (found,) = summarise_chunks(
-                make, cell.plan, [chunk], chunk.start + size, self.devices[:1]
-            )
+            (found,) = OnDevices(job, check_devices(None)[:1]).run([chunk])
         return parts, found
 
     def batch(self) -> int:
@@ -111,67 +104,24 @@ class KeptStudy(AbstractKept):
     def run(
         self, resume: bool, elsewhere: bool, accept: str | None, progress: bool
     ) -> "xr.Dataset":
-        """Solve what is missing, and merge.
-
-        As one of several processes this is my share; the first opens the folder and merges. They
-        talk at the start only, when all have just come up. Later they look at files, which may take
-        as long as it takes.
-        """
-        store, me, all_of_us = self.store, jax.process_index(), jax.process_count()
-        flags = {"resume": resume, "elsewhere": elsewhere, "accept": accept}
-        if all_of_us > 1:
-            return self._run_in_processes(flags, progress, me, all_of_us)
-        with store.locked():
-            about, code = self._open(**flags)
-            self._solve_missing(code, progress, 0, 1)
+        """Solve what is missing, and merge. Workers see nothing of the folder."""
+        with self.store.locked():
+            about, code = self._open(resume, elsewhere, accept)
+            about = self._solve_missing(about, code, progress)
             return self._merge(about, code)
 
-    def _run_in_processes(
-        self, flags: dict[str, Any], progress: bool, me: int, all_of_us: int
-    ) -> "xr.Dataset":
-        from jax.experimental import multihost_utils
-
-        store = self.store
-        if me == 0:
-            with store.locked() as token:
-                try:
-                    about, code = self._open(**flags)
-                except (StudyError, ValueError):
-                    multihost_utils.broadcast_one_to_all(np.uint32(0))
-                    raise
-                multihost_utils.broadcast_one_to_all(np.uint32(token))
-                self._solve_missing(code, progress, me, all_of_us)
-                missing = {self._path(*item) for item in self.work.items}
-                while missing := {path for path in missing if not store.has(path)}:
-                    store.raise_failure(token)
-                    time.sleep(_LOOK_EVERY)
-                return self._merge(about, code)
-        token = int(multihost_utils.broadcast_one_to_all(np.uint32(0)))
-        if token == 0:
-            raise StudyError(f"The first process cannot use the folder {store.folder}.")
-        try:
-            _, code = self._open(**flags | {"resume": True, "accept": None}, write=False)
-            self._solve_missing(code, False, me, all_of_us)
-        except Exception as error:
-            store.write_failure(token, me, error)
-            raise
-        while store.in_use(token):
-            time.sleep(_LOOK_EVERY)
-        return load_study(store.folder)
-
     def _open(
-        self, resume: bool, elsewhere: bool, accept: str | None, write: bool = True
+        self, resume: bool, elsewhere: bool, accept: str | None
     ) -> tuple[dict[str, Any], Code]:
         """The manifest and the code; damaged chunks are set aside."""
         there = (self.store.read_manifest() or {}).get("definition", {}).get("chunk")
         if self._any_chunk and type(there) is int and there > 0:
             self.work = self.work.with_chunk(there)
         about, code = open_folder(
-            self.store, self, resume=resume, elsewhere=elsewhere, accept=accept, write=write
+            self.store, self, resume=resume, elsewhere=elsewhere, accept=accept
         )
-        if write:
-            self._set_damaged_aside(about)
-            self.store.gather()
+        self._set_damaged_aside(about)
+        self.store.gather()
         return about, code
 
     def _set_damaged_aside(self, manifest: dict[str, Any]) -> None:
@@ -203,23 +153,32 @@ class KeptStudy(AbstractKept):
         work = self.work
         return self.store.chunk_path(work.cells[place].name, index, work.size(index), work.chunk)
 
-    def _solve_missing(self, code: Code, progress: bool, me: int, all_of_us: int) -> None:
-        """Solve and save my share of the chunks that are not there."""
+    def _solve_missing(self, about: dict[str, Any], code: Code, progress: bool) -> dict[str, Any]:
+        """Solve and save the chunks that are not there; the manifest after that."""
         work, store = self.work, self.store
-        share = work.items[me::all_of_us]
-        missing = [item for item in share if not store.has(self._path(*item))]
+        missing = [item for item in work.items if not store.has(self._path(*item))]
 
-        def save(place: int, index: int, parts: dict[str, Partial]) -> None:
-            program = code.digests[work.cells[place].program]
-            store.write_chunk(self._path(place, index), parts, program)
+        def save(item: Item, parts: dict[str, Partial]) -> None:
+            program = code.digests[work.cells[item[0]].program]
+            store.write_chunk(self._path(*item), parts, program)
+            bar.update(work.size(item[1]))
 
-        total, left = (sum(work.size(index) for _, index in some) for some in (share, missing))
+        total, left = (sum(work.size(index) for _, index in some) for some in (work.items, missing))
         with progress_bar(total, "study", progress, total - left) as bar:
+            if isinstance(self.where, Workers):
+                for item, done in work.solve_on(self.where, missing):
+                    grown = with_environment(about, done.environment)
+                    if grown is not about:
+                        store.write_manifest(about := grown)
+                    store.computed_in(place_of(done.environment))
+                    save(item, done.parts)
+                return about
             for group in work.groups(missing):
                 # What JAX has kept of another program is not used.
                 with running(code.digests[work.cells[group[0][0]].program]):
-                    for size, _ in work.solve(group, self.devices, save):
-                        bar.update(size)
+                    for _ in work.solve(group, self.where, save):
+                        pass
+        return about
 
     def _merge(self, about: dict[str, Any], code: Code) -> "xr.Dataset":
         self.store.gather()

@@ -7,6 +7,7 @@ the cells nor others beside it change its numbers.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,11 @@ from hopjax._checks import (
     check_takes,
 )
 from hopjax._errors import ArgumentError, ArgumentTypeError, names_keywords, shown
-from hopjax.engine import Device, check_devices, check_trials
+from hopjax.engine import Device, check_devices, check_trials, check_where
 from hopjax.ensemble import AbstractReduction
-from hopjax.program import as_code_is
+from hopjax.program import as_code_is, environment
 from hopjax.solving import PassageFunction, SaveFunction
-from hopjax.store import Store, canonical, check_accept, check_version, environment, provenance
+from hopjax.store import Store, canonical, check_accept, check_version, provenance
 from hopjax.study.cells import make_cells
 from hopjax.study.estimate import BYTES_OF_A_TRIAL, Estimate, estimate
 from hopjax.study.kept import KeptStudy
@@ -207,12 +208,13 @@ class Study:
         elsewhere: bool = False,
         accept_changes: str | None = None,
         devices: Sequence[Device] | None = None,
+        executor: Executor | None = None,
         progress: bool = True,
     ) -> "xr.Dataset":
         """Solve what is not solved yet and return the dataset.
 
-        In several processes of `jax.distributed`, all of which must see the folder, each takes
-        its share of the chunks, and the first merges them.
+        Chunks can be the tasks of an executor, such as `client.get_executor()` of dask: workers may
+        come and go, see no folder, and give the very numbers of one process. See docs/cluster.md.
 
         A folder knows the program that its numbers were computed by. It notices where the trial,
         or anything that it calls or reads, computes something else than it did, and is blind to
@@ -228,6 +230,9 @@ class Study:
                 program is computed again and must be the same to the bit; "redo" to set what it
                 computed aside and to compute it anew.
             devices: as for `solve_ensemble`.
+            executor: a `concurrent.futures.Executor` that does not fork, whose workers solve the
+                chunks in place of this process, each on all devices that it sees. This process
+                alone touches the folder.
             progress: whether to show it on stderr: a bar on a terminal, else a line every 30 s.
 
         Returns:
@@ -237,18 +242,17 @@ class Study:
             ValueError: if a folder needs a `version` of the study.
             StudyError: if the folder cannot be used: it is locked, or holds another study or that
                 of other code, or cannot be written. Nothing is destroyed.
+            WorkerError: where workers of the executor cannot go on; what they finished is saved.
         """
         accept = check_accept(accept_changes)
         for flag, name in ((resume, "resume"), (elsewhere, "elsewhere"), (progress, "progress")):
             check_flag(flag, name)
-        devices = check_devices(devices)
+        where = check_where(devices, executor, elsewhere)
         if folder is None:
-            if jax.process_count() > 1:
-                raise ArgumentError("folder", "given in several processes", "None")
             with as_code_is(self._work.made_of):
-                ensembles = self._work.solve_in_memory(devices, progress)
+                ensembles = self._work.solve_in_memory(where, progress)
                 return self._work.dataset(ensembles, provenance() | environment())
-        self._kept = KeptStudy(self._work, Store(Path(folder)), devices, any_chunk=self._any_chunk)
+        self._kept = KeptStudy(self._work, Store(Path(folder)), where, any_chunk=self._any_chunk)
         return self._kept.run(resume, elsewhere, accept, progress)
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from hopjax._errors import warn
-from hopjax.ensemble import Ensemble, Totals, Variable, finish, own_reductions
+from hopjax.ensemble import Ensemble, Totals, Variable, finish, standard_reductions
 from hopjax.solving import Grid
 from hopjax.store import Damaged, Store, StudyError, digest, load_result, origin, plain
 from hopjax.study.cells import Cell, label_of, name_of
@@ -152,7 +152,7 @@ def _read(
     store: Store, cell: _Viewed, *, trials: int, chunk: int, adaptive: bool
 ) -> tuple[Ensemble | None, Int[np.ndarray, " n"]]:
     """The results of the trials of a cell that are there, and their numbers."""
-    reductions = own_reductions(cell.criterion)
+    reductions = standard_reductions(cell.criterion)
     totals, numbers = Totals(reductions), []
     for index in range(-(-trials // chunk)):
         size = min(chunk, trials - index * chunk)

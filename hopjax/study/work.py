@@ -3,29 +3,42 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from hopjax._errors import warn
-from hopjax.engine import Chunk, Device, progress_bar
+from hopjax.engine import (
+    Chunk,
+    Device,
+    Done,
+    Job,
+    OnDevices,
+    Packed,
+    Where,
+    Workers,
+    in_order,
+    progress_bar,
+)
 from hopjax.ensemble import (
     Ensemble,
     Partial,
     Totals,
     make_ensemble,
-    summarise_chunks,
+    own_reductions,
+    summary_job,
     trial_program,
 )
-from hopjax.program import Program, is_installed, reached, sources_of
-from hopjax.store import Code, describe, environment, make_code
+from hopjax.program import Program, environment, reached, sources_of
+from hopjax.store import Code, describe, make_code
 from hopjax.study.cells import Cell, OfCell
 from hopjax.study.dataset import Table, attributes_of, make_dataset, words_for_diverged
 
 if TYPE_CHECKING:
     import xarray as xr
 
+_T = TypeVar("_T")
 Item = tuple[int, int]  # the place of a cell, and the number of a chunk of it
 
 
@@ -79,39 +92,59 @@ class Work:
         """How many trials a chunk has."""
         return min(self.chunk, self.trials - index * self.chunk)
 
+    def job(self, group: list[Item]) -> Job:
+        """How chunks of one group are solved and summarised."""
+        first = self.cells[group[0][0]]
+        return summary_job(OfCell(self.trial, first.static), first.plan, self.trials)
+
     def solve(
         self,
         group: list[Item],
         devices: list[Device],
-        save: Callable[[int, int, dict[str, Partial]], None] | None = None,
-    ) -> Iterator[tuple[int, dict[str, Partial]]]:
-        """Sizes and summaries of chunks of one group; `save` runs beside the solving."""
-        first = self.cells[group[0][0]]
+        save: Callable[[Item, dict[str, Partial]], _T],
+    ) -> Iterator[_T]:
+        """What `save` gives of the summaries of one group, in order, beside the solving."""
         numbers = iter(group)
-
-        def sink(_: Chunk, parts: dict[str, Partial]):
-            place, index = next(numbers)
-            if save is None:
-                return self.size(index), parts
-            save(place, index, parts)
-            return self.size(index), {}
-
         chunks = (self.cells[place].chunk(index) for place, index in group)
-        make = OfCell(self.trial, first.static)
-        yield from summarise_chunks(make, first.plan, chunks, self.trials, devices, sink)
+        placed = OnDevices(self.job(group), devices)
+        yield from placed.run(chunks, lambda _, parts: save(next(numbers), parts))
 
-    def solve_in_memory(self, devices: list[Device], progress: bool) -> Iterator[Ensemble]:
+    def solve_on(self, workers: Workers, items: Iterable[Item]) -> Iterator[tuple[Item, Done]]:
+        """Summaries as workers finish them, whose longest trials come first."""
+
+        def cost(group: list[Item]) -> int:
+            cell = self.cells[group[0][0]]
+            return cell.products * cell.problem.grid.num_steps
+
+        groups = sorted(self.groups(items), key=cost, reverse=True)
+        ordered = [item for group in groups for item in group]
+
+        def tasks() -> Iterator[tuple[Packed, Chunk]]:
+            for group in groups:
+                packed = Packed(self.job(group))
+                yield from ((packed, self.cells[place].chunk(index)) for place, index in group)
+
+        for done in workers.run(tasks(), len(ordered)):
+            yield ordered[done.number], done
+
+    def solve_in_memory(self, where: Where, progress: bool) -> Iterator[Ensemble]:
         """The results of every cell."""
         totals = [Totals(cell.plan.all_reductions) for cell in self.cells]
         with progress_bar(self.trials * len(self.cells), "study", progress) as bar:
-            for group in self.groups(self.items):
-                for (place, _), (size, parts) in zip(
-                    group, self.solve(group, devices), strict=True
-                ):
-                    totals[place].add(parts)
-                    bar.update(size)
+            for (place, index), parts in self._summaries(where):
+                totals[place].add(parts)
+                bar.update(self.size(index))
         for cell, total in zip(self.cells, totals, strict=True):
             yield make_ensemble(cell.plan, cell.problem, total.all())
+
+    def _summaries(self, where: Where) -> Iterator[tuple[Item, dict[str, Partial]]]:
+        """Of all chunks, in the order of those of a cell."""
+        if isinstance(where, Workers):
+            solved = self.solve_on(where, self.items)
+            yield from in_order((done.number, (item, done.parts)) for item, done in solved)
+        else:
+            for group in self.groups(self.items):
+                yield from self.solve(group, where, lambda item, parts: (item, parts))
 
     def definition(self) -> dict[str, Any]:
         """Everything that defines the numbers of a cell of given parameters."""
@@ -138,11 +171,7 @@ class Work:
             if cell.program not in programs:
                 make = OfCell(self.trial, cell.static)
                 programs[cell.program] = trial_program(make, cell.plan, cell.traced)
-        own = [
-            each
-            for each in self.settings["reductions"].values()
-            if not is_installed(type(each).__module__)
-        ]
+        own = own_reductions(self.settings["reductions"])
         sources = sources_of(self.made_of)
         return make_code(programs, reached(*own), sources, self.version, environment())
 

@@ -20,7 +20,19 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from hopjax._errors import ArgumentTypeError
 from hopjax._keys import data_of, key_of, trial_key
-from hopjax.engine import Checked, Checks, Chunk, Device, OnDevices, Program, each_trial
+from hopjax.engine import (
+    Checked,
+    Checks,
+    Chunk,
+    Job as ChunkJob,
+    OnDevices,
+    OnWorkers,
+    Program,
+    Where,
+    Workers,
+    each_trial,
+    place,
+)
 from hopjax.ensemble import Plan
 from hopjax.program import Program as Traced, compiled, program_of
 from hopjax.solving import Problem, Trajectory
@@ -89,7 +101,7 @@ class _At(NamedTuple):
 def _differentiate(
     job: Job, at: _At, key: Key[Array, ""], numbers: Int[Array, " n"], checks: Checks
 ) -> Checked:
-    """A chunk of trials and the slopes of their sum, for `OnDevices`."""
+    """A chunk of trials and the slopes of their sum, for the engine."""
     counted = numbers < at.trials
 
     def measure(values: Values, number: Int[Array, ""]):
@@ -140,12 +152,12 @@ class Gradients:
     """The gradient of the loss of some trials, as a function of free coordinates and a key."""
 
     job: Job
-    placed: OnDevices
+    placed: OnDevices | OnWorkers
     structure: Any  # of what the loss measures: scalars
     dtypes: list[Any]
     trials: int
     chunk: int
-    devices: list[Device]
+    where: Where
 
     @classmethod
     def over(
@@ -155,25 +167,27 @@ class Gradients:
         problem: Problem,
         trials: int,
         chunk: int,
-        devices: list[Device],
+        where: Where,
     ) -> "Gradients":
-        """On as many of the devices as there are chunks.
+        """On workers, or on as many of the devices as there are chunks.
 
         Raises:
             TypeError: for a loss that does not measure numbers of such a trial.
         """
-        devices = devices[: -(-trials // chunk)]
+        if not isinstance(where, Workers):
+            where = where[: -(-trials // chunk)]
         trial = job.plan.prepare(trial)
         measured = _measured(job.loss, trial, problem, job.plan.criterion)
         leaves, structure = jax.tree.flatten(measured)
-        placed = OnDevices(Program(_differentiate, job, chunk), devices)
+        placed = place(ChunkJob(Program(_differentiate, job, chunk), trials), where)
         dtypes = [leaf.dtype for leaf in leaves]
-        return cls(job, placed, structure, dtypes, trials, chunk, devices)
+        return cls(job, placed, structure, dtypes, trials, chunk, where)
 
     def forward(self) -> "Gradients":
         """The same in forward mode."""
         job = dataclasses.replace(self.job, forward=True)
-        placed = OnDevices(Program(_differentiate, job, self.chunk), self.devices)
+        program = Program(_differentiate, job, self.chunk)
+        placed = place(ChunkJob(program, self.trials), self.where)
         return dataclasses.replace(self, job=job, placed=placed)
 
     def __call__(self, z: Values, key: Key[Array, ""], label: str) -> Found:
@@ -283,7 +297,7 @@ class Gradients:
         at = _At(z, weights, np.asarray(self.trials, int))
         starts = range(0, self.trials, self.chunk)
         chunks = [Chunk(data_of(key), start, at, f" {label}") for start in starts]
-        results = self.placed.run(chunks, self.trials, lambda _, solved: solved)
+        results = self.placed.run(chunks)
         solved: _Solved = jax.tree.map(lambda *each: np.stack(each), *results)
         measured, ok = jax.tree.map(
             lambda each: each.reshape(-1)[: self.trials], (solved.measured, solved.ok)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hopjax.program import Program, reached, running, sources_of
+from hopjax.program import Program, environment, reached, running, sources_of, version_of
 from hopjax.store import (
     AbstractKept,
     Code,
@@ -14,10 +14,8 @@ from hopjax.store import (
     StudyError,
     accepted,
     digest,
-    environment,
     make_code,
     open_folder,
-    version_of,
 )
 from hopjax.tuning.descent import History
 from hopjax.tuning.prepared import Prepared

@@ -20,7 +20,7 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, ArgumentTypeError, shown
 from hopjax._keys import TuningKeys
-from hopjax.engine import Device, check_devices, check_trials
+from hopjax.engine import Workers, check_trials, check_where
 from hopjax.ensemble import Asked, Plan
 from hopjax.solving import Trajectory
 from hopjax.store import describe
@@ -47,7 +47,13 @@ class Prepared:
     descent: Descent
     custom: bool  # whether the optimiser is the user's
     verify: int
-    devices: list[Device]
+    where: dict[str, Any]  # the devices or the executor, as `solve_ensemble` takes them
+
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """Of the workers that took part in the steps so far."""
+        where = self.descent.gradients.where
+        return where.environments if isinstance(where, Workers) else []
 
     def definition(self, version: str | None = None) -> dict[str, Any]:
         """What decides the numbers beside the program, as plain data."""
@@ -82,6 +88,13 @@ class Objective:
     trials: Any = 128
     mode: Any = None
     devices: Any = None
+    executor: Any = None
+    elsewhere: Any = False
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Where to work, as `solve_ensemble` takes it."""
+        return {name: getattr(self, name) for name in ("devices", "executor", "elsewhere")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +145,8 @@ def prepare(
         optimiser=_optimiser(search.optimiser, steps, start),
         progress=progress,
     )
-    custom, devices = search.optimiser is not None, check_devices(objective.devices)
-    return Prepared(trial, plan, key, descent, custom, verify, devices)
+    custom = search.optimiser is not None
+    return Prepared(trial, plan, key, descent, custom, verify, objective.where)
 
 
 def differentiable(
@@ -169,8 +182,8 @@ def differentiable(
     check_draws(example, problem, {"loss": measure}, plan.criterion, make=again, function=trial)
     forward = count(start) <= FORWARD_AT_MOST if mode is None else mode == "forward"
     job = Job(make, within, loss, plan, forward)
-    size, devices = min(chunk, trials), check_devices(objective.devices)
-    return plan, start, Gradients.over(job, example, problem, trials, size, devices)
+    size, where = min(chunk, trials), check_where(**objective.where)
+    return plan, start, Gradients.over(job, example, problem, trials, size, where)
 
 
 def _optimiser(optimiser: Any, steps: int, start: Values) -> "optax.GradientTransformation":

@@ -8,6 +8,7 @@ exact for the equation in steps. Trial j of step k has the key `fold_in(fold_in(
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +31,7 @@ from hopjax.store import (
     describe,
     origin as origin_of,
     provenance,
+    with_environment,
 )
 from hopjax.trials import Criterion, Trial
 from hopjax.tuning.descent import History
@@ -73,6 +75,7 @@ def tune(
     accept_changes: str | None = None,
     version: str | None = None,
     devices: Sequence[Device] | None = None,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> Tuning:
     """Make a loss small by changing numbers of a trial, along its gradient.
@@ -131,6 +134,7 @@ def tune(
         accept_changes: as for `Study.run`; what is computed again is the last step.
         version: as for `Study`.
         devices: as for `solve_ensemble`.
+        executor: whose workers solve the trials of a step, chunk by chunk, as for `Study.run`.
         progress: whether to show it on stderr: a bar on a terminal, else a line every 30 s.
 
     Returns:
@@ -140,6 +144,7 @@ def tune(
         TypeError, ValueError: for a wrong argument, or parameters that went out of their range.
         TuningError: if the gradient at the start is zero, or the loss there not finite.
         StudyError: if the folder cannot be used, as for `Study.run`.
+        WorkerError: where workers of the executor cannot go on.
     """
     flags = {"resume": resume, "elsewhere": elsewhere}
     for name, flag in flags.items():
@@ -151,7 +156,15 @@ def tune(
         solving = Asked(
             t1=t1, dt=dt, save_every=save_every, criterion=criterion, chunk=chunk, solver=solver
         )
-        objective = Objective(solving=solving, loss=loss, trials=trials, mode=mode, devices=devices)
+        objective = Objective(
+            solving=solving,
+            loss=loss,
+            trials=trials,
+            mode=mode,
+            devices=devices,
+            executor=executor,
+            elsewhere=elsewhere,
+        )
         search = Search(
             bounds=bounds,
             optimiser=optimiser,
@@ -174,6 +187,9 @@ def tune(
         # What JAX has kept of another program is not used.
         with running(program):
             history = job.descent.go_on(history, lambda history: kept.save(store, history, program))
+            for there in job.environments:
+                if (grown := with_environment(about, here() | there)) is not about:
+                    store.write_manifest(about := grown)
             tuning = _finish(job, history, origin_of(about))
         store.write_result(tuning.history)
         return tuning
@@ -231,7 +247,7 @@ def _finish(job: Prepared, history: History, origin: Mapping[str, Any]) -> Tunin
         save_every=plan.save_every,
         criterion=plan.criterion,
         solver=plan.solver,
-        devices=job.devices,
+        **job.where,
         progress=descent.progress,
     )
     found = descent.values(refined.z)

@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -556,24 +555,17 @@ FAILURES: dict[str, tuple[list[str], str]] = {
         ["study", "{file}", "--out", "{new}", "--cache", "{file}"],
         "--cache.*is a file",
     ),
-    "coordinator alone": (
-        ["study", "{file}", "--out", "{new}", "--coordinator", "a:1"],
-        "together",
+    "scheduler and workers": (
+        ["study", "{file}", "--out", "{new}", "--scheduler", "a:1", "--workers", "2"],
+        "--scheduler and --workers exclude each other",
     ),
-    "process beyond": (
-        [
-            "study",
-            "{file}",
-            "--out",
-            "{new}",
-            "--coordinator",
-            "a:1",
-            "--processes",
-            "2",
-            "--process",
-            "2",
-        ],
-        "--process must be below --processes 2, got 2",
+    "no scheduler": (
+        ["study", "{file}", "--out", "{new}", "--scheduler", "{new}.json"],
+        "there is no file .*new.json",
+    ),
+    "no workers": (
+        ["study", "{file}", "--out", "{new}", "--workers", "0"],
+        "--workers.*0 is not in",
     ),
     "file for a folder": (["study", "{file}", "--out", "{file}"], "Cannot make the folder"),
     "no resume": (["study", "{file}", "--out", "{folder}", "--no-resume"], "resume is off"),
@@ -591,7 +583,10 @@ FAILURES: dict[str, tuple[list[str], str]] = {
         "none.toml: cannot be read: No su",
     ),
     "tune without a folder": (["tune", "{tune}"], "Option --out must be given: a folder for"),
-    "tune in several processes": (["tune", "{tune}", "--processes", "2"], "No such option.*proces"),
+    "tune by both": (
+        ["tune", "{tune}", "--dry-run", "--scheduler", "a:1", "--workers", "2"],
+        "--scheduler and --workers exclude each other",
+    ),
     "tune too many devices": (
         ["tune", "{tune}", "--out", "{new}", "--devices", "99"],
         "at most 2 here, got 99",
@@ -847,12 +842,6 @@ def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, list[str]]
     ]
 
 
-def coordinator() -> list[str]:
-    with socket.socket() as server:
-        server.bind(("localhost", 0))
-        return ["--coordinator", f"localhost:{server.getsockname()[1]}", "--processes", "2"]
-
-
 @pytest.mark.long
 def test_the_command_on_its_own(file, saved, tmp_path):
     for devices in ("1", "3"):
@@ -907,43 +896,6 @@ def test_tuning_that_is_killed_goes_on_to_the_same_numbers(call, tmp_path):
         assert call("tune", path, "--out", out)[0] == 0
     found, expected = ((out / "result.nc").read_bytes() for out in (folder, tmp_path / "alone"))
     assert found == expected
-
-
-@pytest.mark.long
-def test_two_processes_of_the_command(file, saved, tmp_path):
-    folder = tmp_path / "study"
-    words = ["study", file, "--out", folder, *coordinator(), "--process"]
-    (first, second) = finish(start(*words, "0"), start(*words, "1"))
-    assert first[0] == second[0] == 0
-    assert "4 trials in each cell" in first[1]
-    assert "4 trials in each cell" not in second[1]
-    assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
-
-
-@pytest.mark.long
-def test_two_processes_of_the_command_refuse_the_folder_of_another_study(folder, tmp_path):
-    other = tmp_path / "other.toml"
-    other.write_text(TEXT.replace("num_neurons = 8", "num_neurons = 9"))
-    words = ["study", other, "--out", folder, *coordinator(), "--process"]
-    (first, second) = finish(start(*words, "0"), start(*words, "1"))
-    assert first[0] == second[0] == 2
-    for (_, _, errors), match in (
-        (first, "differs in trial.num_neurons"),
-        (second, "The first process cannot use the folder"),
-    ):
-        (line,) = [line for line in errors if line.startswith("hopjax: ")]
-        assert match in line
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("place", ["nowhere", "localhost", "localhost:text"])
-def test_a_bad_coordinator_is_one_line(file, tmp_path, place):
-    words = ["study", file, "--out", tmp_path / "study", "--processes", "1", "--process", "0"]
-    ((code, text, errors),) = finish(start(*words, "--coordinator", place))
-    assert (code, text) == (2, "")
-    (line,) = errors
-    assert line.startswith("hopjax: ")
-    assert "coordinator" in line
 
 
 @pytest.mark.long

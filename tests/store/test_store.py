@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import io
-import json
 import os
 import random
 import re
@@ -498,7 +497,7 @@ def test_the_system_refuses_to_write_a_file(start, folder, tmp_path, dataset, li
         shutil.rmtree(next((folder / "chunks").iterdir()))
     (folder / "result.nc").unlink()
     before, output = files(folder), tmp_path / "output"
-    process = start(small_study.run, folder, 10, 1, output, None, 0.0, limit)
+    process = start(small_study.run, folder, 10, 1, output, 0.0, limit)
     assert wait(process) == 2
     what = r"\.npz|manifest\.json" if limit < 3000 else r"result\.nc"
     assert re.fullmatch(rf"Cannot (save|write) \S*({what})[: ].*\n", output.read_text())
@@ -513,7 +512,7 @@ def kill_and_go_on(start: Any, folder: Path, numbers: list[int]) -> None:
     luck = random.Random(3)
     for number in numbers:
         before = files(folder, "chunks/*/*.npz")
-        process = start(small_study.run, folder, 40, 1, folder.with_suffix(".txt"), None, 0.02)
+        process = start(small_study.run, folder, 40, 1, folder.with_suffix(".txt"), 0.02)
         wait_for(lambda number=number: len(chunks(folder)) >= number)
         time.sleep(0.03 * luck.random())
         process.kill()
@@ -542,30 +541,6 @@ def test_a_study_that_is_killed_twenty_times_goes_on_to_the_same_numbers(start, 
     kill_and_go_on(start, tmp_path / "study", [1 + 50 * i // 19 for i in range(20)])
 
 
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("localhost", 0))
-        return server.getsockname()[1]
-
-
-def run_in_two(start: Any, folder: Path, trials: int) -> list[int]:
-    coordinator = f"localhost:{free_port()}"
-    processes = [
-        start(small_study.run, folder, trials, 1, folder.with_suffix(f".{i}"), (coordinator, 2, i))
-        for i in range(2)
-    ]
-    return [wait(process, 120) for process in processes]
-
-
-def test_two_processes_share_the_work_and_write_the_same_file(start, tmp_path, saved):
-    folder = tmp_path / "study"
-    assert run_in_two(start, folder, 10) == [0, 0]
-    assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
-    assert {name: entry[0] for name, entry in files(folder, "chunks/*/*").items()} == {
-        name: entry[0] for name, entry in files(saved, "chunks/*/*").items()
-    }
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_any_number_of_devices_writes_the_same_file(start, tmp_path, saved, devices):
@@ -573,18 +548,3 @@ def test_any_number_of_devices_writes_the_same_file(start, tmp_path, saved, devi
     process = start(small_study.run, folder, 10, devices, tmp_path / "output")
     assert wait(process, 120) == 0
     assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
-
-
-@pytest.mark.long
-def test_two_processes_refuse_the_folder_of_another_study(start, folder):
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["definition"]["dt"] = 0.05
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    before = files(folder)
-    began = time.monotonic()
-    codes = run_in_two(start, folder, 10)
-    assert codes == [2, 2]
-    assert time.monotonic() - began < 60
-    for process, match in enumerate(("holds another study", "The first process cannot use")):
-        assert match in folder.with_suffix(f".{process}").read_text()
-    assert files(folder) == before

@@ -21,8 +21,9 @@ from small_study import CRITERION, GRID, MEMORIES, REDUCTIONS, raw, study, trial
 
 import hopjax as hj
 from hopjax.ensemble import RESERVED
+from hopjax.program import PACKAGES, environment
 from hopjax.store import labels
-from hopjax.store.identity import PACKAGES, canonical, describe, environment
+from hopjax.store.identity import canonical, describe
 from hopjax.store.labels import with_labels
 
 WEIGHTS = GRID["weights"]

@@ -1,0 +1,237 @@
+"""Real processes on this machine: workers that are killed, come late, or lose their scheduler."""
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_study
+from conftest import ROOT
+from distributed import Client, LocalCluster
+from processes import wait_for
+
+import hopjax as hj
+from hopjax.engine import workers
+
+pytestmark = [
+    pytest.mark.long,
+    # A busy machine may take 30 s to compile; dask and its processes leave things to be collected.
+    pytest.mark.filterwarnings("ignore:Waiting for:UserWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+TRIALS, CHUNKS = 40, 60
+REPEATS = int(os.environ.get("HOPJAX_REPEATS", "10"))  # of what must happen every time
+
+
+def study() -> hj.Study:
+    """Six cells of ten chunks, which take their time on the host."""
+    reductions = small_study.REDUCTIONS | {"pause": small_study.Pause()}
+    return small_study.study(trials=TRIALS, reductions=reductions)
+
+
+def sha(folder: Path) -> str:
+    return hashlib.sha256((folder / "result.nc").read_bytes()).hexdigest()
+
+
+def chunks(folder: Path) -> list[Path]:
+    return [*folder.glob("chunks/*/[0-9]*")]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """What one process writes."""
+    folder = tmp_path_factory.mktemp("one") / "study"
+    study().run(folder)
+    return sha(folder)
+
+
+@contextlib.contextmanager
+def cluster(workers: int) -> Iterator[tuple[Any, Any]]:
+    """Processes on the loopback interface, without a dashboard."""
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,  # pyright: ignore[reportArgumentType]
+            memory_limit=0,
+            silence_logs=50,
+        ) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield local, client
+
+
+@contextlib.contextmanager
+def meanwhile(condition: Callable[[], bool], act: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Do something once, while the body runs, when something else has happened."""
+    done: list[Any] = []
+
+    def watch() -> None:
+        wait_for(condition, 300)
+        done.append(act())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield done
+    thread.join()
+    assert len(done) == 1
+
+
+def one_of(client: Any) -> int:
+    """The process of a worker."""
+    return random.Random(1).choice([*client.run(os.getpid).values()])
+
+
+def test_workers_write_the_same_file(expected, tmp_path):
+    with cluster(2) as (_, client):
+        for number in range(REPEATS):
+            study().run(tmp_path / f"{number}", executor=client.get_executor())
+            assert sha(tmp_path / f"{number}") == expected
+
+
+def test_a_worker_that_is_killed_costs_nothing(expected, tmp_path):
+    with cluster(2) as (_, client):
+        for number in range(REPEATS):
+            folder = tmp_path / f"{number}"
+            with meanwhile(
+                lambda folder=folder: len(chunks(folder)) >= CHUNKS // 4,
+                lambda: os.kill(one_of(client), signal.SIGKILL),
+            ):
+                study().run(folder, executor=client.get_executor())
+            assert sha(folder) == expected
+
+
+def test_a_worker_that_joins_late_gets_work(expected, tmp_path):
+    for number in range(REPEATS):
+        folder = tmp_path / f"{number}"
+        with cluster(1) as (local, client):
+            with meanwhile(
+                lambda folder=folder: len(chunks(folder)) >= 1, lambda local=local: local.scale(2)
+            ):
+                study().run(folder, executor=client.get_executor())
+            assert sha(folder) == expected
+
+
+def test_a_study_waits_for_its_first_worker_and_says_so(expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_PATIENCE", 1.0)
+    with cluster(0) as (local, client):
+        later = threading.Timer(3.0, local.scale, [1])
+        later.start()
+        with pytest.warns(UserWarning, match="Waiting for workers, as the scheduler has none"):
+            study().run(tmp_path / "study", executor=client.get_executor())
+    assert sha(tmp_path / "study") == expected
+
+
+def start(*words: Any) -> subprocess.Popen[bytes]:
+    paths = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    return subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli." + words[0], *map(str, words[1:])],
+        env=os.environ | {"PYTHONPATH": paths},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@contextlib.contextmanager
+def scheduled(folder: Path) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
+    """A scheduler and two workers as they are started on a cluster."""
+    file = folder / "scheduler.json"
+    file.unlink(missing_ok=True)
+    here = ("--scheduler-file", file, "--no-dashboard")
+    scheduler = start("dask_scheduler", *here, "--host", "127.0.0.1", "--port", "0")
+    wait_for(file.exists)
+    worker = ("dask_worker", *here, "--host", "127.0.0.1", "--nthreads", "1", "--no-nanny")
+    processes = [scheduler, *(start(*worker, "--local-directory", folder) for _ in range(2))]
+    try:
+        with Client(scheduler_file=str(file), set_as_default=False) as client:
+            yield client, scheduler
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_scheduler_that_is_killed_is_one_line_and_a_rerun_goes_on(expected, tmp_path):
+    for number in range(REPEATS):
+        folder = tmp_path / f"{number}"
+        with (
+            scheduled(tmp_path) as (client, scheduler),
+            meanwhile(
+                lambda folder=folder: len(chunks(folder)) >= CHUNKS // 4,
+                lambda scheduler=scheduler: scheduler.kill(),
+            ),
+        ):
+            with pytest.raises(hj.WorkerError, match="The executor does not solve trials") as error:
+                study().run(folder, executor=client.get_executor())
+            assert "\n" not in str(error.value)
+        before = {path: path.read_bytes() for path in chunks(folder)}
+        assert CHUNKS // 4 <= len(before) < CHUNKS
+        with scheduled(tmp_path) as (client, _):
+            study().run(folder, executor=client.get_executor())
+        assert sha(folder) == expected
+        assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_ten_kills_at_random_times_lose_nothing(expected, tmp_path):
+    luck, folder = random.Random(7), tmp_path / "study"
+    saved: dict[Path, bytes] = {}
+    with cluster(2) as (local, client):
+        # A worker that died may have had no fault in it.
+        assert local.scheduler is not None
+        local.scheduler.allowed_failures = 1000
+        stop = threading.Event()
+
+        def kill() -> None:
+            for _ in range(10):
+                if stop.wait(4 * luck.random()):
+                    return
+                with contextlib.suppress(Exception):  # one that is just being started
+                    os.kill(one_of(client), signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            while killer.is_alive() or not saved:
+                for path in chunks(folder):
+                    path.unlink()
+                study().run(folder, executor=client.get_executor())
+                saved = {path: path.read_bytes() for path in chunks(folder)}
+                assert len(saved) == CHUNKS
+                assert sha(folder) == expected
+        finally:
+            stop.set()
+            killer.join()
+
+
+def test_a_pool_of_python_does_too_and_breaks_in_one_line(expected, tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    folder = tmp_path / "study"
+    with ProcessPoolExecutor(2, mp_context=spawn) as executor:
+        pids = {executor.submit(os.getpid).result() for _ in range(20)}
+        with (
+            meanwhile(
+                lambda: len(chunks(folder)) >= CHUNKS // 4,
+                lambda: os.kill(min(pids), signal.SIGKILL),
+            ),
+            pytest.raises(hj.WorkerError, match="a worker ended abruptly"),
+        ):
+            study().run(folder, executor=executor)
+    before = {path: path.read_bytes() for path in chunks(folder)}
+    assert CHUNKS // 4 <= len(before) < CHUNKS
+    with ProcessPoolExecutor(2, mp_context=spawn) as executor:
+        study().run(folder, executor=executor)
+    assert sha(folder) == expected
+    assert all(path.read_bytes() == content for path, content in before.items())
