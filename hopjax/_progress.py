@@ -60,7 +60,7 @@ class Lines:
         elapsed = time.monotonic() - self._began
         line = tqdm.format_meter(self.done, elapsed=elapsed, postfix=self._postfix, **self._about)
         with contextlib.suppress(OSError, ValueError):  # a log that was closed
-            print(line, file=sys.stderr, flush=True)
+            print(*line.split(), file=sys.stderr, flush=True)  # tqdm pads numbers
 
 
 def progress(total: int, label: str, show: bool, done: int, unit: str) -> tqdm | Lines:

@@ -48,7 +48,7 @@ def soon(monkeypatch):
     monkeypatch.setattr(hopjax._progress, "EVERY", 0.02)
 
 
-LINE = r"study: {}% \({} of 1000 trials\), +(\?|[\d.]+)(trial/s|s/trial), (\?|\d\d:\d\d) left"
+LINE = r"study: {}% \({} of 1000 trials\), (\?|[\d.]+)(trial/s|s/trial), (\?|\d\d:\d\d) left"
 
 
 def test_a_log_gets_lines_with_share_rate_and_time_left(soon, log):

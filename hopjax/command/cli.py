@@ -14,7 +14,8 @@ import jax
 
 from hopjax.command.cluster import check_workers, cores, working
 from hopjax.command.file import FileError
-from hopjax.command.show import draw_study, draw_tuning, study_table
+from hopjax.command.picture import FORMATS, draw_study, draw_tuning
+from hopjax.command.show import study_table
 from hopjax.command.study_file import read_study
 from hopjax.command.tune_file import TuningArguments, read_tuning
 from hopjax.engine import WorkerError
@@ -178,7 +179,10 @@ def tune(
 
 @commands.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def show(folder: Path) -> None:
+@click.option(
+    "--format", "ending", type=click.Choice(FORMATS), default="png", help="Of the picture."
+)
+def show(folder: Path, ending: str) -> None:
     """Print what a study or tuning found and draw its picture, FOLDER/result.png.
 
     Of a study that is running, or was interrupted, it is what there is so far, and the picture is
@@ -190,7 +194,7 @@ def show(folder: Path) -> None:
     if kind not in _RESULTS:
         raise StudyError(f"{folder / 'result.nc'} is not the result of a study or tuning.")
     text, draw = _RESULTS[kind]
-    path = folder / ("unfinished.png" if unfinished else "result.png")
+    path = folder / f"{'unfinished' if unfinished else 'result'}.{ending}"
     try:
         click.echo(text(dataset))
         draw(dataset, path)

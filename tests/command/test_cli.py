@@ -26,6 +26,7 @@ from hopjax.command import (
     cli,
     read_study,
     read_tuning,
+    picture as _picture,
     show as _show,
     trial as _trial,
     tune_file as _tune_file,
@@ -317,7 +318,7 @@ def test_a_list_of_cells_and_words_can_be_shown(call, tmp_path, file):
         noise=("cell", ["[1,2]", "null"]), slope=("cell", ["a", "b"])
     )
     assert _show.study_table(worded).splitlines()[1].split()[:2] == ["[1,2]", "a"]
-    _show.draw_study(worded, tmp_path / "worded.png")
+    _picture.draw_study(worded, tmp_path / "worded.png")
     assert (tmp_path / "worded.png").stat().st_size > 1000
 
 
@@ -526,7 +527,7 @@ def test_many_tuned_numbers_and_gaps_can_be_shown(tuning, tmp_path):
     assert lines[1].endswith(", ... (20 in all)")
     assert lines[2] == "  p0 = 1 [1, 1]"
     assert lines[-1].endswith(": 1 skipped, 0 trials diverged")
-    _show.draw_tuning(dataset, tmp_path / "many.png")
+    _picture.draw_tuning(dataset, tmp_path / "many.png")
     assert (tmp_path / "many.png").stat().st_size > 1000
 
 
@@ -679,7 +680,9 @@ def test_an_interrupted_study_is_shown_as_unfinished(call, saved, tmp_path):
     assert sorted(line.split()[2] for line in lines[:4]) == ["0", "4", "4", "4"]
     assert (folder / "unfinished.png").stat().st_size > 1000
     assert not (folder / "result.png").exists()
-    (folder / "unfinished.png").unlink()
+    assert call("show", folder, "--format", "svg")[::2] == (
+        *(0, [f"drawn {folder / 'unfinished.svg'}"]),
+    )
     shutil.rmtree(folder / "chunks")
     code, text, errors = call("show", folder)
     assert (code, text) == (2, "")
@@ -693,7 +696,7 @@ def test_a_parameter_called_as_a_row_is_shown(saved, tmp_path):
         for each in (dataset.rename(noise="row"), dataset)
     )
     assert found == [["row", *known[0][1:]], *known[1:]]
-    _show.draw_study(dataset.rename(noise="row"), tmp_path / "row.png")
+    _picture.draw_study(dataset.rename(noise="row"), tmp_path / "row.png")
     assert (tmp_path / "row.png").stat().st_size > 1000
 
 

@@ -1135,7 +1135,7 @@ def test_steps_without_a_manifest_are_refused(folder):
     assert_refused(folder, r"has steps\.npz but no manifest\.json")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"format": 4}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"format": 5}'])
 def test_a_manifest_that_is_none_is_refused(folder, content):
     (folder / "manifest.json").write_bytes(content)
     assert_refused(folder, r"manifest\.json is not the manifest of a study")
