@@ -24,9 +24,9 @@ from conftest import ROOT
 import hopjax as hj
 from hopjax.command import (
     cli,
+    picture as _picture,
     read_study,
     read_tuning,
-    picture as _picture,
     show as _show,
     trial as _trial,
     tune_file as _tune_file,
