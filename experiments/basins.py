@@ -1,8 +1,8 @@
 """How far from a memory a network may start, against the number of memories: basins of attraction.
 
-The state starts in memory 1 with a share of its signs flipped; the memory itself, and not its mirror
-image, has to be retrieved. The classic network is solved without a current. The input of IDP holds
-memory 1 with weight 1 and all others with weight 1/2. Run alone:
+The state starts in memory 1 with a share of its signs flipped; the memory itself, and not its
+mirror image, has to be retrieved. The classic network is solved without a current. The input of IDP
+holds memory 1 with weight 1 and all others with weight ½. Run alone:
 `python -m experiments.basins [--full] [--redraw]`; the same by a file: `hopjax example basins`.
 """
 
@@ -59,7 +59,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
     for ax, (label, fields) in zip(axes, NETWORKS.values(), strict=True):
         for place, load in enumerate(loads):
             drawing.curve(ax, *along(numbers, load, fields), place, f"$P/N$ = {load:g}")
-        ax.text(0.98, 0.85, label, ha="right", transform=ax.transAxes)
+        ax.set_title(label)
         ax.set(ylabel="P(retrieved)", ylim=(-0.05, 1.05))
     axes[-1].set_xlabel("share of the signs flipped at the start")
     drawing.legend_below(figure, axes[0])
@@ -85,9 +85,8 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
 
     found = [
         claim(
-            f"load {MIDDLE:g}: 30% of flipped signs are mended by IDP ({{}}), not by the classic network ({{}})",
-            above(at("idp", 0.3), 0.9, "IDP {}"),
-            below(at("classic", 0.3), 0.5, "classic {}"),
+            f"load {MIDDLE:g}: IDP mends 30% of wrong signs more often than the classic network",
+            above(at("idp", 0.3), at("classic", 0.3), "P = {}, classic {}"),
         ),
     ]
     if not numbers["full"]:

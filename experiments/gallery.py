@@ -18,7 +18,8 @@ _HEAD = """# Figures
 
 *Made by `python -m experiments.gallery` from the numbers beside the figures, which have all that is
 drawn. Each command draws a quick size into `figures/quick`; `--full` draws what is here, and
-`--redraw` draws it from the saved numbers. Times are those of the run whose numbers are here.*
+`--redraw` draws it from the saved numbers. Times are those of these runs on two CPU cores, which
+other work may have shared.*
 """
 
 
