@@ -25,13 +25,14 @@ import argparse
 import dataclasses
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -568,6 +569,47 @@ def measure_cluster(report: Report, full: bool) -> None:
     report.bars.append(at_most(name, found[there.name] / found[here.name], 1.15))
 
 
+class Recording(Executor):
+    """Solves tasks in this process, and notes what travels and the processor time of solving."""
+
+    def __init__(self) -> None:
+        self.there, self.back, self.seconds = [], [], 0.0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        start = time.process_time()
+        self.there.append(len(pickle.dumps(args)))
+        answer = fn(*args, **kwargs)
+        self.back.append(len(pickle.dumps(answer)))
+        self.seconds += time.process_time() - start
+        future: Future[Any] = Future()
+        future.set_result(answer)
+        return future
+
+
+def measure_tasks(report: Report, full: bool) -> None:
+    """What chunks of a study cost the process that hands them out, saves and merges them.
+
+    Neither depends on the size of the network; bytes grow with the saved times, here 101.
+    """
+    settings: dict[str, Any] = {"key": jax.random.key(0), "t1": 10.0, "dt": 0.1, "chunk": 128}
+    task, sweep = hj.Retrieval(num_neurons=16, num_memories=2), {"noise": [0.5, 1.0, 2.0, 3.0]}
+    most = 2000 if full else 400
+    found = []
+    for chunks in (40, most // 4, most):  # the first compiles
+        study, recording = hj.Study(task, sweep, trials=32 * chunks, **settings), Recording()
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.process_time()
+            study.run(folder, executor=recording, progress=False)
+            found.append(time.process_time() - start - recording.seconds)
+            kept = sum(path.stat().st_size for path in Path(folder).glob("chunks/*/*"))
+    row = {"name": "tasks", "chunks": most, "tasks": len(recording.there)}
+    row |= {"bytes_of_first_task": recording.there[0]}
+    row |= {"bytes_of_answers_per_chunk": round(sum(recording.back) / most)}
+    row |= {"bytes_of_folder_per_chunk": round(kept / most)}
+    each = (found[2] - found[1]) / (most - most // 4)
+    report.rows.append(row | {"coordinator_ms_per_chunk": round(1e3 * each, 2)})
+
+
 def ensemble_ms() -> float:
     timed = ensemble(1024, 1024, 300)
     return float(np.median(in_turn(timed, rounds=3)[timed.name]))
@@ -781,7 +823,7 @@ def print_report(report: Report) -> None:
     for row in report.rows:
         print(json.dumps(row, ensure_ascii=False))
     print()
-    width = max(len(entry["name"]) for entry in report.bars)
+    width = max((len(entry["name"]) for entry in report.bars), default=0)
     for entry in report.bars:
         line = f"{entry['name']:{width}}  {entry['ratio']:g} [{entry['low']:g}, {entry['high']:g}]"
         if entry["bar"] is not None:
@@ -804,6 +846,7 @@ SECTIONS: dict[str, Callable[[Report, bool], None]] = {
     "ensembles": measure_ensembles,
     "chunks": measure_chunks,
     "devices": measure_devices,
+    "tasks": measure_tasks,
     "cluster": measure_cluster,
     "merge": measure_merge,
     "bandwidth": measure_bandwidth,

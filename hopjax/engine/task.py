@@ -22,7 +22,7 @@ import numpy as np
 
 from hopjax._errors import ArgumentError
 from hopjax.engine.devices import Checked, Chunk, Job, OnDevices, solved
-from hopjax.engine.pickled import pickled, unpickled
+from hopjax.engine.pickled import pickled, squeezed, unpickled
 from hopjax.program import as_code_is, environment, program_of, reached
 
 _KEPT = 16  # jobs of a worker, the latest ones
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
         lowered_for: the platform that this is lowered for; None for that of the coordinator.
         devices: how many it has.
         seconds: that the batch took.
-        parts: what is handed on of each chunk, as far as it came.
+        parts: what is handed on of each chunk, squeezed, as far as it came.
         error: what went wrong then: one to be raised as it is, or its text.
     """
 
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     lowered_for: str | None = None
     devices: int = 1
     seconds: float = 0.0
-    parts: tuple[Any, ...] = ()
+    parts: tuple[bytes, ...] = ()
     error: ArgumentError | str | None = None
 
 
@@ -140,7 +140,7 @@ def solve_batch(name: str, digest: str, payload: bytes | None, chunks: bytes) ->
 
 def _solve(known: _Known, pickled_chunks: bytes, answer: Answer) -> Answer:
     (job, _, platform), begun = known.sent, time.perf_counter()
-    parts: list[Any] = []
+    parts: list[bytes] = []
     error = None
     try:
         chunks: list[Chunk] = unpickled(pickled_chunks)
@@ -158,7 +158,7 @@ def _solve(known: _Known, pickled_chunks: bytes, answer: Answer) -> Answer:
             if known.placed is None:
                 known.placed = OnDevices(job, jax.local_devices())
             for part in known.placed.run(chunks):
-                parts.append(part)
+                parts.append(squeezed(part))
     except ArgumentError as wrong:
         error = wrong
     except Exception as wrong:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from hopjax._checks import check_flag, check_instance
 from hopjax._errors import ArgumentError, warn
 from hopjax.engine.devices import Chunk, Device, Job, OnDevices, as_they_are, check_devices
-from hopjax.engine.pickled import pickled
+from hopjax.engine.pickled import pickled, unsqueezed
 from hopjax.engine.task import Answer, digest_of, kinds_of, packed, solve_batch
 from hopjax.program import environment
 
@@ -294,8 +294,9 @@ class _Run:
             return
         if answer.environment is not None:
             self._workers.check(answer, batch)
-            for place, parts in enumerate(answer.parts):
-                yield Done(batch.number + place, batch.chunks[place], parts, answer.environment)
+            for place, content in enumerate(answer.parts):
+                number, chunk = batch.number + place, batch.chunks[place]
+                yield Done(number, chunk, unsqueezed(content), answer.environment)
         if isinstance(answer.error, ArgumentError):
             raise answer.error
         if answer.error is not None:

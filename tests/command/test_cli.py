@@ -24,6 +24,7 @@ from conftest import ROOT
 import hopjax as hj
 from hopjax.command import (
     cli,
+    cluster,
     picture as _picture,
     read_study,
     read_tuning,
@@ -560,10 +561,6 @@ FAILURES: dict[str, tuple[list[str], str]] = {
         ["study", "{file}", "--out", "{new}", "--scheduler", "a:1", "--workers", "2"],
         "--scheduler and --workers exclude each other",
     ),
-    "no scheduler": (
-        ["study", "{file}", "--out", "{new}", "--scheduler", "{new}.json"],
-        "there is no file .*new.json",
-    ),
     "no workers": (
         ["study", "{file}", "--out", "{new}", "--workers", "0"],
         "--workers.*0 is not in",
@@ -856,6 +853,43 @@ def test_the_command_on_its_own(file, saved, tmp_path):
         assert text.startswith("noise  slope  retrieved")
         assert errors == [f"4 cells of 4 trials, into {folder}", f"saved {folder / 'result.nc'}"]
         assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
+
+
+@pytest.mark.long
+def test_the_command_with_workers(file, saved, tune_file, tuning, tmp_path):
+    folder = tmp_path / "study"
+    ((code, _, errors),) = finish(start("study", file, "--out", folder, "--workers", "2"))
+    assert code == 0
+    assert errors[0] == f"4 cells of 4 trials, into {folder}"
+    assert errors[-1] == f"saved {folder / 'result.nc'}"
+    assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()
+    ((code, text, _),) = finish(
+        start("tune", tune_file, "--out", tmp_path / "tuned", "--workers", "1")
+    )
+    assert (code, text) == (0, f"{tuning}\n")
+
+
+def test_without_dask_there_are_no_workers(call, file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, text, (line,) = call("study", file, "--out", tmp_path / "new", "--workers", "2")
+    assert (code, text) == (2, "")
+    assert re.match(r"hopjax: .*need dask\.distributed: pip install 'hopjax\[dask\]'", line)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_scheduler_that_is_not_there_is_one_line(call, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_REACHED", "1s")
+    monkeypatch.setattr(cluster, "_APPEARS", 0.1)
+    for scheduler, match in (
+        ("tcp://127.0.0.1:1", "Cannot reach the scheduler tcp://127.0.0.1:1: "),
+        (tmp_path / "none.json", "Option --scheduler must be HOST:PORT, or a file that"),
+    ):
+        words = ("study", file, "--out", tmp_path / "new", "--scheduler", scheduler)
+        code, text, errors = call(*words)
+        assert (code, text) == (2, "")
+        assert errors[-1].startswith(f"hopjax: {match}")
+        assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ import hashlib
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -126,12 +127,21 @@ def test_a_worker_that_joins_late_gets_work(expected, tmp_path):
 
 
 def test_a_study_waits_for_its_first_worker_and_says_so(expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "_PATIENCE", 1.0)
+    said: list[str] = []
     with cluster(0) as (local, client):
-        later = threading.Timer(3.0, local.scale, [1])
-        later.start()
-        with pytest.warns(UserWarning, match="Waiting for workers, as the scheduler has none"):
-            study().run(tmp_path / "study", executor=client.get_executor())
+
+        def warn(message: str) -> None:
+            if not said:
+                local.scale(1)
+            said.append(message)
+
+        monkeypatch.setattr(workers, "warn", warn)
+        monkeypatch.setattr(workers, "_PATIENCE", 1.0)
+        study().run(tmp_path / "study", executor=client.get_executor())
+    match = (
+        r"Waiting for workers, as the scheduler has none: nothing has come back for 1 s of \d+ .*"
+    )
+    assert re.fullmatch(match, said[0])
     assert sha(tmp_path / "study") == expected
 
 
@@ -174,7 +184,7 @@ def test_a_scheduler_that_is_killed_is_one_line_and_a_rerun_goes_on(expected, tm
                 lambda scheduler=scheduler: scheduler.kill(),
             ),
         ):
-            with pytest.raises(hj.WorkerError, match="The executor does not solve trials") as error:
+            with pytest.raises(hj.WorkerError, match="The executor does not solve trial") as error:
                 study().run(folder, executor=client.get_executor())
             assert "\n" not in str(error.value)
         before = {path: path.read_bytes() for path in chunks(folder)}
