@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jax
 
 _APPEARS = 60.0  # seconds for the file of a scheduler that was just started
 _REACHED = "30s"  # for the scheduler itself
@@ -48,8 +49,11 @@ def working(
     with contextlib.ExitStack() as stack:
         given: dict[str, Any] = {}
         if workers is not None:
-            # Read where JAX is imported, which is before a worker can set anything.
+            # Read where JAX is imported, which is before a worker could be told anything.
             os.environ["JAX_NUM_CPU_DEVICES"] = str(max(1, len(devices) // workers))
+            if cache := jax.config.jax_compilation_cache_dir:
+                os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(cache).resolve())
+                os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
             given["address"] = stack.enter_context(
                 LocalCluster(
                     n_workers=workers,

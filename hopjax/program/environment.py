@@ -48,19 +48,22 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def _processor() -> tuple[str, str]:
-    """The model of the processor and the instruction sets that it has beyond the common ones."""
-    try:  # on Linux; the entries of an ARM have other names, and no model in words
+    """The model of the processor, and the instruction sets that it has beyond the common ones."""
+    try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except OSError:  # not on Linux
         return _told_by("machdep.cpu.brand_string") or platform.processor(), _told_by("hw.optional")
+    return described(text)
+
+
+def described(text: str) -> tuple[str, str]:
+    """The same from what Linux says in /proc/cpuinfo; an ARM has numbers for a model."""
     entries = dict(re.findall(r"^([^\t:]+?)\s*: *(.*)$", text.split("\n\n")[0], re.MULTILINE))
     parts = ("CPU implementer", "CPU architecture", "CPU variant", "CPU part")
     model = entries.get("model name") or " ".join(entries.get(part, "") for part in parts)
     flags = (entries.get("flags") or entries.get("Features") or "").split()
-    return (
-        model.strip() or platform.machine(),
-        " ".join(sorted(each for each in flags if _SETS.fullmatch(each))),
-    )
+    sets = sorted(each for each in flags if _SETS.fullmatch(each))
+    return model.strip() or platform.machine(), " ".join(sets)
 
 
 def _told_by(name: str) -> str:
