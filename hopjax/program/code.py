@@ -13,6 +13,7 @@ import random
 import textwrap
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +37,7 @@ _BUILTIN = (
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, list, dict)
 _PLAIN += (jax.Array, np.ndarray, np.generic)
 _LEAVES = (type(None), jax.Array, Tracer, np.ndarray, np.generic, bool, int, float, complex, str)
+_LEAVES += (Executor,)  # where something is computed does not count
 # Of a class, what says nothing about what it computes.
 _ABOUT = frozenset(
     """__module__ __doc__ __dict__ __weakref__ __qualname__ __annotations__ __firstlineno__

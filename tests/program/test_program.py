@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import types
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -853,3 +854,14 @@ def test_pickling_changes_no_code():
     copyreg._slotnames(Kept)  # pyright: ignore[reportAttributeAccessIssue]  # as both do
     assert "__slotnames__" in vars(Kept)
     assert reached(Kept).digest == before != ""
+
+
+def test_where_something_is_computed_is_no_code():
+    class Own(Executor):
+        """Of the user's, with a state that moves."""
+
+        def __init__(self):
+            self.moves = np.random.default_rng()
+
+    assert digest_of({"executor": Own(), "trials": 3}) == ""
+    assert digest_of({"executor": Own().submit}) != ""
