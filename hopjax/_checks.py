@@ -103,7 +103,7 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
 def machine_memory() -> float:
     """In bytes; infinite where it is not known."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):  # no POSIX
         return math.inf
 
