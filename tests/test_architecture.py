@@ -42,7 +42,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "theory": {"diffrax", "lineax", "optimistix", "scipy"},
     "_progress": {"tqdm"},
     "engine": {"cloudpickle"},
-    "ensemble": {"diffrax"},
+    "ensemble": {"diffrax", "scipy"},
     "store": {"filelock", "xarray"},
     "study": {"diffrax", "xarray"},
     "tuning": {"diffrax", "optax", "scipy", "xarray"},

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hopjax._checks import check_flag
+from hopjax._errors import names_keywords
 from hopjax.store import load_kept
 from hopjax.study.unfinished import is_unfinished, load_unfinished
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@names_keywords
 def load_study(folder: str | Path, *, unfinished: bool = False) -> "xr.Dataset":
     """The merged dataset of a study's folder, as `Study.run` returned it.
 
