@@ -591,23 +591,24 @@ def measure_tasks(report: Report, full: bool) -> None:
 
     Neither depends on the size of the network; bytes grow with the saved times, here 101.
     """
-    settings: dict[str, Any] = {"key": jax.random.key(0), "t1": 10.0, "dt": 0.1, "chunk": 128}
+    settings: dict[str, Any] = {"key": jax.random.key(0), "t1": 10.0, "dt": 0.1}
     task, sweep = hj.Retrieval(num_neurons=16, num_memories=2), {"noise": [0.5, 1.0, 2.0, 3.0]}
-    most = 2000 if full else 400
-    found = []
-    for chunks in (40, most // 4, most):  # the first compiles
-        study, recording = hj.Study(task, sweep, trials=32 * chunks, **settings), Recording()
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.process_time()
-            study.run(folder, executor=recording, progress=False)
-            found.append(time.process_time() - start - recording.seconds)
-            kept = sum(path.stat().st_size for path in Path(folder).glob("chunks/*/*"))
-    row = {"name": "tasks", "chunks": most, "tasks": len(recording.there)}
-    row |= {"bytes_of_first_task": recording.there[0]}
-    row |= {"bytes_of_answers_per_chunk": round(sum(recording.back) / most)}
-    row |= {"bytes_of_folder_per_chunk": round(kept / most)}
-    each = (found[2] - found[1]) / (most - most // 4)
-    report.rows.append(row | {"coordinator_ms_per_chunk": round(1e3 * each, 2)})
+    for chunk, most in ((128, 2000 if full else 400), (1024, 400 if full else 80)):
+        found = []
+        for chunks in (20, most // 4, most):  # the first compiles
+            study = hj.Study(task, sweep, trials=chunk * chunks // 4, chunk=chunk, **settings)
+            recording = Recording()
+            with tempfile.TemporaryDirectory() as folder:
+                start = time.process_time()
+                study.run(folder, executor=recording, progress=False)
+                found.append(time.process_time() - start - recording.seconds)
+                kept = sum(path.stat().st_size for path in Path(folder).glob("chunks/*/*"))
+        row = {"name": "tasks", "chunk": chunk, "chunks": most, "tasks": len(recording.there)}
+        row |= {"bytes_of_first_task": recording.there[0]}
+        row |= {"bytes_of_answers_per_chunk": round(sum(recording.back) / most)}
+        row |= {"bytes_of_folder_per_chunk": round(kept / most)}
+        each = (found[2] - found[1]) / (most - most // 4)
+        report.rows.append(row | {"coordinator_ms_per_chunk": round(1e3 * each, 2)})
 
 
 def ensemble_ms() -> float:
