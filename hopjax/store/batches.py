@@ -10,11 +10,11 @@ import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from hopjax.store.files import Damaged, write_whole
 
-PATTERN = "[0-9]*-[0-9]*.zip"  # what batches are called
+_BATCHES = "[0-9]*-[0-9]*.zip"  # what they are called
 _CHUNK = re.compile(r"(\d+)(-of-\d+)?\.npz")
 MOST_FILES = 4096  # that a study may have, but for one of each cell
 
@@ -25,10 +25,22 @@ def batch_size(chunks: int) -> int:
 
 
 def number_of(name: str) -> int:
-    """Which chunk of its cell a file has, or a batch first."""
-    found = re.match(r"\d+", name)
+    """Which chunk of its cell a file has."""
+    found = _CHUNK.fullmatch(name)
     assert found is not None
-    return int(found[0])
+    return int(found[1])
+
+
+def singles(cell: Path) -> list[Path]:
+    """The chunks of a cell that have a file of their own."""
+    return [path for path in cell.glob("*.npz") if _CHUNK.fullmatch(path.name)]
+
+
+class _Listed(NamedTuple):
+    """The batches of a cell: of each the chunks in it, and of each chunk the batch."""
+
+    names: dict[Path, list[str]]
+    holders: dict[str, Path]
 
 
 class Batches:
@@ -39,16 +51,23 @@ class Batches:
 
     def __init__(self):
         """Nothing is looked at yet."""
-        self._known: dict[Path, dict[str, Path]] = {}
+        self._known: dict[Path, _Listed] = {}
         self._open: zipfile.ZipFile | None = None
 
     def of(self, path: Path) -> Path | None:
         """The batch that a chunk is in."""
-        return self._in_cell(path.parent).get(path.name)
+        return self._in_cell(path.parent).holders.get(path.name)
+
+    def chunks_of(self, cell: Path) -> set[str]:
+        """The names of the chunks of a cell that are there now, single or not."""
+        # Single files first: they are taken away after the batch that they went into is there.
+        names = {path.name for path in singles(cell)}
+        self.look_again(cell)
+        return names.union(self._in_cell(cell).holders)
 
     def names(self, batch: Path) -> list[str]:
         """The chunks in a batch; none if it cannot be read."""
-        return [name for name, holder in self._in_cell(batch.parent).items() if holder == batch]
+        return self._in_cell(batch.parent).names.get(batch, [])
 
     def read(self, path: Path, batch: Path) -> bytes:
         """The file of a chunk.
@@ -77,27 +96,26 @@ class Batches:
 
         Single files of these chunks, and batches that hold nothing else, are then taken away.
         """
-        row = range(first, first + size)
-        single = [path for path in cell.glob("*.npz") if number_of(path.name) in row]
-        known = self._in_cell(cell)
-        old = {
-            batch: [number_of(name) in row for name in self.names(batch)]
-            for batch in set(known.values())
-        }
-        whole = [batch for batch, inside in old.items() if all(inside)]
-        names = {path.name for path in single}.union(*map(self.names, whole))
-        if not single or len(single) + len(whole) < 2:
+        row, listed = range(first, first + size), self._in_cell(cell)
+        old = [path for path in singles(cell) if number_of(path.name) in row]
+        names = {path.name for path in old}
+        for batch, inside in listed.names.items():
+            if inside and all(number_of(inside[end]) in row for end in (0, -1)):  # in their order
+                old.append(batch)
+                names.update(inside)
+        if len(old) < 2:
             return
         inside = sorted(names, key=lambda name: (number_of(name), name))
-        first, last = (number_of(inside[place]) for place in (0, -1))
-        new = cell / f"{first:06d}-{last:06d}.zip"
+        new = cell / f"{number_of(inside[0]):06d}-{number_of(inside[-1]):06d}.zip"
         try:
             write_whole(new, lambda file: self._pack(file, [cell / name for name in inside]))
         except Damaged:  # which the next run will set aside
             return
-        self.look_again(cell)
-        for path in {*single, *whole} - {new}:
+        for path in {*old} - {new}:
+            listed.names.pop(path, None)
             path.unlink()
+        listed.names[new] = inside
+        listed.holders.update(dict.fromkeys(inside, new))
 
     def _pack(self, file: IO[bytes], paths: Iterable[Path]) -> None:
         with zipfile.ZipFile(file, "w") as archive:
@@ -107,12 +125,16 @@ class Batches:
                 archive.writestr(zipfile.ZipInfo(path.name), content)
         self.close()
 
-    def _in_cell(self, cell: Path) -> dict[str, Path]:
+    def _in_cell(self, cell: Path) -> _Listed:
         if cell not in self._known:
-            self._known[cell] = {
-                name: batch for batch in sorted(cell.glob(PATTERN)) for name in self._list(batch)
-            }
+            names = {batch: self._list(batch) for batch in sorted(cell.glob(_BATCHES))}
+            holders = {name: batch for batch, inside in names.items() for name in inside}
+            self._known[cell] = _Listed(names, holders)
         return self._known[cell]
+
+    def files(self, cell: Path) -> list[Path]:
+        """The files with chunks of a cell; batches that cannot be read too."""
+        return sorted([*singles(cell), *self._in_cell(cell).names])
 
     def _list(self, batch: Path) -> list[str]:
         try:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hopjax.store.batches import PATTERN, Batches, number_of
+from hopjax.store.batches import Batches, number_of, singles
 from hopjax.store.files import Damaged, StudyError, plainly, replacing, reserve, write_whole
 from hopjax.store.identity import differences
 from hopjax.store.lock import locked
@@ -176,8 +176,11 @@ class Store:
 
     def files_of(self, cell: str) -> list[Path]:
         """The files with chunks of a cell."""
-        folder = self.folder / "chunks" / cell
-        return sorted([*folder.glob("*.npz"), *folder.glob(PATTERN)])
+        return self._batches.files(self.folder / "chunks" / cell)
+
+    def chunks_of(self, cell: str) -> set[str]:
+        """The names of the chunks of a cell that are there, even if a run is at work on them."""
+        return self._batches.chunks_of(self.folder / "chunks" / cell)
 
     def chunks_in(self, file: Path) -> list[Path]:
         """The chunks in a file; none where a batch cannot be read."""
@@ -205,7 +208,7 @@ class Store:
     def gather(self) -> None:
         """Put what is left of single files into batches."""
         for cell in (self.folder / "chunks").glob("*") if self._batch > 1 else ():
-            for row in sorted({number_of(path.name) // self._batch for path in cell.glob("*.npz")}):
+            for row in sorted({number_of(path.name) // self._batch for path in singles(cell)}):
                 self._gather(cell, row)
 
     def _gather(self, cell: Path, row: int) -> None:

@@ -240,8 +240,9 @@ class Study:
 
         Raises:
             ValueError: if a folder needs a `version` of the study.
-            StudyError: if the folder cannot be used: it is locked, or holds another study or that
-                of other code, or cannot be written. Nothing is destroyed.
+            StudyError: if the folder cannot be used: another run holds it, or its file system has
+                no locks; it holds another study or that of other code, or cannot be written.
+                Nothing is destroyed.
             WorkerError: where workers of the executor cannot go on; what they finished is saved.
         """
         accept = check_accept(accept_changes)

@@ -153,11 +153,11 @@ def _read(
 ) -> tuple[Ensemble | None, Int[np.ndarray, " n"]]:
     """The results of the trials of a cell that are there, and their numbers."""
     reductions = standard_reductions(cell.criterion)
-    totals, numbers = Totals(reductions), []
+    totals, numbers, there = Totals(reductions), [], store.chunks_of(cell.name)
     for index in range(-(-trials // chunk)):
         size = min(chunk, trials - index * chunk)
         path = store.chunk_path(cell.name, index, size, chunk)
-        if not store.has(path):
+        if path.name not in there:
             continue
         try:
             parts = store.read_chunk(path)

@@ -78,6 +78,18 @@ def test_a_row_is_gathered_once_it_is_whole_in_whatever_order(tmp_path):
             each.read_chunk(place(each, "a", 4))
 
 
+def test_what_others_put_there_stays_where_it_is(tmp_path):
+    store = opened(tmp_path)
+    write(store, "a", 0, 1, 2)
+    foreign = [tmp_path / "chunks" / "a" / name for name in ("0 notes.npz", "mine.npz", "1-2.zip")]
+    for path in foreign:
+        path.write_text("no chunk")
+    write(store, "a", 3)
+    store.gather()
+    assert all(path.read_text() == "no chunk" for path in foreign)
+    assert_there(opened(tmp_path), "a", *range(ROW))
+
+
 def test_what_is_in_a_batch_is_byte_for_byte_what_was_saved(tmp_path):
     single, store = opened(tmp_path / "single", 1), opened(tmp_path / "batches")
     for each in (single, store):
@@ -135,7 +147,15 @@ def test_a_reader_follows_chunks_that_are_gathered_meanwhile(tmp_path):
     assert not reader.has(place(reader, "a", 3))
     write(store, "a", 3)
     assert reader.read_chunk(place(reader, "a", 3))
-    assert_there(reader, "a", *range(4))
+    assert_there(reader, "a", *range(ROW))
+    assert reader.chunks_of("b") == set()
+
+
+def test_what_is_there_is_what_is_there_now(tmp_path):
+    store, reader = opened(tmp_path), opened(tmp_path)
+    for number in range(ROW + 1):
+        write(store, "a", number)
+        assert reader.chunks_of("a") == {f"{index:06d}.npz" for index in range(number + 1)}
 
 
 def damage(batch: Path, name: str) -> None:
