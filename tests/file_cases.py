@@ -120,6 +120,10 @@ TRIAL: dict[str, Right] = {
     "memory_time_constant": number(lambda value: value > 0),
     "power": number(lambda value: value >= 2),
     "beta": number(lambda value: value > 0),
+    "gain": number(lambda value: value >= 0),
+    "time_constant": number(lambda value: value > 0),
+    "input_noise": number(lambda value: value >= 0),
+    "input_correlation_time": lambda value: False,  # alone
     "noise": number(lambda value: value >= 0),
     "law": one_of("two_point"),
     "onsets": several(number(lambda value: value == 0), 1),

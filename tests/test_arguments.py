@@ -97,7 +97,10 @@ RIGHT: dict[str, Any] = {
     "effective_saliency.alpha": [3.0, 1.0],
     "jacobian_spectrum.alpha": [3.0, 1.0],
     "largest_coupling.alpha": [3.0, 1.0],
+    "NoisyInput.inputs": MEMORIES[0],
+    "NoisyInput.amplitude": 0.5,
     "SequentialHopfield.transitions": np.ones((2, 2)),
+    "Visits.transitions": np.ones((2, 2)),
     "SequentialHopfield.initial_saliencies": [1.0, 0.0],
     "FiringRateHopfield.memories": (MEMORIES + 1) // 2,
     "Histogram.function": is_fine,
@@ -124,7 +127,8 @@ OBJECTS = [
 # What hopjax gives to the user is not checked where it is made.
 RESULTS = {
     *("Ensemble", "Trajectory", "Tuning", "DivergenceError", "FileError"),
-    *("ArgumentError", "Equilibrium", "Interval", "Landscape", "Prediction", "Report"),
+    *("ArgumentError", "Change", "Convergence", "Equilibrium", "Interval", "Landscape"),
+    *("Prediction", "Report"),
     *("Spectrum", "State", "StudyError", "TuningError", "WorkerError"),
 }
 
@@ -165,7 +169,7 @@ def call(function: Callable[..., Any], /, **changes: Any) -> Any:
 # What has no wrong value of its kind, or is checked later; and what is on the way to another place.
 UNCHECKED = {
     *("Schedule.pulse", "report.at", "load_study.folder", "load_tuning.folder"),
-    *("Trial.input_at.t", "Trial.on_grid.dt", "first_passage_time.reached"),
+    *("Trial.input_at.t", "Trial.on_grid.dt", "first_passage_time.reached", "NoisyInput.inputs"),
 }
 
 

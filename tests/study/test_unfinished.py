@@ -120,7 +120,7 @@ def test_more_trials_than_were_merged_are_unfinished(folder, saved, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hopjax.study.work.summarise_chunks", stop)
+        patch.setattr("hopjax.study.work.OnDevices", stop)
         with pytest.raises(KeyboardInterrupt):
             study(trials=16).run(folder)
     found = hj.load_study(folder, unfinished=True)
