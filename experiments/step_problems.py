@@ -231,8 +231,8 @@ SEQUENCE = hj.Retrieval(
 def draw_sequences() -> Cells:
     def network(key: Key[Array, ""]) -> Cells:
         trial = SEQUENCE(key)
-        values = jnp.asarray(trial.inputs.values)
-        network = {"memories": trial.model.memories, "values": values, "x0": trial.x0}
+        arrays = {"memories": trial.model.memories, "values": trial.inputs.values, "x0": trial.x0}
+        network = {name: jnp.asarray(array) for name, array in arrays.items()}
         return network | {"noise": jnp.float32(SEQUENCE.noise)}
 
     return stacked([network(key) for key in jax.random.split(jax.random.key(SEED), SETS)])
