@@ -67,6 +67,7 @@ RIGHT: dict[str, Any] = {
     "num_memories": 2,
     "num_neurons": 8,
     "overlap": 0.9,
+    "overlaps": np.zeros((3, 2)),
     "parameters": {"strength": 1.0},
     "pattern": MEMORIES[0],
     "pictures": [np.eye(4)],
@@ -85,6 +86,7 @@ RIGHT: dict[str, Any] = {
     "t1": 1.0,
     "text": "A",
     "times": [1.0],
+    "transitions": np.ones((2, 2)),
     "trial": of_arguments,
     "trials": 2,
     "ts": np.arange(3.0),
@@ -99,8 +101,6 @@ RIGHT: dict[str, Any] = {
     "largest_coupling.alpha": [3.0, 1.0],
     "NoisyInput.inputs": MEMORIES[0],
     "NoisyInput.amplitude": 0.5,
-    "SequentialHopfield.transitions": np.ones((2, 2)),
-    "Visits.transitions": np.ones((2, 2)),
     "SequentialHopfield.initial_saliencies": [1.0, 0.0],
     "FiringRateHopfield.memories": (MEMORIES + 1) // 2,
     "Histogram.function": is_fine,
@@ -122,6 +122,8 @@ ALSO = {
 OBJECTS = [
     hj.IDPHopfield(MEMORIES),
     hj.TwoLayerHopfield(MEMORIES),
+    hj.SequentialHopfield(MEMORIES),
+    hj.Visits(),
     hj.Trial(hj.IDPHopfield(MEMORIES), MEMORIES[0], MEMORIES[0]),
 ]
 # What hopjax gives to the user is not checked where it is made.
@@ -263,6 +265,7 @@ def test_each_array_argument_becomes_one_in_one_place(function, argument, patter
 NOT_ALWAYS_FINITE = {
     "Trial.x0",
     "first_passage_time.ts",
+    "Visits.of.overlaps",
     "censored_quantiles.times",
 }
 
