@@ -65,7 +65,7 @@ OVERHEAD_TRIALS = 2048
 MEMORY_TRIALS = (1_000, 10_000, 100_000)
 MERGED_CHUNKS, MERGED_TRIALS = (1_000, 10_000, 100_000), 128
 GRADIENT = Problem(1024, 64, "two_point")
-CLUSTER_TRIALS = 2**13  # and four times as many for the full figures
+CLUSTER_TRIALS = 2**16  # and four times as many for the full figures
 FIRST_SOLVES = 3  # processes in which the first solve is timed
 
 Row = dict[str, Any]

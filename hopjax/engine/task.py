@@ -64,19 +64,13 @@ class Answer(NamedTuple):
     error: ArgumentError | str | None = None
 
 
-class Sent(NamedTuple):
-    """A job as it travels, with the settings of the process that it comes from."""
+@dataclass
+class _Known:
+    """A job at a worker, with the settings of the process that it comes from, and its platform."""
 
     job: Job
     settings: dict[str, Any]
     platform: str
-
-
-@dataclass
-class _Known:
-    """A job at a worker."""
-
-    sent: Sent
     placed: OnDevices | None = None  # once it is needed
     programs: dict[Any, str] = field(default_factory=dict)  # digests by the kinds of arguments
 
@@ -88,7 +82,7 @@ _alone = threading.Lock()  # a batch has all devices, and the settings of the pr
 def packed(job: Job) -> bytes:
     """A job for another process."""
     settings = {name: _setting(name) for name in _SETTINGS}
-    return pickled(Sent(job, settings, jax.default_backend()))
+    return pickled((settings, jax.default_backend(), pickled(job)))
 
 
 def digest_of(job: Job, chunk: Chunk, platform: str | None) -> str:
@@ -126,26 +120,28 @@ def solve_batch(name: str, digest: str, payload: bytes | None, chunks: bytes) ->
         if known is None:
             if payload is None:
                 return answer._replace(lacks=True)
+            settings, platform, content = unpickled(payload)
             try:
-                sent: Sent = unpickled(payload)
+                with _set(settings):  # without which arrays might lose half of their digits
+                    known = _Known(unpickled(content), settings, platform)
             except Exception as error:
                 return answer._replace(error=_of_unpickling(error))
-            known = _known[digest] = _Known(sent)
+            _known[digest] = known
             if len(_known) > _KEPT:
                 _known.popitem(last=False)
         _known.move_to_end(digest)
-        with _set(known.sent.settings):
+        with _set(known.settings):
             return _solve(known, chunks, answer)
 
 
 def _solve(known: _Known, pickled_chunks: bytes, answer: Answer) -> Answer:
-    (job, _, platform), begun = known.sent, time.perf_counter()
+    job, begun = known.job, time.perf_counter()
     parts: list[bytes] = []
     error = None
     try:
         chunks: list[Chunk] = unpickled(pickled_chunks)
         kinds = kinds_of(chunks[0])
-        lowered_for = None if platform == jax.default_backend() else "cpu"
+        lowered_for = None if known.platform == jax.default_backend() else "cpu"
         if kinds not in known.programs:
             known.programs[kinds] = digest_of(job, chunks[0], lowered_for)
         answer = answer._replace(

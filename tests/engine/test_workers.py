@@ -193,10 +193,13 @@ def test_workers_have_the_settings_of_this_process(x64, monkeypatch):
         seen.append(answer)
         return answer
 
+    task._known.clear()
     jax.config.update("jax_enable_x64", x64)
     try:
         monkeypatch.setattr(workers, "solve_batch", elsewhere)
-        found = run(Inline(), function=lambda key: jax.random.normal(key), trials=2)
+        third = jnp.asarray(1 / 3)  # enclosed, and so sent along
+        found = run(Inline(), function=lambda key: third, trials=2)
+        assert found[0] == third
     finally:
         jax.config.update("jax_enable_x64", True)
     assert found.dtype == (np.float64 if x64 else np.float32)
