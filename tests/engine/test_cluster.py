@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import small_study
@@ -92,9 +93,8 @@ def meanwhile(condition: Callable[[], bool], act: Callable[[], Any]) -> Iterator
 
 
 def one_of(local: Any) -> int:
-    """The process of a worker that has come up: one that dies before is not started again."""
-    up = [each for each in local.workers.values() if each.worker_address in local.scheduler.workers]
-    return random.choice([nanny.pid for nanny in up])
+    """The process of a worker."""
+    return random.choice([nanny.pid for nanny in local.workers.values()])
 
 
 def test_workers_write_the_same_file(expected, tmp_path):
@@ -156,21 +156,35 @@ def start(*words: Any) -> subprocess.Popen[bytes]:
     )
 
 
+class Scheduled(NamedTuple):
+    """A scheduler and workers as they are started on a cluster."""
+
+    client: Any
+    scheduler: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]]
+    another: Callable[[], subprocess.Popen[bytes]]  # starts a worker
+
+
 @contextlib.contextmanager
-def scheduled(folder: Path) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
-    """A scheduler and two workers as they are started on a cluster."""
+def scheduled(folder: Path) -> Iterator[Scheduled]:
+    """With two workers, which nobody starts again."""
     file = folder / "scheduler.json"
     file.unlink(missing_ok=True)
     here = ("--scheduler-file", file, "--no-dashboard")
     scheduler = start("dask_scheduler", *here, "--host", "127.0.0.1", "--port", "0")
-    wait_for(file.exists)
-    worker = ("dask_worker", *here, "--host", "127.0.0.1", "--nthreads", "1", "--no-nanny")
-    processes = [scheduler, *(start(*worker, "--local-directory", folder) for _ in range(2))]
+    workers: list[subprocess.Popen[bytes]] = []
+
+    def another() -> subprocess.Popen[bytes]:
+        own = ("--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--local-directory", folder)
+        return start("dask_worker", *here, *own)
+
     try:
+        wait_for(file.exists, 300)
+        workers += [another(), another()]
         with Client(scheduler_file=str(file), set_as_default=False) as client:
-            yield client, scheduler
+            yield Scheduled(client, scheduler, workers, another)
     finally:
-        for process in processes:
+        for process in (scheduler, *workers):
             process.kill()
             process.wait()
 
@@ -179,7 +193,7 @@ def test_a_scheduler_that_is_killed_is_one_line_and_a_rerun_goes_on(expected, tm
     for number in range(REPEATS):
         folder = tmp_path / f"{number}"
         with (
-            scheduled(tmp_path) as (client, scheduler),
+            scheduled(tmp_path) as (client, scheduler, *_),
             meanwhile(
                 lambda folder=folder: len(chunks(folder)) >= CHUNKS // 4,
                 lambda scheduler=scheduler: scheduler.kill(),
@@ -190,41 +204,32 @@ def test_a_scheduler_that_is_killed_is_one_line_and_a_rerun_goes_on(expected, tm
             assert "\n" not in str(error.value)
         before = {path: path.read_bytes() for path in chunks(folder)}
         assert CHUNKS // 4 <= len(before) < CHUNKS
-        with scheduled(tmp_path) as (client, _):
+        with scheduled(tmp_path) as (client, *_):
             study().run(folder, executor=client.get_executor())
         assert sha(folder) == expected
         assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_ten_kills_at_random_times_lose_nothing(expected, tmp_path):
-    luck, folder = random.Random(7), tmp_path / "study"
-    saved: dict[Path, bytes] = {}
-    with cluster(2) as (local, client):
-        # A worker that died may have had no fault in it.
-        assert local.scheduler is not None
-        local.scheduler.allowed_failures = 1000
-        stop = threading.Event()
+def test_ten_kills_at_random_times_lose_nothing(expected, tmp_path, monkeypatch):
+    # Workers are taken away here, which is no fault of the trials.
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1000")
+    luck = random.Random(7)
+    with scheduled(tmp_path) as (client, _, processes, another):
 
         def kill() -> None:
             for _ in range(10):
-                if stop.wait(4 * luck.random()):
-                    return
-                with contextlib.suppress(IndexError, ProcessLookupError):  # none is up
-                    os.kill(one_of(local), signal.SIGKILL)
+                time.sleep(4 * luck.random())
+                place = luck.randrange(2)
+                processes[place].kill()
+                processes[place].wait()
+                processes[place] = another()
 
         killer = threading.Thread(target=kill)
         killer.start()
-        try:
-            while killer.is_alive() or not saved:
-                for path in chunks(folder):
-                    path.unlink()
-                study().run(folder, executor=client.get_executor())
-                saved = {path: path.read_bytes() for path in chunks(folder)}
-                assert len(saved) == CHUNKS
-                assert sha(folder) == expected
-        finally:
-            stop.set()
-            killer.join()
+        study().run(tmp_path / "study", executor=client.get_executor())
+        killer.join()
+    assert len(chunks(tmp_path / "study")) == CHUNKS
+    assert sha(tmp_path / "study") == expected
 
 
 def test_a_pool_of_python_does_too_and_breaks_in_one_line(expected, tmp_path):
