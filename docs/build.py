@@ -17,7 +17,7 @@ DOCS, BUILT = ROOT / "docs", ROOT / "build" / "docs"
 def collect() -> None:
     """Copy pages and figures."""
     shutil.rmtree(BUILT, ignore_errors=True)
-    shutil.copytree(DOCS, BUILT, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(DOCS, BUILT, ignore=shutil.ignore_patterns("*.py", "*.toml", "__pycache__"))
     (BUILT / "figures").mkdir()
     for picture in [*(ROOT / "figures").glob("*.png"), *(ROOT / "figures").glob("*.gif")]:
         shutil.copy(picture, BUILT / "figures")
@@ -48,8 +48,9 @@ def linked(text: str, names: set[str]) -> str:
 def main() -> int:
     """Collect, and build; any warning fails."""
     collect()
+    shutil.copy(DOCS / "zensical.toml", BUILT.parent)
     command = [str(Path(sys.executable).with_name("zensical")), "build", "--strict", "--clean"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    return subprocess.run(command, cwd=BUILT.parent, check=False).returncode
 
 
 if __name__ == "__main__":
