@@ -108,10 +108,9 @@ class System(eqx.Module):
         """The diffusion on that clock, a diagonal operator."""
         assert self.noise is not None
         sigma = jnp.asarray(self.noise.diffusion(self.time(clock), state), state.dtype)
+        # One strength is that of the features, whatever else a state has.
         if sigma.ndim == 0 and state.shape[0] > self.model.memories.shape[1]:
-            sigma = jnp.where(
-                is_feature(self.model), sigma, 0
-            )  # of the others a model does not say
+            sigma = jnp.where(is_feature(self.model), sigma, 0)
         return lx.DiagonalLinearOperator(
             jnp.broadcast_to(math.sqrt(self.unit) * sigma, state.shape)
         )
