@@ -3,7 +3,8 @@
 Whether a sequence goes on is a cliff: below some gain all die, above it none does. A trial that
 dies tells how far it is from the cliff, by how long ago its saliencies began to fade; one that
 lives tells nothing. So the number of right changes is tuned with the slope of that time, and a
-small cost of the gain brings a start from above down to the cliff. Run alone:
+small cost of the gain brings a start from above down to the cliff. Later steps fall off it, by
+chance of few trials; what tuning returns is the step of the lowest loss. Run alone:
 `python -m experiments.thoughts_gain [--full] [--redraw]`.
 """
 
