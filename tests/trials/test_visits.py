@@ -120,6 +120,7 @@ SOLVE: dict[str, Any] = dict(
 )
 
 
+@pytest.mark.slow
 def test_visits_in_an_ensemble_are_those_of_its_trajectories():
     ensemble = hj.solve_ensemble(
         ring(5.0),
