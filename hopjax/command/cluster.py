@@ -51,7 +51,7 @@ def working(
         if workers is not None:
             # Read where JAX is imported, which is before a worker could be told anything.
             os.environ["JAX_NUM_CPU_DEVICES"] = str(max(1, len(devices) // workers))
-            if cache := jax.config.read("jax_compilation_cache_dir"):
+            if cache := jax.config.values["jax_compilation_cache_dir"]:
                 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(cache).resolve())
                 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
             given["address"] = stack.enter_context(
