@@ -198,8 +198,7 @@ def _trial(key, cell: Cells, *, problem: Problem, law, solver, dt: float) -> dic
         throw=False,
     )
     assert trajectory.passage_time is not None
-    found = problem.measure(trajectory.overlaps, jnp.asarray(trajectory.passage_time))
-    return found | {"ok": trajectory.ok}
+    return problem.measure(trajectory.overlaps, jnp.asarray(trajectory.passage_time))
 
 
 def at(time: float) -> int:

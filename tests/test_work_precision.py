@@ -115,16 +115,18 @@ def test_a_step_is_safe_where_all_shorter_ones_are():
 
 
 def test_an_error_may_exceed_eulers_by_less_than_a_tolerance():
-    def check(mine: tuple[float, float, float], euler: tuple[float, float, float]):
+    def check(mine, euler, apart=(0.0, -9.0, 9.0)):
         rows = [row("a", 0.05, mine), row(work_precision.EULER, 0.01, euler)]
+        rows[0]["from_euler"] = row("a", 0.05, apart)["errors"]
         problem = {"statistics": [{"kind": "overlap"}], "errors": rows}
-        return work_precision.no_worse({"problems": {"p": problem}}, "a", 0.05)
+        return work_precision.no_worse({"problems": {"p": problem}}, "a", 1)
 
     assert check((1.5, 1.2, 1.8), (-1.5, -1.7, -1.3)).holds  # each is off by as much
     assert check(SMALL, (0.0, -0.1, 0.1)).holds
     assert not check(LARGE, SMALL).fails  # by a tolerance perhaps
     assert not check(LARGE, SMALL).holds
-    assert check((-3.0, -3.5, -2.5), SMALL).fails
+    assert check(LARGE, (2.0, 0.0, 4.0), apart=SMALL).holds  # wherever the limit is
+    assert check((-3.0, -3.5, -2.5), SMALL, apart=(-3.1, -3.5, -2.7)).fails
 
 
 def test_eulers_errors_are_extrapolated_to_no_step():
