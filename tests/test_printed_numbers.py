@@ -9,6 +9,7 @@ before it. All estimates with intervals outside code are tied, but for those of 
 "Speed", and what "Many retrievals" quotes of it). Settings, and numbers in words, are not.
 """
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from experiments import capacity, escape, noise_window, storage
+import hopjax as hj
+from experiments import capacity, escape, noise_window, storage, work_precision
 from experiments.claims import Measured, measured
 from experiments.reproduce import find_experiments
 from experiments.studies import only
@@ -271,9 +273,31 @@ def of_theory() -> Blocks:
     yield "- **In a well**", [held["powers"]["error"], held["powers"]["shift"]]
 
 
+def of_steps() -> Iterator[tuple[type, str, list[Any]]]:
+    """Of classes with what their docstrings print about steps of 0.05, around a threshold."""
+    numbers = load("work_precision")
+
+    def at_the_edge(method: str, dt: float = 0.05) -> list[Measured]:
+        return work_precision.errors_of(numbers, method, dt, "transition", "probability")
+
+    exponential = at_the_edge("exponential, Gaussian")
+    euler = at_the_edge(work_precision.EULER, 0.01)
+    yield hj.ExponentialAdams, "Around a threshold they are smaller", [*exponential, *euler]
+    binomial, two_point = (at_the_edge(f"exponential, {law}") for law in ("binomial", "two-point"))
+    yield hj.Binomial, "With these at dt = 0.05", [*binomial, *exponential, *two_point]
+
+
+def test_numbers_in_docstrings_are_those_of_the_figures():
+    for each, start, values in of_steps():
+        text = words(f"{inspect.getdoc(each)}\n")
+        wrong, tied = misprints(text, start, values)
+        assert wrong == []
+        assert tied == {match.start() for match in ESTIMATE.finditer(text)}
+
+
 def words(page: str) -> str:
     """A page without its code, lines of a paragraph joined, with one sign for minus."""
-    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
     return re.sub(r"(?<=\S)\n(?: {2}(?=\S)|(?=[^\s|#-]))", " ", text.replace("−", "-"))
 
 
@@ -310,7 +334,7 @@ def misprints(text: str, start: str, values: list[Any]) -> tuple[list[str], set[
     ("page", "blocks"), [("README.md", of_readme), ("docs/theory.md", of_theory)]
 )
 def test_printed_numbers_are_those_of_the_figures(page, blocks):
-    text = words(page)
+    text = words((ROOT / page).read_text())
     wrong, tied = [], set()
     for start, values in blocks():
         misprinted, seen = misprints(text, start, values)
@@ -332,7 +356,7 @@ def test_printed_numbers_are_those_of_the_figures(page, blocks):
 def test_a_misprint_is_seen(wrong):
     start, values = next(of_readme())
     right = "0.986 [0.980, 0.990]"
-    text = words("README.md")
+    text = words((ROOT / "README.md").read_text())
     assert misprints(text, start, values)[0] == []
     assert misprints(text.replace(right, wrong), start, values)[0][0].startswith(start)
 

@@ -237,12 +237,13 @@ class TwoPoint(AbstractLaw):
 class Binomial(AbstractLaw):
     """Sums of eight random signs in place of normal numbers, at little more than the cost of one.
 
-    A weak law like `TwoPoint`, for the larger steps of `ExponentialAdams`: the excess kurtosis of
-    an increment is −1/4 instead of −2. With these at dt = 0.05, around a threshold (10 orthogonal
-    memories, 1024 neurons, σ = 1.25 and 1.3, 6000 trials of each law), the probability of a
-    transition was .174 and .552, where normal increments gave .166 and .556, and two-point ones
-    .251 and .654, with standard errors of .005 and .006: a difference from normal ones of .02 would
-    have been seen. For less than that take `Gaussian`. It has no Lévy area and no refinement.
+    A weak law like `TwoPoint`, for the larger steps of `ExponentialAdams`: the excess kurtosis
+    of an increment is −1/4 instead of −2. With these at dt = 0.05, around a threshold (10
+    orthogonal memories, 1024 neurons, σ = 1.25 and 1.3), the error of the probability of a
+    transition is 0.024 [−0.002, 0.049] and 0.023 [−0.008, 0.054], where it is 0.002 [−0.017,
+    0.020] and 0.003 [−0.017, 0.023] with normal increments, and 0.061 [0.025, 0.096] and 0.093
+    [0.051, 0.135] with two-point ones (`experiments/work_precision.py`). For less than that
+    take `Gaussian`. It has no Lévy area and no refinement.
     """
 
     on_grid: ClassVar[bool] = True

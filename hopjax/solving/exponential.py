@@ -94,11 +94,13 @@ class ExponentialAdams(dfx.AbstractItoSolver):
     followed to second order. η_n is the increment of the noise's path over the step, divided by
     its standard deviation.
 
-    Take it for larger steps: at dt = 0.05 its statistics are about those of Euler at 0.01. Around a
-    threshold they are better, as Euler's steps have more noise (theory.effective_noise): with 10
-    orthogonal memories, 1024 neurons and σ = 1.25 and 1.3, 6000 trials each, the probability of a
-    transition was .166 and .556 at dt = 0.05, .164 and .551 at 0.025, and by Euler .185 and .589 at
-    0.01, with standard errors of .005 and .006.
+    Take it for larger steps: at dt = 0.05 the errors of means and probabilities are about those
+    of Euler at 0.01. Around a threshold they are smaller, as Euler's steps have more noise
+    (theory.effective_noise): with 10 orthogonal memories, 1024 neurons and σ = 1.25 and 1.3,
+    that of the probability of a transition is 0.002 [−0.017, 0.020] and 0.003 [−0.017, 0.023]
+    at dt = 0.05, and 0.018 [−0.002, 0.039] and 0.032 [0.010, 0.055] by Euler at 0.01. A first
+    passage of an overlap that fluctuates is seen later the longer the steps are, by any solver.
+    (`experiments/work_precision.py` has these numbers and others.)
 
     Memory neurons may be faster than the steps by any factor. The longest dt is 0.3 of the
     features' time constant, up to which steps are stable where F feeds back no more than the leak
