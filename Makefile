@@ -22,7 +22,7 @@ test: env ## check format, lint and types, then run the fast tests
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest
 
-test-slow: env ## run the tests that take more than about two seconds each
+test-slow: env ## run the tests that take more than about a second each
 	$(BIN)/python -m pytest -m "slow and not long"
 
 test-long: env ## run the longest tests, up to minutes each

@@ -1,6 +1,5 @@
 """What a wrong argument is told, and how: one sentence with its parts, and warnings."""
 
-import copy
 import functools
 import inspect
 import sys
@@ -60,8 +59,8 @@ class ArgumentError(ValueError):
 
     def at(self, place: str) -> "ArgumentError":
         """The same error, which tells where it was found."""
-        error = copy.copy(self)
-        error._place = f" ({place})"
+        error = type(self).__new__(type(self), *self.args)  # a copy shares what dask knows of it
+        vars(error).update(vars(self), _place=f" ({place})")
         return error
 
 

@@ -217,6 +217,7 @@ ARGUMENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "argument", "pattern"), ARGUMENTS)
 def test_each_argument_is_checked(function, argument, pattern):
     for wrong, error in WRONG[pattern]:

@@ -18,6 +18,7 @@ def single_precision():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [None, "two_point", "gaussian"])
 def test_the_loop_by_hand_is_the_same_solve(law):
     mine, by_hand = competitors.hopjax(SMALL(law))(), competitors.scan(SMALL(law))()
@@ -25,6 +26,7 @@ def test_the_loop_by_hand_is_the_same_solve(law):
     np.testing.assert_allclose(mine, by_hand, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [None, "binomial"])
 def test_exponential_steps_by_hand_are_the_same_solve(law):
     problem = SMALL(law)

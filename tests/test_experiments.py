@@ -173,6 +173,7 @@ def test_pictures_with_something_erased_are_apart(name):
     assert apart(erased, kept) > 0.1
 
 
+@pytest.mark.slow
 def test_weights_follow_the_protocol():
     keys = jax.random.split(jax.random.key(1), 500)
     weights = np.asarray(jax.vmap(mixture_weights.draw_weights)(keys))

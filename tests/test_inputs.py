@@ -149,6 +149,7 @@ def test_windows_of_one_step_and_a_last_value_that_stays():
     assert_seen(seen(schedule, float), range(6))
 
 
+@pytest.mark.slow
 @FLOATS
 def test_one_vector_is_a_schedule_of_one_onset(dtype):
     u = np.array([0.3, -1.7], dtype)
@@ -175,6 +176,7 @@ def test_a_callable_is_asked_at_the_beginning_of_each_step():
     assert_allclose(constant, seen(offset, float), rtol=EXACT, atol=EXACT)
 
 
+@pytest.mark.slow
 def test_a_callable_drives_plasticity_like_the_equivalent_constant():
     rng = np.random.default_rng(0)
     memories = rng.choice([-1.0, 1.0], (2, 8))
@@ -215,6 +217,7 @@ def test_wrong_schedules(row):
     assert_refused(row)
 
 
+@pytest.mark.slow
 def test_wrong_schedules_under_a_trace():
     assert_refused_at_run_time(
         (

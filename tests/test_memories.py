@@ -65,6 +65,7 @@ def assert_orthogonal(memories: jax.Array | np.ndarray) -> None:
 # Orthogonal memories: the algebra.
 
 
+@pytest.mark.slow
 def test_orthogonal_for_every_order_up_to_256():
     for order in reachable_orders(256):
         memories = orthogonal_memories(num_memories=order, num_neurons=order)
@@ -90,6 +91,7 @@ def test_reached_orders_match_an_independent_count():
     assert len(expected) == 2 + 64 - 8  # the docstring names the 8
 
 
+@pytest.mark.slow
 def test_orders_out_of_reach_match_the_published_list():
     for order in range(4, 600, 4):
         if order in OUT_OF_REACH:
@@ -320,6 +322,7 @@ def test_legacy_keys_give_the_same_patterns():
     assert np.array_equal(random_memories(legacy, **SIZES), random_memories(typed, **SIZES))
 
 
+@pytest.mark.slow
 def test_same_key_same_patterns_in_float32_and_float64():
     def make():
         memories = random_memories(jax.random.key(8), **SIZES)

@@ -404,6 +404,7 @@ def test_greys_are_standardised():
     assert_allclose(found, expected, atol=3e-4)
 
 
+@pytest.mark.slow
 def test_attention_tells_standardised_pictures_apart_and_raw_ones_much_worse():
     """As the docstring of `picture_memories` has it, with the reason that it gives.
 

@@ -306,6 +306,7 @@ def test_a_solve_switches_and_passes_to_the_step(dtype):
             assert f"{found.passage_time:g}, {found.diverged_at:g}".endswith(", inf")
 
 
+@pytest.mark.slow
 @FLOATS
 def test_adaptive_steps_keep_their_times(dtype):
     adaptive: dict[str, Any] = {"stepsize_controller": dfx.PIDController(rtol=1e-4, atol=1e-4)}
@@ -453,6 +454,7 @@ def saved(dtype: Any, num_steps: int, stride: int) -> hj.Trajectory:
     )
 
 
+@pytest.mark.slow
 @FLOATS
 @pytest.mark.parametrize(("num_steps", "stride"), [(7, 1), (7, 2), (16_000_000, 160_000)])
 def test_losses_integrate_whole_steps(dtype, num_steps, stride):

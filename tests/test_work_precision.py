@@ -20,6 +20,7 @@ def increments(law: hj.AbstractLaw, steps: int) -> np.ndarray:
     return np.asarray(jax.vmap(lambda t: path.evaluate(t, t + 1))(starts), float)
 
 
+@pytest.mark.slow
 def test_composed_noise_is_that_of_the_finer_steps():
     """An Ornstein-Uhlenbeck process, whose steps are exact, goes the same way in either."""
     dt, parts = 0.05, 5

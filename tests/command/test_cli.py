@@ -187,6 +187,7 @@ def test_the_example_is_a_study_and_the_packaged_file(call, tmp_path):
         assert len(read_study(tmp_path / "noise.toml").cells) == cells
 
 
+@pytest.mark.slow
 def test_the_example_of_basins_is_a_study(call, tmp_path):
     code, text, errors = call("example", "basins")
     assert (code, errors) == (0, [])
@@ -323,6 +324,7 @@ def test_a_list_of_cells_and_words_can_be_shown(call, tmp_path, file):
     assert (tmp_path / "worded.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_the_number_of_trials_can_be_raised_on_the_command_line(call, file, folder):
     before = {path: path.stat().st_ino for path in folder.rglob("*.npz")}
     code, text, errors = call("study", file, "--out", folder, "--trials", "6")
@@ -363,6 +365,7 @@ def test_an_estimate_is_about_right(call, tmp_path, onsets):
     assert estimate.bytes_of_result > 0.1 * (tmp_path / "study" / "result.nc").stat().st_size
 
 
+@pytest.mark.slow
 def test_diverged_trials_are_told(call, tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(TEXT.replace("noise = [0.5, 2.0]", "noise = [0.5, 1.79e308]"))
@@ -512,6 +515,7 @@ def test_show_prints_what_tuning_found_and_draws_it(call, tuned, tuning):
     assert 0.005 < drawn.mean() < 0.5
 
 
+@pytest.mark.slow
 def test_many_tuned_numbers_and_gaps_can_be_shown(tuning, tmp_path):
     steps = tuning.history.sizes["step"]
     many = {"inputs_values": np.zeros((steps, 20)), **{f"p{n}": np.ones(steps) for n in range(8)}}
@@ -728,6 +732,7 @@ LOST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOST)
 def test_a_result_edited_by_hand_is_one_line(call, request, name):
     place, edit = LOST[name]
@@ -779,6 +784,7 @@ def open_place(file, saved):
         yield place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLOSED)
 def test_a_folder_that_may_not_be_read_is_one_line(call, open_place, name):
     part, mode, match = CLOSED[name]

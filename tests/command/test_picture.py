@@ -151,6 +151,7 @@ def test_what_is_unfinished_says_so(drawn):
     assert figure.get_suptitle() == "unfinished: 3 of 8 trials are done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", picture.FORMATS)
 def test_a_picture_has_the_same_bytes_again(tmp_path: Path, ending):
     paths = [tmp_path / f"{number}.{ending}" for number in range(2)]

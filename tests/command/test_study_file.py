@@ -268,6 +268,7 @@ def test_what_is_no_file(tmp_path):
         read_study(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_file_is_the_study_that_it_says(tmp_path):
     content = text(
         '[sweep]\nnoise = [0, 1.5]\nmodel = ["idp", "classic"]\ndominant = [2, [2.0, 3.5]]\n',

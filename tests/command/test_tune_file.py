@@ -373,6 +373,7 @@ MALFORMED: dict[str, tuple[str | bytes, str | None, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_file_is_told_by_line_and_key(tmp_path, name):

@@ -172,6 +172,7 @@ def test_a_large_job_is_sent_to_those_that_lack_it(monkeypatch, one_by_one):
     assert len(task._known) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_keeps_the_latest_jobs_only():
     for number in range(task._KEPT + 3):
         run(Inline(), trials=2, function=lambda key, number=number: jnp.asarray(number))
@@ -247,6 +248,7 @@ def test_a_worker_that_computes_something_else_is_refused_with_its_host():
             run(other, elsewhere=elsewhere)
 
 
+@pytest.mark.slow
 def test_a_module_that_is_another_one_there_is_another_program(monkeypatch):
     def other_module(*args: Any) -> Answer:
         with monkeypatch.context() as patch:
@@ -386,6 +388,7 @@ def test_chunks_of_workers_elsewhere_say_so(tmp_path, one_by_one):
     assert places == [place_of(there), place_of(here), place_of(there)]
 
 
+@pytest.mark.slow
 def test_a_class_travels_with_its_fields_and_methods():
     import cloudpickle
 

@@ -61,6 +61,7 @@ def test_the_bias_of_eulers_method_is_found(law):
     assert text.endswith("dt = 0.5 is too large: try 0.25, for this number of trials")
 
 
+@pytest.mark.slow
 def test_a_step_that_is_small_enough_is_told_so():
     start, noise = 2 * MEMORIES[0], hj.AdditiveNoise(0.3)
     trial = hj.Trial(hj.IDPHopfield(MEMORIES), start, start, noise)
@@ -80,6 +81,7 @@ def state(trial, trajectory):
     return trajectory.final_state
 
 
+@pytest.mark.slow
 @each(
     (
         lambda: hj.check_convergence(TRIAL, trials=1, dt=0.1, **SETTINGS),

@@ -497,6 +497,7 @@ def test_mean_and_variance_over_time(large):
     np.testing.assert_allclose(large.ts, np.arange(STEPS + 1) * DT, rtol=EXACT)
 
 
+@pytest.mark.slow
 def test_histogram_counts_every_overlap_at_every_time(large):
     strength = abs(target_overlap(large))
     np.testing.assert_allclose(large.edges, np.arange(201) * 0.005, atol=1e-12)
@@ -589,6 +590,7 @@ def test_reductions_of_the_users_own(large):
     assert abs(state[:, :2]).max() > 1
 
 
+@pytest.mark.slow
 def test_repr_tells_what_was_found(ensemble):
     text = repr(ensemble)
     p, low, high = ensemble.retrieved

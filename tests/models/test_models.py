@@ -259,6 +259,7 @@ def test_model_is_built_and_checked_inside_vmap():
     assert_allclose(jax.vmap(overlaps)(memories), expected, rtol=ROUNDING, atol=ROUNDING)
 
 
+@pytest.mark.slow
 @KINDS
 def test_other_numbers_do_not_compile_anew(kind):
     traces = []

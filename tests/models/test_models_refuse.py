@@ -5,6 +5,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from refusals import (
     MEMORIES,
     ONES,
@@ -124,6 +125,7 @@ def test_wrong_networks(row):
     assert_refused(row)
 
 
+@pytest.mark.slow
 def test_wrong_networks_under_a_trace():
     assert_refused_at_run_time(
         (lambda d: hj.Tanh(d).slope, 1.0, -1.0, "`slope` must be positive"),

@@ -463,6 +463,7 @@ def test_two_layers_become_one_in_proportion_to_the_time_constant():
     assert_allclose(np.log2(np.divide(distances[:-1], distances[1:])), 1, atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_step_beyond_the_time_constant_of_memory_neurons_is_refused():
     p = Problem()
     assert run(two_layers(DT), p.u, p.x).ok  # just as long is allowed
@@ -703,6 +704,7 @@ def test_no_energy_is_known_of_decorrelated_memories_with_plasticity(kind):
     assert np.isnan(see(MODELS[kind](p.memories), p.x, p.u).energy)
 
 
+@pytest.mark.slow
 @SOLVED
 def test_energy_never_rises_along_a_flow(kind):
     memories = orthogonal()

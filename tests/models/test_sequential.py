@@ -208,6 +208,7 @@ def order(trajectory: hj.Trajectory) -> list[int]:
     return [each for place, each in enumerate(found) if place == 0 or found[place - 1] != each]
 
 
+@pytest.mark.slow
 def test_memories_follow_each_other():
     found = order(sequence())
     assert len(found) >= 4

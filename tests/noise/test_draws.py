@@ -106,6 +106,7 @@ def test_normals_follow_the_normal_law():
         assert 2 * stats.norm.sf(abs(z)) > FALSE_ALARM
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_normals_are_independent_of_each_other():
     draws = sample(4000, 400).astype(float)

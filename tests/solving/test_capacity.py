@@ -67,6 +67,7 @@ class Counting(hj.AbstractActivation):
 # --- compiling -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_learning_and_forgetting_compile_nothing_anew(layers):
     kind, solver = (hj.IDPHopfield, None) if layers == 1 else (hj.TwoLayerHopfield, EXPONENTIAL)
@@ -98,6 +99,7 @@ def test_learning_and_forgetting_compile_nothing_anew(layers):
 # --- numbers -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_capacity_changes_nothing_but_rounding(layers):
     model, solver = (idp(), None) if layers == 1 else (two_layers(SOFTMAX), EXPONENTIAL)
@@ -144,6 +146,7 @@ def growing(t, x):
     return 0.1 + x**2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["each layer", "multiplicative"])
 def test_the_state_and_its_noise_have_entries_for_absent_memory_neurons(noise):
     model, state0 = two_layers(POWER), np.append(X0, [0.3, -0.2, 0.5])
@@ -175,6 +178,7 @@ def test_functions_inside_see_absent_memories_as_zeros():
 # --- going on, and transformations ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_network_that_goes_on_keeps_its_capacity():
     model = hj.IDPHopfield(PATTERNS[:3], Counting())
     first = solve(model, t1=0.5)
@@ -263,6 +267,7 @@ class Aware(hj.AbstractOneLayerHopfield):
         return jnp.zeros(())
 
 
+@pytest.mark.slow
 def test_a_network_of_the_users_own_that_says_so():
     model = Aware(jnp.asarray(PATTERNS[:3]))
     assert_alike(solve(model), solve(model, capacity=None))

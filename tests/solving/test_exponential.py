@@ -221,6 +221,7 @@ def reference(model: Any, sigma: float, increments: np.ndarray, dt: float) -> np
 TWO_LAYERS = hj.TwoLayerHopfield(MEMORIES, None, PSI, memory_time_constant=0.0125)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [hj.IDPHopfield(MEMORIES, PSI), TWO_LAYERS])
 def test_a_noisy_solve_is_the_formula(model):
     noise, size = hj.AdditiveNoise(0.3, EXACT_NORMALS), model.state_size
@@ -228,7 +229,8 @@ def test_a_noisy_solve_is_the_formula(model):
     path = noise.law.path(noise_key, size, dtype, 20.0, 1.0, dfx.BrownianIncrement)
     increments = np.stack([path.evaluate(float(i), i + 1.0) for i in range(20)])
     found = solve(model, noise=noise, key=noise_key)
-    expected = reference(model, 0.3, increments, 0.05)
+    sigma = np.where(np.arange(size) < NUM_NEURONS, 0.3, 0)  # one strength is that of the features
+    expected = reference(model, sigma, increments, 0.05)
     np.testing.assert_allclose(found.final_state, expected, atol=1e-12)
 
 
@@ -432,6 +434,7 @@ def test_rates_are_checked_at_run_time_where_they_are_traced():
     assert_refused_at_run_time((run, [1.0, 1.0], [1.0, 2.0], f"`{RATES}` {right}"))
 
 
+@pytest.mark.slow
 def test_rates_may_be_zero_where_the_drift_is_bounded():
     bounded = Leaks([0.0, 3.0], gain=2.0)
     assert solve(bounded, QUIET, jnp.array([0.3, -0.2])).ok

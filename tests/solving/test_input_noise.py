@@ -81,6 +81,7 @@ def test_white_noise_adds_up_to_brownian_motion_at_any_step(dt):
     assert agree((first * last).mean(), 0, AMPLITUDE**4 * dt * (0.6 - dt))
 
 
+@pytest.mark.slow
 def test_white_noise_is_the_limit_of_coloured_noise():
     # Of standard deviation a/√(2τ): over T = 2 the variance of the integral is a² (T − τ + ...).
     tau, end, dt = 0.05, 2.0, 0.01
@@ -93,6 +94,7 @@ def test_white_noise_is_the_limit_of_coloured_noise():
     assert variance == pytest.approx(end - tau, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [None, TAU])
 def test_noise_on_the_state_is_another_one_and_stays_what_it_was(tau):
     inputs, noise = coloured(tau=tau), hj.AdditiveNoise(1.0)
@@ -137,6 +139,7 @@ def loop(classic, tau, dt=0.05, steps=8):
         assert_allclose(run.saved[step + 1], x, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [None, 0.2])
 @pytest.mark.parametrize("classic", [True, False])
 def test_networks_get_what_a_loop_by_hand_gives_them(classic, tau):
@@ -148,6 +151,7 @@ def network(kind=hj.IDPHopfield):
     return kind(memories), jnp.asarray(2.0 * memories[0] + memories[1]), 0.3 * memories[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [None, hj.ExponentialAdams()])
 def test_white_noise_on_a_current_is_additive_noise(solver):
     model, u, x0 = network(hj.ClassicHopfield)
@@ -157,10 +161,12 @@ def test_white_noise_on_a_current_is_additive_noise(solver):
     assert_allclose(noisy.final_state, same.final_state, rtol=EXACT)
 
 
+@pytest.mark.slow
 def test_every_stage_sees_the_value_at_the_beginning_of_a_step():
     assert_allclose(seen(coloured(), solver=dfx.Heun()), seen(coloured()), rtol=EXACT, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_noise_comes_on_top_of_schedules_and_functions():
     ones = jnp.ones(NEURONS)
     noise = seen(coloured())
@@ -170,6 +176,7 @@ def test_noise_comes_on_top_of_schedules_and_functions():
         assert_allclose(seen(coloured(mean=mean)), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_key_and_a_step_decide_it():
     noisy = coloured()
     alone = saved(noisy)
@@ -207,6 +214,7 @@ def test_parts_are_one_solve_to_the_bit(tau, solver):
     assert np.all(without.final_state != one.final_state)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_differences():
     model, u, x0 = network()
 
@@ -249,6 +257,7 @@ def test_each_trial_of_an_ensemble_has_its_own_and_tuning_sees_no_cost_in_it():
     assert cost == pytest.approx(0.4 * float(jnp.mean(u**2)))
 
 
+@pytest.mark.slow
 def test_a_program_with_room_for_more_memories_gets_the_same_noise():
     model, u, x0 = network()
     noisy = hj.NoisyInput(u, 0.8)
@@ -304,6 +313,7 @@ def test_wrong_noisy_inputs(row):
     assert_refused(row)
 
 
+@pytest.mark.slow
 def test_wrong_noisy_inputs_under_a_trace():
     assert_refused_at_run_time(
         (lambda a: hj.NoisyInput(ONES, a).amplitude, 0.5, -0.5, "`amplitude` must be zero"),

@@ -272,6 +272,7 @@ def test_parts_under_vmap_are_the_whole_under_vmap():
         first.resume(t1=1.2)
 
 
+@pytest.mark.slow
 def test_a_trajectory_holds_no_more_than_before_unless_it_is_asked_to():
     plain, asked = solve(), solve(resumable=True)
     assert len(jax.tree.leaves(plain)) == 5  # ts, overlaps, final_state, ok, diverged_step

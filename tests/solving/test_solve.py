@@ -114,6 +114,7 @@ def test_noisy_trajectory_equals_the_dense_reference(kind, law):
     np.testing.assert_allclose(trajectory.final_state, expected[-1], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_an_sde_without_strength_is_the_ode():
     model = hj.IDPHopfield(MEMORIES)
     quiet = solve(model, noise=hj.AdditiveNoise(0.0), key=KEY)
@@ -123,6 +124,7 @@ def test_an_sde_without_strength_is_the_ode():
 # --- the clock -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [1, 499, 500, 501, 999, 1000, 1001])
 def test_step_counts_and_saved_times(num_steps):
     model = Probe(lambda t, x, drive: jnp.ones_like(x))
@@ -156,6 +158,7 @@ def test_default_saves_reach_the_end_where_a_divisor_allows(t1, stride):
         np.testing.assert_allclose(ts[-1], t1)
 
 
+@pytest.mark.slow
 def test_functions_of_time_see_the_stage_times():
     # x' = t: Euler sums the left ends of the steps, Heun is exact.
     model = Probe(lambda t, x, drive: drive)
@@ -523,6 +526,7 @@ def always(t, state, overlaps):
     return 1.0 + 0 * t
 
 
+@pytest.mark.slow
 def test_a_passage_may_be_one_of_the_state():
     found = solve(SMOOTH, passage_fn=first_neuron, save_fn=save_state, save_every=0.01)
     positive = np.flatnonzero(np.asarray(found.saved)[:, 0] > 0.3)
@@ -867,6 +871,7 @@ def test_divergence_under_vmap_marks_that_trial_only():
     assert "2 of 3 ok" in repr(batch)
 
 
+@pytest.mark.slow
 def test_adaptive_steps_that_shrink_to_nothing_are_not_ok():
     model = Probe(cubic)
     controller = dfx.PIDController(rtol=1e-6, atol=1e-6)
@@ -921,6 +926,7 @@ class Layered(hj.AbstractHopfield):
         return self.memories @ u
 
 
+@pytest.mark.slow
 def test_a_model_with_a_larger_state_and_an_array_time_constant():
     def run(tau):
         model = Layered(MEMORIES, jnp.asarray(tau))
@@ -978,6 +984,7 @@ def test_integer_memories_of_a_model_are_refused():
 # --- what comes back -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_saving_does_not_change_the_trajectory_and_saves_what_is_asked():
     model = hj.IDPHopfield(MEMORIES)
     noise = hj.AdditiveNoise(0.5)

@@ -175,6 +175,7 @@ def about(path: Path) -> str:
         return str(arrays["about"])
 
 
+@pytest.mark.slow
 def test_chunks_name_their_study_and_place(folder):
     texts = [about(path).split() for path in chunks(folder)]
     assert len({(study, *origin) for study, _, *origin in texts}) == 1
@@ -211,6 +212,7 @@ def test_chunks_without_a_manifest_are_refused(folder):
     assert_refused(folder, r"has chunks but no manifest\.json")
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_aside_is_removed_and_what_is_not_ours_stays(folder, dataset):
     stale = [
         folder / ".manifest.json.123.tmp",
@@ -400,6 +402,7 @@ def test_a_chunk_that_may_not_be_read_is_refused_and_stays(folder, monkeypatch):
     assert not (folder / "damaged").exists()
 
 
+@pytest.mark.slow
 def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     folder = tmp_path / "study"

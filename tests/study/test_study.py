@@ -174,6 +174,7 @@ def test_paired_parameters_leave_the_key_alone(dataset):
     assert paired.attrs["paired"] == "noise, lost"
 
 
+@pytest.mark.slow
 def test_a_noise_beside_others_is_traced_and_reaches_the_function(dataset):
     assert (dataset.raw_strength == dataset.noise).all()
 
@@ -483,6 +484,7 @@ def test_values_of_any_kind_beside_each_other_are_told_apart():
     assert dataset.sel(kind=1.0).retrieved.item() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "known"),
     [
@@ -518,6 +520,7 @@ def test_a_text_that_is_the_label_of_another_value_is_refused():
 # Names of xarray's.
 
 
+@pytest.mark.slow
 def test_none_of_our_names_hides_behind_one_of_xarray(dataset, mixed):
     taken = {*dir(xr.Dataset), *dir(xr.DataArray)}
     # `dt` is what a step is called everywhere; only a single variable has something else there.
@@ -546,6 +549,7 @@ def test_a_swept_parameter_with_a_name_of_xarray_is_accepted_with_one_warning(na
     assert found.sel({name: 1.0}).raw_strength.values.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["name", "function", "right", "args", "self", "value", "parameters"]
 )
@@ -717,6 +721,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_study_is_refused_by_what_differs_and_nothing_is_touched(saved, name):
     changes = OTHERS[name]
@@ -738,6 +743,7 @@ def test_a_study_that_may_not_go_on_is_refused(saved):
     assert files(saved) == before
 
 
+@pytest.mark.slow
 def test_another_machine_must_be_allowed(folder, dataset):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -848,6 +854,7 @@ def test_wrong_arguments_are_refused_by_name(sweep, changes, match):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["resume", "elsewhere", "progress"])
 def test_flags_are_flags(flag, tmp_path):
     wrong: dict[str, Any] = {flag: 1}

@@ -42,6 +42,7 @@ def chunks(folder: Path) -> list[Path]:
     ]
 
 
+@pytest.mark.slow
 def test_what_is_whole_but_for_its_merge_is_the_dataset_without_own_reductions(folder, saved):
     found, whole = hj.load_study(folder, unfinished=True), hj.load_study(saved)
     assert found.attrs.pop("unfinished") == "60 of 60 trials are done"
@@ -112,6 +113,7 @@ def test_a_damaged_chunk_is_named_left_out_and_left_where_it_is(folder):
     assert path.read_bytes() == b"garbage"
 
 
+@pytest.mark.slow
 def test_more_trials_than_were_merged_are_unfinished(folder, saved, monkeypatch):
     shutil.copy(saved / "result.nc", folder)
     assert "unfinished" not in hj.load_study(folder, unfinished=True).attrs

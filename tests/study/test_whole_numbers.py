@@ -158,6 +158,7 @@ USES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
 def test_a_function_that_needs_a_number_is_refused_with_its_name(use):
     sweep = {"number": [2], "noise": [1, 2], "use": [use]}
@@ -266,6 +267,7 @@ def test_tasks_know_their_own():
         assert isinstance(cell.parameters["noise"], float)
 
 
+@pytest.mark.slow
 def test_numbers_beyond_those_of_jax_are_refused_unless_static():
     sweep = {"number": [2**62], "noise": [1]}
     assert len(study(lambda key, number, noise: made(noise), sweep).cells) == 1

@@ -74,6 +74,7 @@ def threshold_saliency(which: str, slope: float, self_coupling: bool) -> float:
     return float(optimize.brentq(excess, 0.5, 2.9, xtol=1e-13))  # pyright: ignore
 
 
+@pytest.mark.slow
 @COUPLINGS
 def test_growth_in_the_flow_changes_sign_at_the_thresholds(self_coupling):
     memories = orthogonal()
@@ -280,6 +281,7 @@ def test_memories_of_a_random_network_are_where_the_flow_ends(kind, self_couplin
     assert kinds[3] == ("absent" if kind is hj.IDPHopfield else "stable")
 
 
+@pytest.mark.slow
 @COUPLINGS
 def test_a_memory_is_absent_a_saddle_and_stable_where_theory_says(self_coupling):
     memories = orthogonal()

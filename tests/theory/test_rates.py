@@ -128,6 +128,7 @@ def test_derivative_of_the_largest_density():
     assert_allclose(found, [(above - below) / (2 * step), 0], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_limits_broadcast_and_keep_their_dtype():
     slopes, densities = jnp.array([[8.0], [10.0]]), jnp.array([0.1, 0.22])
     together = theory.least_rate_saliency(slopes, densities)
@@ -189,6 +190,7 @@ def test_networks_with_plasticity_hold_a_memory_from_the_least_saliency_on(flow)
     assert (ends[2:] > 0.9).all()
 
 
+@pytest.mark.slow
 def test_classic_networks_hold_their_memories_up_to_the_largest_density(flow):
     # At slope 10 densities of .3 and .4; at .3 the slope decides, too.
     critical = brentq(lambda d: float(theory.largest_rate_density(d)) - 0.3, 3.0, 20.0)
@@ -241,6 +243,7 @@ def test_no_warning_under_a_trace():
     jax.vmap(drive, (None, 0))(dense, jnp.array([0.6, 0.7]))
 
 
+@pytest.mark.slow
 def test_a_memory_of_more_ones_than_others_can_be_held(flow):
     # Judged by the densest: its field is the stronger, and a solve agrees.
     memories = share_of_ones(300, 360)

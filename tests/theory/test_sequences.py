@@ -50,6 +50,7 @@ def test_hard_saturation_knows_its_average(slope, noise):
 GAINS = np.array([3.9, 4.5, 5.0, 6.0])
 
 
+@pytest.mark.slow
 def test_closed_forms_of_hard_saturation_without_noise():
     saliency = np.array([0.7, 1.2, 2.0, 5.0])
     following = theory.next_saliency(saliency, 4.5, 0.0, HARD)

@@ -94,6 +94,7 @@ def test_one_state_of_five_memories_counts_once():
     assert told + "(0.800), memories[3] (0.760), memories[4] (0.820)" in str(report)
 
 
+@pytest.mark.slow
 def test_noise_leaves_a_mixture_where_trials_end_in_one():
     memories, report = alike(0.6, 0), report_of_one_shared_state()
     overlaps = trials_by_hand(memories, coupling_of(memories, np.ones(5)), 0.3, seed=1)

@@ -92,6 +92,7 @@ def test_each_fate_has_its_kind_and_its_words():
     assert Fate(1, (state((), [0.5, 0.5]),)).kind == "left"
 
 
+@pytest.mark.slow
 def test_what_does_not_rest_is_said_in_one_way_with_noise_and_without():
     two = many(3)
     told = "the flow from memories[2] does not come to rest"

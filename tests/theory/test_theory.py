@@ -191,6 +191,7 @@ def of_array(noisy, x):
     return noisy(x), noisy.derivative(x), noisy.antiderivative(x)
 
 
+@pytest.mark.slow
 def test_smoothed_activation_of_arrays_and_in_a_model():
     x = STATES.reshape(2, 8) / 10
     for sigma in (0.05, 0.5):
@@ -332,6 +333,7 @@ def test_depths_have_the_order_of_the_saliencies():
     assert_array_equal(np.argsort(depths, stable=True), [2, 1, 4, 5, 0, 3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("self_coupling", [False, True])
 def test_well_energy_is_the_energy_of_the_model(self_coupling):
     memories = hj.orthogonal_memories(num_memories=3, num_neurons=16, key=jax.random.key(0))
@@ -763,6 +765,7 @@ def test_known_numbers():
         assert_allclose(found, expected, atol=5e-5)
 
 
+@pytest.mark.slow
 def test_known_escape_noise():
     alpha, alpha_max = np.full(len(PAIRS), 1.5), np.full(len(PAIRS), 3.0)
     found = theory.escape_noise(alpha, alpha_max, hj.Tanh(10.0))
@@ -951,6 +954,7 @@ def test_second_derivatives():
     assert_allclose(curvature[0, 1], 0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [1e3, 3e4, 1e6])
 def test_escape_of_steep_networks_in_single_precision(slope):
     # Without noise ψ' of a steep activation is beyond float32; under noise it is not.

@@ -126,6 +126,7 @@ def test_a_harmless_subclass_is_believed(kind, dtype):
         assert_allclose(form.alpha, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_alike_memories_all_but_dependent_are_believed_in_single_precision():
     memories = np.repeat(MEMORIES, 2, axis=0).astype(np.float32)
     memories[[1, 3, 5], [5, 6, 7]] *= -1  # copies but for one neuron
@@ -133,6 +134,7 @@ def test_alike_memories_all_but_dependent_are_believed_in_single_precision():
         assert not isinstance(closed_form(model, jnp.asarray(3 * memories[0])), str)
 
 
+@pytest.mark.slow
 def test_other_saliencies_that_the_whole_network_has_are_those_of_the_theory():
     doubled = changed(hj.IDPHopfield, saliency=lambda self, u: 2 * hj.IDPHopfield.saliency(self, u))
     form = closed_form(doubled, jnp.asarray(SHOWN))
@@ -195,6 +197,7 @@ def test_the_report_says_what_it_does_not_believe_and_what_it_ignores(leaking):
     )
 
 
+@pytest.mark.slow
 def test_a_traced_model_is_looked_at_when_it_runs(leaking):
     def mean(model):
         noisy: Any = theory.noisy_model(model, jnp.asarray(1.0))

@@ -165,6 +165,7 @@ def saved(overlaps: Any, amplitudes: Any = None, stride: int = 2) -> hj.Trajecto
     )
 
 
+@pytest.mark.slow
 def test_a_diverged_trial_ended_in_no_memory():
     margin = Margin(hj.Criterion(0.5), MODEL, jnp.array([0]))
     lost = dataclasses.replace(saved(jnp.full((1, NUM_MEMORIES), jnp.nan)), ok=jnp.array(False))
@@ -268,6 +269,7 @@ def test_one_of_several_right_memories_is_enough():
     assert {*first.memory} >= {0, 1}
 
 
+@pytest.mark.slow
 def test_one_right_memory_and_its_copies_are_retrieved_as_one():
     # ξ and −ξ are both stored: whatever ends in one is right, with or without its mirror image.
     pair = MEMORIES[[0, 3, 1]]
@@ -407,6 +409,7 @@ def test_a_tuning_counts_amplitudes_as_its_ensemble_does():
 # Instants.
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_instants_has_the_interval_of_its_shares():
     ensemble = run(criterion=hj.Criterion(0.6, settle=0.5, judge="instants"))
     assert len({*ensemble.share}) > 2

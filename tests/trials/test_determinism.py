@@ -249,6 +249,7 @@ DRAWS: dict[str, tuple[Callable[..., hj.Trial], str]] = {
 X0 = MEMORIES[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_draw_is_found_and_named(name, seed):
@@ -324,6 +325,7 @@ def test_a_loss_that_draws_is_refused(loss):
         tuning(lambda key: trial(), loss=loss)
 
 
+@pytest.mark.slow
 def test_a_draw_under_one_static_value_is_found_in_its_cell():
     def kinds(key, noise, kind):
         x0 = GENERATOR.normal(size=8) if kind == "numpy" else jax.random.normal(key, (8,))

@@ -88,6 +88,7 @@ MATRICES = {
 found_by = jax.jit(jax.vmap(VISITS.of, (None, 0, None)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MATRICES)
 def test_visits_of_a_list_of_events(name):
     many = np.stack([wandering(seed) for seed in range(200)])
@@ -156,6 +157,7 @@ def test_visits_in_the_dataset_of_a_study():
     assert np.isinf(dataset.visits_collapse.sel(gain=5.0)).all()
 
 
+@pytest.mark.slow
 def test_wrong_numbers_are_refused():
     cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"max_visits": 0}, "max_visits"),

@@ -316,6 +316,7 @@ def naive_loss(means: Any) -> Any:
     return (means[0] - 0.5) ** 2 + 0.5 * (means[1] - 0.9) ** 2 + 0.2 * means[2] + 0.1 * means[3]
 
 
+@pytest.mark.slow
 def test_loss_and_its_error_are_those_of_plain_solves_with_the_documented_keys():
     gradient, z = prepare("idp")
     found = gradient(z)
@@ -349,6 +350,7 @@ def assert_same_bits(one: Found, other: Found) -> None:
     jax.tree.map(assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [

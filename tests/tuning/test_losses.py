@@ -161,6 +161,7 @@ def test_overlaps_that_are_no_number_make_no_loss(loss, how):
     assert np.isnan(measure(loss, overlaps, judge=criterion(settle=0.5, judge=how)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("loss", [hj.OverlapLoss(), SMOOTH, HARD, hj.TimeLoss()])
 def test_slopes_are_finite_where_overlaps_vanish_or_are_equal(loss, mirror):
@@ -273,6 +274,7 @@ def test_cost_of_a_callable_is_a_trapezoidal_sum_over_saved_times(power):
     assert found == pytest.approx(expected, rel=EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", POWERS)
 def test_cost_by_the_values_and_not_by_the_onsets(power):
     def cost(onsets, values):
@@ -372,6 +374,7 @@ def test_numbers_of_losses_are_no_part_of_their_structure():
     assert eqx.tree_equal(one, other) is not True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [2.0, 0.5])
 def test_losses_of_many_trials_are_of_the_means(weight):
     # As one does by hand with `vmap`: means first, then the loss.

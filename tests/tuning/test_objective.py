@@ -76,6 +76,7 @@ def test_one_device_gives_the_bits_of_two(mode):
         np.testing.assert_array_equal(one.gradient[name], two.gradient[name])
 
 
+@pytest.mark.slow
 def test_a_loop_of_ones_own_goes_down(evaluate):
     optimiser = optax.adam(0.1)
     values = {name: np.asarray(value) for name, value in START.items()}

@@ -389,6 +389,7 @@ def test_short_steps_on_a_slope_are_no_convergence():
     assert tuning.reason.startswith("did not converge: all 15 steps were done")
 
 
+@pytest.mark.slow
 def test_it_ends_when_all_steps_are_done():
     tuning = tune(steps=7)
     assert tuning.reason.startswith("did not converge: all 7 steps were done")
@@ -396,6 +397,7 @@ def test_it_ends_when_all_steps_are_done():
     assert tuning.history.sizes["step"] == 7
 
 
+@pytest.mark.slow
 def test_it_ends_where_the_gradient_vanishes():
     tuning = tune(loss=hj.OverlapLoss(at_least=0.5), parameters={"strength": 0.1}, steps=60)
     history = tuning.history
@@ -801,6 +803,7 @@ def test_the_history_has_its_labels(noisy):
     assert json.loads(attrs["definition"])["parameters"] == {"strength": 0.8}
 
 
+@pytest.mark.slow
 def test_arrays_have_axes_of_their_own(two_strengths):
     history = two_strengths.history
     assert history.strengths.dims == ("step", "strengths_0")
@@ -1051,6 +1054,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", CHANGES)
 def test_a_folder_of_another_tuning_is_refused_with_what_differs(folder, part):
     assert_refused(folder, rf"holds another tuning, which differs in {part}\b", **CHANGES[part])
@@ -1141,6 +1145,7 @@ def test_a_manifest_that_is_none_is_refused(folder, content):
     assert_refused(folder, r"manifest\.json is not the manifest of a study")
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_study_is_refused_and_the_other_way_round(folder):
     before = files(folder)
     with pytest.raises(hj.StudyError, match="holds a tuning"):
