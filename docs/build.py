@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, BUILT = ROOT / "docs", ROOT / "build" / "docs"
+SHIM = "https://unpkg.com/iframe-worker/shim"  # which is in docs/assets
 
 
 def collect() -> None:
@@ -50,7 +51,13 @@ def main() -> int:
     collect()
     shutil.copy(DOCS / "zensical.toml", BUILT.parent)
     command = [str(Path(sys.executable).with_name("zensical")), "build", "--strict", "--clean"]
-    return subprocess.run(command, cwd=BUILT.parent, check=False).returncode
+    code = subprocess.run(command, cwd=BUILT.parent, check=False).returncode
+    site = BUILT.parent / "site"
+    for page in site.rglob("*.html"):  # what searches in a folder comes with the site too
+        up = "../" * (len(page.relative_to(site).parts) - 1)
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace(SHIM, f"{up}assets/iframe-worker/shim.js"), encoding="utf-8")
+    return code
 
 
 if __name__ == "__main__":

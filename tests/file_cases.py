@@ -123,7 +123,7 @@ TRIAL: dict[str, Right] = {
     "gain": number(lambda value: value >= 0),
     "time_constant": number(lambda value: value > 0),
     "input_noise": number(lambda value: value >= 0),
-    "input_correlation_time": lambda value: False,  # alone
+    "input_correlation_time": number(lambda value: value >= 0.1),  # beside noise; at least dt
     "noise": number(lambda value: value >= 0),
     "law": one_of("two_point"),
     "onsets": several(number(lambda value: value == 0), 1),
@@ -254,6 +254,8 @@ def written(kind: str, table: str, key: str, value: str) -> tuple[str, int]:
         for other in ("", "trial"):
             content[other].pop(key, None)
     content.setdefault(table, {})[key] = value
+    if key == "input_correlation_time":
+        content["trial"] = {"input_noise": "0.5"} | content["trial"]
     if kind == "tune" and key in ("optimiser", "learning_rate"):
         content[""] = {"optimiser": '"adam"', "learning_rate": "0.1"} | content[""]
     lines, place = [], 0

@@ -322,6 +322,8 @@ def test_fractional_fields_do_not_compile_anew():
         "memory_time_constant": (0.1, 0.2),
         "power": (3.0, 4.0),
         "beta": (10.0, 20.0),
+        "gain": (4.0, 5.0),
+        "time_constant": (20.0, 50.0),
         "input_noise": (0.0, 0.5),
         "input_correlation_time": (0.1, 0.2),
     }

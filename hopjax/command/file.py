@@ -35,7 +35,9 @@ class Source:
     # (table, key) -> line. A table itself has the key ""; each of several of one name counts as
     # "name[0]", "name[1]" too.
     lines: Mapping[tuple[str, str], int]
-    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    aliases: Mapping[str, str] = dataclasses.field(
+        default_factory=lambda: {"correlation_time": "input_correlation_time"}  # of a `NoisyInput`
+    )
 
     def wrong(self, table: str, key: str, what: str) -> FileError:
         """The error of a key."""

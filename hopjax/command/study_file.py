@@ -28,7 +28,7 @@ def read_study(path: str | os.PathLike[str], *, trials: int | None = None) -> St
     """
     content, source = read_file(path, _TOP, _TABLES, ("cells",))
     if ("cells", "") in source.lines:
-        source = dataclasses.replace(source, aliases={"sweep": "cells"})
+        source = dataclasses.replace(source, aliases={**source.aliases, "sweep": "cells"})
     source.needs(content, dict.fromkeys(("trials", "seed"), "a whole number"))
     subject = read_subject(source, content)
     swept = _sweep(source, content, subject)

@@ -286,7 +286,7 @@ def test_a_study_is_run_saved_and_printed(call, file, saved, tmp_path):
         assert line.split()[:3] == [f"{noise:g}", f"{slope:g}", f"{cell.retrieved.item():.3f}"]
         assert f"[{cell.retrieved_low.item():.3f}, {cell.retrieved_high.item():.3f}]" in line
         middle = np.sort(cell.passage_time.values)[1]  # of four: half have passed by the second
-        assert line.split()[-2:] == [f"{middle:g}", "0"]
+        assert line.split()[-2:] == [f"{middle:.4g}", "0"]
     assert lines[5] == (
         "4 trials in each cell; target memory 0; retrieved: |m| > 0.5 and the largest, at the end"
     )

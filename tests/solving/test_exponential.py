@@ -109,7 +109,7 @@ def test_the_ornstein_uhlenbeck_process_is_exact_at_any_step():
     rates, begin = np.repeat(groups, size), np.repeat([3.0, 3.0, 3.0, 0.0], size)
     for t, state in zip(quiet.grid.save_times, np.asarray(quiet.saved), strict=True):
         np.testing.assert_allclose(state, begin * np.exp(-rates * t), rtol=1e-12, atol=1e-300)
-    noise = hj.AdditiveNoise(sigma)
+    noise = hj.AdditiveNoise(np.full(4 * size, sigma))  # one strength would be that of the features
     noisy = solve(model, jnp.zeros(3 * size), start, noise=noise, key=noise_key, **options)
     times = noisy.grid.save_times
     early, late = (np.asarray(noisy.saved)[place].reshape(4, size) for place in (-2, -1))

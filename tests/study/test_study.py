@@ -17,6 +17,7 @@ import pytest
 import xarray as xr
 from conftest import EXACT
 from jaxtyping import Array, Float
+from passages import crossing
 from small_study import CRITERION, GRID, MEMORIES, REDUCTIONS, raw, study, trial
 
 import hopjax as hj
@@ -240,13 +241,8 @@ def assert_statistics(cell: xr.Dataset, since: float, settle: float) -> None:
     # Every step is saved.
     counts = ts >= since - 1e-6
     margin = (overlaps - np.maximum(0.6, abs(both[..., 1])))[:, counts]
-    passage = [np.inf] * trials
-    for place, row in enumerate(margin):
-        for step in np.flatnonzero(row > 0)[:1]:
-            ahead = row[step] / (row[step] - row[step - 1]) if step else 0
-            passage[place] = ts[counts][step] - ahead * (ts[1] - ts[0]) - since
+    passage = ts[counts][0] - since + np.array([crossing(row) for row in margin]) * (ts[1] - ts[0])
     np.testing.assert_allclose(cell.passage_time, passage, atol=1e-12)
-    passage = np.array(passage)
     by_then = (passage[:, None] <= ts - since + 1e-9).mean(axis=0)
     np.testing.assert_allclose(of("passed"), by_then, rtol=1e-12)
     ranked = np.sort(passage)
@@ -697,8 +693,7 @@ def test_functions_of_the_users_own_in_memory_and_resumed_in_a_folder(tmp_path):
     xr.testing.assert_equal(found, in_memory)
     cell = found.isel(cell=0)
     for size, time in zip(cell.size_values.values, cell.passage_time.values, strict=True):
-        steps = [step for step in range(3, 11) if size[step] > 3.0]
-        assert time == pytest.approx((steps[0] - 3) * 0.1 if steps else np.inf)
+        assert time == pytest.approx((crossing(size - 3.0, 3) - 3) * 0.1)
     assert len({*cell.passage_time.values}) > 2
 
 

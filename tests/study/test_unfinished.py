@@ -170,7 +170,7 @@ def test_a_list_of_cells_with_times_of_their_own_is_looked_at_too(tmp_path):
 def test_a_study_is_looked_at_while_it_runs_and_ends_as_ever(tmp_path, saved):
     folder, seen, refused = tmp_path / "study", set(), set()
     with starting("small_study") as start:
-        process = start(small_study.run, folder, 10, 1, tmp_path / "output", None, 0.1)
+        process = start(small_study.run, folder, 10, 1, tmp_path / "output", 0.1)
         wait_for((folder / "manifest.json").exists)
         while process.is_alive():
             try:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import EXACT
 from numpy.testing import assert_allclose, assert_array_equal
+from passages import crossing
 
 import hopjax as hj
 from hopjax.solving import Grid
@@ -307,10 +308,9 @@ def test_an_ensemble_judges_that_interval_and_measures_passages_from_the_time_as
     assert ensemble.trajectories is not None
     assert_allclose(ensemble.final_overlap, ensemble.trajectories[:, 7:, 0].mean(axis=1))
     strength = abs(ensemble.trajectories)
-    holds = (strength[..., 0] > 0.6) & (strength[..., 0] > strength[..., 1:].max(axis=2))
-    for row, time in zip(holds, ensemble.passage_time, strict=True):
-        steps = [step for step in range(3, 11) if row[step]]
-        assert time == (steps[0] * 0.1 - 0.25 if steps else np.inf)
+    margins = strength[..., 0] - np.maximum(strength[..., 1:].max(axis=2), 0.6)
+    for row, time in zip(margins, ensemble.passage_time, strict=True):
+        assert time == pytest.approx(crossing(row, 3) * 0.1 - 0.25)
     counted = [np.mean(ensemble.passage_time <= t - 0.25 + 1e-9) for t in ensemble.ts]
     assert_allclose(ensemble.passed, counted)
 
@@ -447,8 +447,7 @@ def test_passages_and_saved_quantities_of_the_users_own():
     kept = ensemble.reduced["kept"]
     assert_allclose(kept["t"], np.tile(np.arange(11) / 10, (16, 1)), atol=1e-12)
     for row, time in zip(kept["square"], ensemble.passage_time, strict=True):
-        steps = [step for step in range(2, 11) if row[step] < 4.0]
-        assert time == ((steps[0] - 2) * 0.1 if steps else np.inf)
+        assert time == pytest.approx((crossing(4.0 - row, 2) - 2) * 0.1)
     assert len({*ensemble.passage_time}) > 2
     # Nothing else changes.
     plain = run(criterion=criterion)
