@@ -34,7 +34,7 @@ LOWEST := import tomllib; print(*(each.replace(">=", "==") for each in tomllib.l
 test-lowest: ## run the fast tests with the oldest dependencies that pyproject.toml allows
 	$(PYTHON) -m venv build/lowest
 	$(PYTHON) -c '$(LOWEST)' > build/lowest.txt
-	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check -r build/lowest.txt pytest pytest-xdist beartype hatchling
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check -r build/lowest.txt pytest pytest-xdist beartype hatchling distributed
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	build/lowest/bin/python -m pytest -W ignore::DeprecationWarning # of what they stand on
 
