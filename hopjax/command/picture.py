@@ -74,7 +74,8 @@ def draw_study(dataset: "xr.Dataset", path: Path) -> None:
     names = parameters_of(dataset)
     varied = [name for name in names if len({*map(str, rows[name].values)}) > 1] or names[:1]
     with _figure(path, (7.2, 5.4)) as figure:
-        above, below = figure.subfigures(2, 1)  # whose panels are as wide as they can
+        # Each with panels that are as wide as they can be.
+        above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
         retrieved, outcomes = above.subplots(1, 2)
         courses, passages = below.subplots(1, 2)
         _draw_retrieved(dataset, rows, varied, retrieved)

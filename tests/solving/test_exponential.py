@@ -197,7 +197,7 @@ def test_steps_are_counted_and_a_constant_drift_is_added_up_exactly():
 # --- against the formula, and orders -------------------------------------------------------------
 
 
-def reference(model: Any, sigma: float, increments: np.ndarray, dt: float) -> np.ndarray:
+def reference(model: Any, sigma: Any, increments: np.ndarray, dt: float) -> np.ndarray:
     """The formula step by step in NumPy, the switch after 0.4."""
     rates = np.broadcast_to(np.asarray(model.relaxation_rates), model.state_size)
     decay = np.exp(-rates * dt)
