@@ -30,12 +30,8 @@ Cells = dict[str, Array]
 Kind = Literal["overlap", "probability", "time"]
 
 
-class WeightedPath(dfx.AbstractBrownianPath):
-    """Increments of long steps, each of them a weighted sum of those of its parts."""
-
-    parts: dfx.AbstractBrownianPath
-    weights: tuple[float, ...] = eqx.field(static=True)
-    levy_area: type = eqx.field(static=True)
+class EndlessPath(dfx.AbstractBrownianPath):
+    """A path on the grid of steps, from the first one on."""
 
     @property
     def t0(self) -> float:
@@ -46,6 +42,14 @@ class WeightedPath(dfx.AbstractBrownianPath):
     def t1(self) -> float:
         """The path has no end."""
         return math.inf
+
+
+class WeightedPath(EndlessPath):
+    """Increments of long steps, each of them a weighted sum of those of its parts."""
+
+    parts: dfx.AbstractBrownianPath
+    weights: tuple[float, ...] = eqx.field(static=True)
+    levy_area: type = eqx.field(static=True)
 
     def evaluate(self, t0, t1=None, left=True, use_levy=False):
         """The increment over the step that starts at `t0`; the clock counts steps."""
@@ -84,22 +88,12 @@ class Composed(hj.AbstractLaw):
         return WeightedPath(parts=parts, weights=self.weights, levy_area=levy_area)
 
 
-class SteppedPath(dfx.AbstractBrownianPath):
+class SteppedPath(EndlessPath):
     """Increments of a path, each moved to one of a few levels by which of its bounds it exceeds."""
 
     smooth: dfx.AbstractBrownianPath
     bounds: tuple[float, ...] = eqx.field(static=True)
     levy_area: type = eqx.field(static=True)
-
-    @property
-    def t0(self) -> float:
-        """The first step."""
-        return 0.0
-
-    @property
-    def t1(self) -> float:
-        """The path has no end."""
-        return math.inf
 
     def evaluate(self, t0, t1=None, left=True, use_levy=False):
         """The increment over the step from `t0` to `t1`."""
