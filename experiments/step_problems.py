@@ -134,6 +134,7 @@ class Statistic(NamedTuple):
     kind: Kind
     label: str
     cell: int | None = None  # None for all
+    late: bool = False  # at rest, or when an input has been shown for long
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Problem:
     t1: float
     statistics: tuple[Statistic, ...]
     onsets: tuple[float, ...] = (0.0,)
-    work: float = 1.5e9  # neurons times steps of all trials of a solve at most, at full size
+    work: float = 6e9  # neurons times steps of all trials of a solve at most, at full size
 
     @property
     def size(self) -> int:
@@ -207,7 +208,8 @@ def stacked(networks: list[Cells]) -> Cells:
 
 # The paper's sequence with its saliencies and noise, in fewer neurons.
 
-TIMES = (1.0, 2.0, 4.0, 12.0, 14.0)  # the second input comes at 10
+TIMES = (1.0, 2.0, 4.0, 10.0, 12.0, 14.0, 20.0)  # the second input comes at 10
+ENDS = (10.0, 20.0)  # of what is shown
 RETRIEVED = 0.9
 SEQUENCE = hj.Retrieval(
     num_neurons=256,
@@ -232,10 +234,10 @@ def draw_sequences() -> Cells:
 
 
 def measure_sequence(overlaps, passage) -> dict[str, Array]:
-    strength = {time: abs(overlaps[at(time), 0 if time < 10 else 1]) for time in TIMES}
+    strength = {time: abs(overlaps[at(time), 0 if time <= 10 else 1]) for time in TIMES}
     return (
         {f"m {time:g}": strength[time] for time in TIMES}
-        | {f"P {time:g}": strength[time] > RETRIEVED for time in (2.0, 4.0, 14.0)}
+        | {f"P {time:g}": strength[time] > RETRIEVED for time in TIMES[1:]}
         | {"passage": passage}
     )
 
@@ -340,10 +342,16 @@ PROBLEMS = {
         hj.IDPHopfield,
         measure_sequence,
         retrieves_first,
-        16.0,
+        20.0,
         (
-            *(Statistic(f"m {time:g}", "overlap", f"|m| at {time:g}") for time in TIMES),
-            *(Statistic(f"P {time:g}", "probability", f"P at {time:g}") for time in (2, 4, 14)),
+            *(
+                Statistic(f"m {time:g}", "overlap", f"|m| at {time:g}", late=time in ENDS)
+                for time in TIMES
+            ),
+            *(
+                Statistic(f"P {time:g}", "probability", f"P at {time:g}", late=time in ENDS)
+                for time in (2, 4, 10, 14, 20)
+            ),
             Statistic("passage", "time", "median passage"),
         ),
         onsets=(0.0, 10.0),
@@ -360,10 +368,10 @@ PROBLEMS = {
                 Statistic("moved", "probability", f"P, σ = {noise:g}", cell)
                 for cell, noise in enumerate(EDGE)
             ),
-            Statistic("late", "overlap", f"|m| at rest, σ = {BEYOND:g}", 2),
+            Statistic("late", "overlap", f"|m| at rest, σ = {BEYOND:g}", 2, late=True),
             Statistic("passage", "time", f"median passage, σ = {BEYOND:g}", 2),
         ),
-        work=4e9,
+        work=2.4e10,
     ),
     "rates": Problem(
         "rates",
@@ -373,8 +381,14 @@ PROBLEMS = {
         reaches_half,
         10.0,
         (
-            *(Statistic(f"c {time:g}", "overlap", f"c at {time:g}") for time in (2, 5, 10)),
-            *(Statistic(f"P {time:g}", "probability", f"P at {time:g}") for time in (5, 10)),
+            *(
+                Statistic(f"c {time:g}", "overlap", f"c at {time:g}", late=time == 10)
+                for time in (2, 5, 10)
+            ),
+            *(
+                Statistic(f"P {time:g}", "probability", f"P at {time:g}", late=time == 10)
+                for time in (5, 10)
+            ),
             Statistic("passage", "time", "median passage"),
         ),
     ),
@@ -386,8 +400,14 @@ PROBLEMS = {
         finds_pattern,
         10.0,
         (
-            *(Statistic(f"m {time:g}", "overlap", f"cosine at {time:g}") for time in (1, 10)),
-            *(Statistic(f"P {time:g}", "probability", f"P at {time:g}") for time in (2, 10)),
+            *(
+                Statistic(f"m {time:g}", "overlap", f"cosine at {time:g}", late=time == 10)
+                for time in (1, 10)
+            ),
+            *(
+                Statistic(f"P {time:g}", "probability", f"P at {time:g}", late=time == 10)
+                for time in (2, 10)
+            ),
             Statistic("passage", "time", "median passage"),
         ),
     ),

@@ -62,6 +62,8 @@ _FRACTIONAL = {"fractional": True}
 _TIME = {"fractional": True, "time": True}
 # As given, or as a study traces it.
 _Number = float | Float[Array, ""]
+_Row = tuple[float, ...] | Float[Array, " P"]
+_Rows = tuple[tuple[float, ...], ...] | Float[Array, "P P"]
 _Weight = _Number | tuple[float, float] | Float[Array, "2"]  # or the ends of a uniform law
 
 
@@ -96,6 +98,11 @@ class Retrieval:
         memory_time_constant: τ_m of the two-layer model.
         gain: κ of the sequential model.
         time_constant: τ_s of its saliencies.
+        cyclic: whether its last memory is followed by the first.
+        transitions: A, a row of numbers for each memory: which memories follow which, if not each
+            the next; see `SequentialHopfield`.
+        initial_saliencies: its saliencies at the start, if not κ for the memory that the state
+            shows best; with zeros for all it is an input that starts a sequence.
         power: n of the dense model.
         beta: β N of attention, its inverse temperature times N.
         noise: σ, of the features.
@@ -133,6 +140,9 @@ class Retrieval:
     memory_time_constant: _Number = field(default=0.1, metadata=_FRACTIONAL)
     gain: _Number = field(default=5.0, metadata=_FRACTIONAL)
     time_constant: _Number = field(default=50.0, metadata=_FRACTIONAL)
+    cyclic: bool = True
+    transitions: _Rows | None = field(default=None, metadata=_FRACTIONAL)
+    initial_saliencies: _Row | None = field(default=None, metadata=_FRACTIONAL)
     power: _Number = field(default=3.0, metadata=_FRACTIONAL)
     beta: _Number = field(default=13.0, metadata=_FRACTIONAL)
     noise: _Number = field(default=0.0, metadata=_FRACTIONAL)
@@ -164,7 +174,8 @@ class Retrieval:
         for name in ("num_neurons", "num_memories"):
             if check_count(getattr(self, name), name) >= 2**31:
                 raise ArgumentError(name, "below 2^31", shown(getattr(self, name)))
-        check_flag(self.self_coupling, "self_coupling")
+        for name in ("self_coupling", "cyclic"):
+            check_flag(getattr(self, name), name)
         load = self.memory_load
         if load is not None and check_number(load, "memory_load", positive=True) > 1:
             raise ArgumentError("memory_load", "at most 1", load)
@@ -219,6 +230,8 @@ class Retrieval:
                         name, f"below the number of memories, {self._count}", shown(value)
                     )
         _check_onsets(self.onsets, len(self.shown))
+        for name, axes in (("transitions", 2), ("initial_saliencies", 1)):
+            _check_numbers(getattr(self, name), name, (self._count,) * axes)
 
     @property
     def _count(self) -> int:
@@ -307,6 +320,9 @@ class Retrieval:
                     activation,
                     gain=self.gain,
                     time_constant=self.time_constant,
+                    transitions=_array(self.transitions),
+                    cyclic=self.cyclic,
+                    initial_saliencies=_array(self.initial_saliencies),
                     self_coupling=self.self_coupling,
                 )
             case _:
@@ -357,6 +373,24 @@ def _check_weight(weight: Any, name: str) -> None:
         raise ArgumentError(name, "a number or a pair (low, high)", shown(weight))
     if _held(ends[0], name, jnp.float32) > _held(ends[1], name, jnp.float32):
         raise ArgumentError(name, "its lower end first", shown(weight), must="have")
+
+
+def _check_numbers(values: Any, name: str, shape: tuple[int, ...]) -> None:
+    """A number for each memory, or a row of them for each; None for what is not given."""
+    if values is None or is_traced(values):
+        return
+    try:
+        found = np.asarray(values, np.float64).shape
+    except (TypeError, ValueError):
+        found = shown(values)
+    if found != shape:
+        right = f"{'rows of ' if len(shape) == 2 else ''}{shape[0]} numbers, one for each memory"
+        raise ArgumentError(name, right, found)
+
+
+def _array(values: Any) -> Float[Array, "..."] | None:
+    """Numbers of a field that may be tuples."""
+    return None if values is None else jnp.asarray(values, jnp.float32)
 
 
 def _check_onsets(onsets: Any, number: int) -> None:

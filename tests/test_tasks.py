@@ -200,6 +200,17 @@ def test_the_sequence_of_hard_saturation():
     assert not np.any(trial.inputs.values)
 
 
+def test_the_transitions_of_a_sequence():
+    task = hj.Retrieval(model="sequential", num_neurons=16, num_memories=3, cyclic=False)
+    model: Any = task(jax.random.key(0)).model
+    assert model.transition_matrix.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
+    rows, start = ((0.0, 1.0, 0.0), (0.5, 0.0, 1.0), (0.5, 0.0, 0.0)), (0.0, 0.25, 0.5)
+    given = {"cyclic": True, "transitions": rows, "initial_saliencies": start}
+    trial: Any = task(jax.random.key(0), **given)
+    assert trial.model.transition_matrix.tolist() == [list(row) for row in rows]
+    assert trial.model.initial_state(trial.x0)[16:].tolist() == list(start)
+
+
 def test_memories_weights_and_starts_are_new_for_every_key():
     trials = many()
     for values in (trials.model.memories, trials.inputs.values, trials.x0):
@@ -218,6 +229,13 @@ BAD: dict[str, list[tuple[Any, str]]] = {
     "self_coupling": [(1, "True or False"), ("no", "True or False")],
     "memory_time_constant": [(0.0, "positive"), (np.inf, "finite")],
     "gain": [(-1.0, "zero or positive"), (np.nan, "finite")],
+    "cyclic": [(1, "True or False"), (None, "True or False")],
+    "transitions": [
+        (((0.0, 1.0), (1.0, 0.0)), "rows of 6 numbers, one for each memory"),
+        (((0.0,), (1.0, 0.0)), "rows of 6 numbers"),
+        (1.0, "rows of 6 numbers"),
+    ],
+    "initial_saliencies": [((1.0,), "6 numbers, one for each"), ("zero", "6 numbers")],
     "time_constant": [(0.0, "positive"), (np.inf, "finite")],
     "power": [(1.5, "at least 2"), ("cubic", "number")],
     "beta": [(0.0, "positive"), (None, "number")],

@@ -94,32 +94,38 @@ def row(method: str, dt: float, *errors: tuple[float, float, float]) -> dict:
 
 
 SMALL, LARGE, UNKNOWN = (0.1, -0.5, 0.7), (2.0, 1.5, 2.5), (0.1, -1.5, 1.7)
-KINDS = [{"kind": "overlap"}, {"kind": "overlap"}, {"kind": "probability"}]
+OVERLAP, PROBABILITY = ("overlap", False), ("probability", True)
+KINDS = [
+    {"kind": "overlap", "late": False},
+    {"kind": "overlap", "late": False},
+    {"kind": "probability", "late": True},
+    {"kind": "overlap", "late": True},
+]
 
 
 def test_a_step_is_safe_where_all_shorter_ones_are():
     rows = [
-        row("a", 0.2, SMALL, SMALL, SMALL),  # by luck
-        row("a", 0.1, SMALL, LARGE, UNKNOWN),
-        row("a", 0.05, SMALL, SMALL, SMALL),
-        row("a", 0.01, SMALL, SMALL, SMALL),
-        row("b", 0.01, LARGE, SMALL, SMALL),
-        row("c", 0.01, (np.nan, np.nan, np.nan), SMALL, SMALL),
+        row("a", 0.2, SMALL, SMALL, SMALL, LARGE),  # by luck
+        row("a", 0.1, SMALL, LARGE, UNKNOWN, LARGE),
+        row("a", 0.05, SMALL, SMALL, SMALL, LARGE),
+        row("a", 0.01, SMALL, SMALL, SMALL, LARGE),
+        row("b", 0.01, LARGE, SMALL, SMALL, LARGE),
+        row("c", 0.01, (np.nan, np.nan, np.nan), SMALL, SMALL, SMALL),
     ]
     numbers = {"problems": {"p": {"statistics": KINDS, "errors": rows}}}
-    assert work_precision.safe_step(numbers, "a", "p", "overlap") == 0.05
-    assert work_precision.safe_step(numbers, "a", "p", "probability") == 0.05
-    assert work_precision.safe_step(numbers, "b", "p", "overlap") == 0
-    assert work_precision.safe_step(numbers, "b", "p", "probability") == 0.01
-    assert work_precision.safe_step(numbers, "c", "p", "overlap") == 0
-    assert work_precision.safe_step(numbers, "d", "p", "overlap") is None
+    assert work_precision.safe_step(numbers, "a", "p", OVERLAP) == 0.05
+    assert work_precision.safe_step(numbers, "a", "p", PROBABILITY) == 0.05
+    assert work_precision.safe_step(numbers, "b", "p", OVERLAP) == 0
+    assert work_precision.safe_step(numbers, "b", "p", PROBABILITY) == 0.01
+    assert work_precision.safe_step(numbers, "c", "p", OVERLAP) == 0
+    assert work_precision.safe_step(numbers, "d", "p", OVERLAP) is None
 
 
 def test_an_error_may_exceed_eulers_by_less_than_a_tolerance():
     def check(mine, euler, apart=(0.0, -9.0, 9.0)):
         rows = [row("a", 0.05, mine), row(work_precision.EULER, 0.01, euler)]
         rows[0]["from_euler"] = row("a", 0.05, apart)["errors"]
-        problem = {"statistics": [{"kind": "overlap"}], "errors": rows}
+        problem = {"statistics": KINDS[:1], "errors": rows}
         return work_precision.no_worse({"problems": {"p": problem}}, "a", 1)
 
     assert check((1.5, 1.2, 1.8), (-1.5, -1.7, -1.3)).holds  # each is off by as much

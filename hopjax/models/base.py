@@ -23,6 +23,14 @@ from hopjax._errors import ArgumentError
 _Model = TypeVar("_Model", bound="AbstractHopfield")  # not Self, which beartype does not know here
 
 
+OF_MEMORIES = "of memories"  # marks fields besides `memories` with a place for each memory
+
+
+def of_memories() -> Any:
+    """A field of a network with an entry, or a row and a column, for each memory; or None."""
+    return eqx.field(metadata={OF_MEMORIES: True})
+
+
 class AbstractHopfield(eqx.Module):
     """The protocol of every model: whatever has these methods can be solved.
 

@@ -3,6 +3,7 @@
 The input is an added current in the classic network; in the others it weighs the memories.
 """
 
+import abc
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,6 +21,7 @@ from hopjax._checks import (
 from hopjax._errors import names_keywords
 from hopjax.activations import AbstractActivation, Tanh
 from hopjax.models.base import (
+    AbstractHopfield,
     AbstractOneLayerHopfield,
     among_present,
     check_memories,
@@ -31,11 +33,8 @@ from hopjax.models.base import (
 from hopjax.models.closed_form import ClosedForm
 
 
-class AbstractBipolarHopfield(AbstractOneLayerHopfield):
-    """Networks whose state is the N neurons themselves and whose memories are ±1 patterns.
-
-    A new one needs the fields `memories` and `activation`, and `drive`, `drift` and `energy`.
-    """
+class AbstractActivityHopfield(AbstractHopfield):
+    """Networks of ±1 patterns that are seen in the activity Ψ(x) of the features."""
 
     activation: eqx.AbstractVar[AbstractActivation]
 
@@ -44,13 +43,57 @@ class AbstractBipolarHopfield(AbstractOneLayerHopfield):
         """True: it is one of activities, which saturate from 1/d on."""
         return True
 
-    def overlaps(self, x: Float[Array, " N"]) -> Float[Array, " P"]:
-        """m_μ = ξ^μ·Ψ(x) / N, between −1 and 1."""
-        return projected(self.memories, self.activation(x))
+    def overlaps(self, x: Float[Array, " state"]) -> Float[Array, " P"]:
+        """m_μ = ξ^μ·Ψ(x) / N of the features, between −1 and 1."""
+        return projected(self.memories, self.activation(self.features(x)))
 
     def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
         """α_μ(u) = ξ^μ·u / N."""
         return projected(self.memories, u)
+
+
+class AbstractBipolarHopfield(AbstractOneLayerHopfield, AbstractActivityHopfield):
+    """Networks whose state is the N neurons themselves and whose memories are ±1 patterns.
+
+    A new one needs the fields `memories` and `activation`, and `drive`, `drift` and `energy`.
+    """
+
+
+class AbstractPairedHopfield(AbstractActivityHopfield):
+    """Networks whose state is features and, behind them, one more entry for each memory."""
+
+    @property
+    def state_size(self) -> int:
+        """N + P."""
+        return sum(self.memories.shape)
+
+    @property
+    @abc.abstractmethod
+    def time_constant_of_memories(self) -> Float[Array, ""]:
+        """That of the entries of memories, in units of that of the features."""
+
+    @property
+    def fastest_time_constant(self) -> Float[Array, ""]:
+        """The shorter one of that of the memories' entries and 1."""
+        return jnp.minimum(self.time_constant_of_memories, 1)
+
+    @property
+    def relaxation_rates(self) -> Float[Array, " state"]:
+        """1 of the features, and the inverse of their time constant of the memories' entries."""
+        features, others = jnp.ones_like(self.memories[0]), jnp.ones_like(self.memories[:, 0])
+        return jnp.append(features, others / self.time_constant_of_memories)
+
+    def features(self, state: Float[Array, " state"]) -> Float[Array, " N"]:
+        """The x of a state, its first N entries."""
+        return state[: self.memories.shape[1]]
+
+    def of_memories(self, state: Float[Array, " state"]) -> Float[Array, " P"]:
+        """The entries of the memories."""
+        return state[self.memories.shape[1] :]
+
+    def drive(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
+        """The saliencies α(u)."""
+        return self.saliency(u)
 
 
 def bipolar(memories: Any) -> Float[Array, "P N"]:

@@ -1,5 +1,6 @@
 """Networks in arrays for more memories than they have, so that one program solves all of them."""
 
+import dataclasses
 import inspect
 from typing import Any, TypeVar
 
@@ -10,11 +11,10 @@ from jaxtyping import Array, Shaped
 
 from hopjax._checks import check_count, is_traced
 from hopjax._errors import ArgumentError
-from hopjax.models.base import AbstractHopfield
+from hopjax.models.base import OF_MEMORIES, AbstractHopfield
 from hopjax.models.two_layer import AbstractSeparation, LinearSeparation, PowerSeparation
 
 _Model = TypeVar("_Model", bound=AbstractHopfield)
-_OF_MEMORIES = "transitions", "initial_saliencies"  # further fields with a place for each memory
 _APART = LinearSeparation, PowerSeparation  # each memory neuron on its own: none at zero counts
 
 
@@ -65,9 +65,9 @@ def with_room(model: _Model, capacity: int | None) -> _Model:
     present = jnp.asarray(np.arange(capacity) < model.memories.shape[0])
     memories, separation = lengthened(model.memories, capacity), getattr(model, "separation", None)
     others = {
-        name: _square(array, capacity) if array.ndim == 2 else lengthened(array, capacity)
-        for name in _OF_MEMORIES
-        if (array := getattr(model, name, None)) is not None
+        each.name: _square(array, capacity) if array.ndim == 2 else lengthened(array, capacity)
+        for each in dataclasses.fields(model)
+        if OF_MEMORIES in each.metadata and (array := getattr(model, each.name)) is not None
     }
     padded = _changed(model, memories=memories, present=present, **others)
     if _knows(separation):

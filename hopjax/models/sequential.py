@@ -16,11 +16,17 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation, HardTanh
-from hopjax.models.base import AbstractHopfield, among_present, project, projected, strengths
-from hopjax.models.bipolar import activation_or_default, bipolar, coupled, energy_of
+from hopjax.models.base import among_present, of_memories, project, strengths
+from hopjax.models.bipolar import (
+    AbstractPairedHopfield,
+    activation_or_default,
+    bipolar,
+    coupled,
+    energy_of,
+)
 
 
-class SequentialHopfield(AbstractHopfield):
+class SequentialHopfield(AbstractPairedHopfield):
     """Input-driven plasticity whose saliencies are driven by what the network itself retrieves.
 
     ẋ = −x + W(α) Ψ(x) with W(α) = (1/N) Σ_μ α_μ ξ^μ ξ^μᵀ and the saliencies α = α(u) + s, of
@@ -33,7 +39,8 @@ class SequentialHopfield(AbstractHopfield):
     With hard saturation, orthogonal memories, τ_s → ∞ and no noise or input, the saliency Z with
     which a memory becomes active gives the next one κ (1 − 1/Z), a time τ_s ln Z later; so the
     sequence ends unless κ ≥ 4. `theory.critical_gain` has that for other activations and noise.
-    An input still acts: it can start, steer, hold or end a sequence.
+    An input still acts: it can start (with `initial_saliencies` of zero), steer, hold or end a
+    sequence.
 
     One strength of noise is that of the features; `noise_strength` makes one for the saliencies
     too. The model was derived here. It has the threshold and the map that Betteti, Baggio, Bullo
@@ -44,9 +51,9 @@ class SequentialHopfield(AbstractHopfield):
     activation: AbstractActivation
     gain: Float[Array, ""]
     time_constant: Float[Array, ""]
-    transitions: Float[Array, "P P"] | None
+    transitions: Float[Array, "P P"] | None = of_memories()
     cyclic: bool = eqx.field(static=True)
-    initial_saliencies: Float[Array, " P"] | None
+    initial_saliencies: Float[Array, " P"] | None = of_memories()
     self_coupling: bool = eqx.field(static=True)
     present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
@@ -107,41 +114,21 @@ class SequentialHopfield(AbstractHopfield):
         self.self_coupling = check_flag(self_coupling, "self_coupling")
 
     @property
-    def state_size(self) -> int:
-        """N + P."""
-        return sum(self.memories.shape)
-
-    @property
-    def fastest_time_constant(self) -> Float[Array, ""]:
-        """The shorter one of τ_s and 1."""
-        return jnp.minimum(self.time_constant, 1)
-
-    @property
-    def relaxation_rates(self) -> Float[Array, " state"]:
-        """1 of the features, and 1/τ_s of the saliencies."""
-        features, saliencies = jnp.ones_like(self.memories[0]), jnp.ones_like(self.memories[:, 0])
-        return jnp.append(features, saliencies / self.time_constant)
-
-    @property
-    def overlap_measures_size(self) -> bool:
-        """True: it is one of activities, which saturate from 1/d on."""
-        return True
+    def time_constant_of_memories(self) -> Float[Array, ""]:
+        """τ_s, of the slow saliencies."""
+        return self.time_constant
 
     def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " state"]:
         """The features, and the saliencies with which a sequence starts."""
         if self.initial_saliencies is not None:
             return jnp.append(x0, self.initial_saliencies)
-        overlaps = jnp.abs(projected(self.memories, self.activation(x0)))
+        overlaps = jnp.abs(self.overlaps(jnp.append(x0, jnp.zeros_like(self.memories[:, 0]))))
         first = jnp.arange(overlaps.shape[0]) == jnp.argmax(overlaps)
         return jnp.append(x0, jnp.where(first, self.gain, 0))
 
-    def features(self, state: Float[Array, " state"]) -> Float[Array, " N"]:
-        """The x of a state (x, s)."""
-        return state[: self.memories.shape[1]]
-
     def slow_saliencies(self, state: Float[Array, " state"]) -> Float[Array, " P"]:
         """The s of a state (x, s)."""
-        return state[self.memories.shape[1] :]
+        return self.of_memories(state)
 
     def noise_strength(
         self, *, features: Real[ArrayLike, ""] = 0.0, saliencies: Real[ArrayLike, ""] = 0.0
@@ -154,18 +141,6 @@ class SequentialHopfield(AbstractHopfield):
         """A, also where it is not given."""
         single = jnp.eye(self.memories.shape[0], dtype=self.memories.dtype)
         return jax.vmap(self._followers, out_axes=1)(single)
-
-    def overlaps(self, x: Float[Array, " state"]) -> Float[Array, " P"]:
-        """m_μ = ξ^μ·Ψ(x) / N of the features, between −1 and 1."""
-        return projected(self.memories, self.activation(self.features(x)))
-
-    def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
-        """α_μ(u) = ξ^μ·u / N, the part of the saliencies that is the input's."""
-        return projected(self.memories, u)
-
-    def drive(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
-        """The saliencies α(u)."""
-        return self.saliency(u)
 
     def drift(
         self, t: Float[Array, ""], x: Float[Array, " state"], drive: Float[Array, " P"]

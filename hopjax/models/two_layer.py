@@ -24,9 +24,10 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation
-from hopjax.models.base import AbstractHopfield, among_present, project, projected, strengths
+from hopjax.models.base import among_present, project, strengths
 from hopjax.models.bipolar import (
     AbstractBipolarHopfield,
+    AbstractPairedHopfield,
     IDPHopfield,
     activation_or_default,
     bipolar,
@@ -219,7 +220,7 @@ class DenseHopfield(AbstractBipolarHopfield):
         return _features_energy(self.activation, x) - x.size * self.separation.lagrangian(h, alpha)
 
 
-class TwoLayerHopfield(AbstractHopfield):
+class TwoLayerHopfield(AbstractPairedHopfield):
     """Features x and memory neurons h, each with their own time constant.
 
     ẋ = −x + Ξᵀ s(h; α), τ_m ḣ = −h + g(α) ⊙ ΞΨ(x)/N, with the gate g and what is sent s of the
@@ -278,32 +279,17 @@ class TwoLayerHopfield(AbstractHopfield):
             )
 
     @property
-    def state_size(self) -> int:
-        """N + P."""
-        return sum(self.memories.shape)
-
-    @property
-    def fastest_time_constant(self) -> Float[Array, ""]:
-        """The shorter one of τ_m and 1."""
-        return jnp.minimum(self.memory_time_constant, 1)
-
-    @property
-    def relaxation_rates(self) -> Float[Array, " state"]:
-        """1 of the features, and 1/τ_m of the memory neurons."""
-        slow, fast = jnp.ones_like(self.memories[0]), jnp.ones_like(self.memories[:, 0])
-        return jnp.append(slow, fast / self.memory_time_constant)
+    def time_constant_of_memories(self) -> Float[Array, ""]:
+        """τ_m, of the memory neurons."""
+        return self.memory_time_constant
 
     def initial_state(self, x0: Float[Array, " N"]) -> Float[Array, " state"]:
         """The features, and memory neurons at zero: nothing has reached them yet."""
         return jnp.append(x0, jnp.zeros_like(self.memories[:, 0]))
 
-    def features(self, state: Float[Array, " state"]) -> Float[Array, " N"]:
-        """The x of a state (x, h)."""
-        return state[: self.memories.shape[1]]
-
     def memory_neurons(self, state: Float[Array, " state"]) -> Float[Array, " P"]:
         """The h of a state (x, h)."""
-        return state[self.memories.shape[1] :]
+        return self.of_memories(state)
 
     def noise_strength(
         self, *, features: Real[ArrayLike, ""] = 0.0, memory_neurons: Real[ArrayLike, ""] = 0.0
@@ -316,23 +302,6 @@ class TwoLayerHopfield(AbstractHopfield):
         if isinstance(self.separation, LinearSeparation):
             return IDPHopfield(self.memories, self.activation, self_coupling=self.self_coupling)
         return DenseHopfield(self.memories, self.separation, self.activation)
-
-    @property
-    def overlap_measures_size(self) -> bool:
-        """True: it is one of activities, which saturate from 1/d on."""
-        return True
-
-    def overlaps(self, x: Float[Array, " state"]) -> Float[Array, " P"]:
-        """m_μ = ξ^μ·Ψ(x) / N of the features, between −1 and 1."""
-        return projected(self.memories, self.activation(self.features(x)))
-
-    def saliency(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
-        """α_μ(u) = ξ^μ·u / N."""
-        return projected(self.memories, u)
-
-    def drive(self, u: Float[Array, " N"]) -> Float[Array, " P"]:
-        """The saliencies α(u)."""
-        return self.saliency(u)
 
     def drift(
         self, t: Float[Array, ""], x: Float[Array, " state"], drive: Float[Array, " P"]

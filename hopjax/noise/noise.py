@@ -148,6 +148,14 @@ class PackedPath(AbstractGridPath):
         raise NotImplementedError
 
 
+def _packed(
+    key: Key[Array, ""], size: int, dtype: Any, levy_area: type, *, eight: bool
+) -> PackedPath:
+    """The path of a law of signs."""
+    stream = _streams(key, 1)[0]
+    return PackedPath(eight=eight, stream=stream, size=size, dtype=dtype, levy_area=levy_area)
+
+
 class AbstractLaw(eqx.Module):
     """A law of the random increments: makes the Brownian path that a solve follows."""
 
@@ -230,8 +238,7 @@ class TwoPoint(AbstractLaw):
     ) -> PackedPath:
         """The grid path; see `AbstractLaw.path`."""
         del end, step
-        stream = _streams(key, 1)[0]
-        return PackedPath(eight=False, stream=stream, size=size, dtype=dtype, levy_area=levy_area)
+        return _packed(key, size, dtype, levy_area, eight=False)
 
 
 class Binomial(AbstractLaw):
@@ -254,8 +261,7 @@ class Binomial(AbstractLaw):
     ) -> PackedPath:
         """The grid path; see `AbstractLaw.path`."""
         del end, step
-        stream = _streams(key, 1)[0]
-        return PackedPath(eight=True, stream=stream, size=size, dtype=dtype, levy_area=levy_area)
+        return _packed(key, size, dtype, levy_area, eight=True)
 
 
 class BrownianTree(AbstractLaw):

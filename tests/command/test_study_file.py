@@ -363,3 +363,18 @@ def test_a_sequence_of_memories_in_a_file(tmp_path):
     assert (dies.visits_collapse < 30).all()
     assert (lives.visits_run >= 2).all()
     assert (lives.visits_order[:, :3] == [0, 1, 2]).all()
+
+
+@pytest.mark.slow
+def test_a_sequence_that_goes_as_the_file_says(tmp_path):
+    """Backwards, and from the memory whose saliency is the largest at the start."""
+    trial = SEQUENCE | {
+        "initial_saliencies": "[0, 0, 5, 0]",
+        "transitions": "[[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0]]",
+        "start": '"normal"',
+    }
+    del trial["time_constant"]
+    tables = "[sweep]\ntime_constant = [3.0, 4.0]\n[visits]\nmax_visits = 5\n"
+    content = text(tables, trial=trial, t1="20.0", save_every="0.5", solver='"exponential"')
+    dataset = read(tmp_path, content).run(progress=False)
+    assert (dataset.visits_order[..., :3] == [2, 1, 0]).all()

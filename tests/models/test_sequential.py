@@ -237,6 +237,14 @@ def test_an_input_holds_a_sequence():
 
 
 @pytest.mark.slow
+def test_an_input_that_ends_starts_a_sequence():
+    shown = hj.Schedule([0.0, 20.0], 3 * jnp.stack([LARGE[2], jnp.zeros_like(LARGE[2])]))
+    rest = {"initial_saliencies": jnp.zeros(4)}
+    assert order(sequence(u=shown, **rest))[:5] == [0, 2, 3, 0, 1]  # begins in memory 0
+    assert order(sequence(**rest)) == [0]
+
+
+@pytest.mark.slow
 def test_its_mean_flow_is_known():
     flow = theory.noisy_flow(network(), U, STATE[:N], noise=0.0, t1=1.0, dt=DT, save_every=1.0)
     assert_allclose(flow.final_state, solve(network()).final_state, rtol=EXACT)
