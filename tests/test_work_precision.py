@@ -94,7 +94,8 @@ def row(method: str, dt: float, *errors: tuple[float, float, float]) -> dict:
 
 
 SMALL, LARGE, UNKNOWN = (0.1, -0.5, 0.7), (2.0, 1.5, 2.5), (0.1, -1.5, 1.7)
-OVERLAP, PROBABILITY = ("overlap", False), ("probability", True)
+OVERLAP: work_precision.Group = ("overlap", False)
+PROBABILITY: work_precision.Group = ("probability", True)
 KINDS = [
     {"kind": "overlap", "late": False},
     {"kind": "overlap", "late": False},

@@ -23,12 +23,8 @@ from hopjax._errors import ArgumentError
 _Model = TypeVar("_Model", bound="AbstractHopfield")  # not Self, which beartype does not know here
 
 
-OF_MEMORIES = "of memories"  # marks fields besides `memories` with a place for each memory
-
-
-def of_memories() -> Any:
-    """A field of a network with an entry, or a row and a column, for each memory; or None."""
-    return eqx.field(metadata={OF_MEMORIES: True})
+# Marks a further field with an entry, or a row and a column, for each memory.
+OF_MEMORIES = {"of_memories": True}
 
 
 class AbstractHopfield(eqx.Module):

@@ -67,7 +67,7 @@ def with_room(model: _Model, capacity: int | None) -> _Model:
     others = {
         each.name: _square(array, capacity) if array.ndim == 2 else lengthened(array, capacity)
         for each in dataclasses.fields(model)
-        if OF_MEMORIES in each.metadata and (array := getattr(model, each.name)) is not None
+        if each.metadata == OF_MEMORIES and (array := getattr(model, each.name)) is not None
     }
     padded = _changed(model, memories=memories, present=present, **others)
     if _knows(separation):

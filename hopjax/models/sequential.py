@@ -16,7 +16,7 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation, HardTanh
-from hopjax.models.base import among_present, of_memories, project, strengths
+from hopjax.models.base import OF_MEMORIES, among_present, project, strengths
 from hopjax.models.bipolar import (
     AbstractPairedHopfield,
     activation_or_default,
@@ -51,9 +51,9 @@ class SequentialHopfield(AbstractPairedHopfield):
     activation: AbstractActivation
     gain: Float[Array, ""]
     time_constant: Float[Array, ""]
-    transitions: Float[Array, "P P"] | None = of_memories()
+    transitions: Float[Array, "P P"] | None = eqx.field(metadata=OF_MEMORIES)
     cyclic: bool = eqx.field(static=True)
-    initial_saliencies: Float[Array, " P"] | None = of_memories()
+    initial_saliencies: Float[Array, " P"] | None = eqx.field(metadata=OF_MEMORIES)
     self_coupling: bool = eqx.field(static=True)
     present: Bool[Array, " P"] | None = eqx.field(default=None, init=False)
 
