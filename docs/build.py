@@ -25,13 +25,20 @@ def collect() -> None:
     reference = "\n".join(page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md"))
     names = set(re.findall(r"^::: hopjax\.(\S+)$", reference, re.MULTILINE))
     for page in BUILT.rglob("*.md"):
-        text = linked(page.read_text(encoding="utf-8"), names)
-        # One folder less to climb: figures are inside here.
-        page.write_text(re.sub(r"\]\(\.\./((?:\.\./)*)figures/", r"](\1figures/", text), "utf-8")
-    gallery = (ROOT / "figures" / "README.md").read_text(encoding="utf-8")
-    gallery = re.sub(r"\]\(([\w.]+\.(?:png|gif))\)", r"](figures/\1)", gallery)
-    gallery = re.sub(r"\[(\w+\.json)\]\(\1\)", r"`figures/\1`", gallery)
-    (BUILT / "gallery.md").write_text(gallery, encoding="utf-8")
+        page.write_text(placed(linked(page.read_text(encoding="utf-8"), names)), encoding="utf-8")
+    for folder, name in (("figures", "gallery"), ("experiments", "experiments")):
+        text = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+        text = re.sub(r"\]\(([\w.]+\.(?:png|gif))\)", r"](figures/\1)", text)
+        text = re.sub(r"\[(\w+\.json)\]\(\1\)", r"`figures/\1`", text)
+        (BUILT / f"{name}.md").write_text(placed(text), encoding="utf-8")
+
+
+def placed(text: str) -> str:
+    """The text of a page with the links of the site, where figures are one folder nearer."""
+    text = re.sub(r"\]\(\.\./((?:\.\./)*)(figures|experiments)/", r"](\1\2/", text)
+    text = re.sub(r"\]\(((?:\.\./)*)figures/README\.md", r"](\1gallery.md", text)
+    text = re.sub(r"\]\(((?:\.\./)*)experiments/README\.md", r"](\1experiments.md", text)
+    return text.replace("](../docs/", "](")
 
 
 def linked(text: str, names: set[str]) -> str:

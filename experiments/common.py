@@ -51,6 +51,8 @@ class Experiment:
     claims: Callable[[dict[str, Any]], list[Claim]]
     source: str | None = None  # of all its claims, where they do not say
     animate: dict[str, Callable[[dict[str, Any]], FuncAnimation]] = field(default_factory=dict)
+    # Paragraphs and tables of Markdown that say what was found, made of the numbers.
+    found: Callable[[dict[str, Any]], list[str]] | None = None
 
     @property
     def pictures(self) -> dict[str, Draw]:

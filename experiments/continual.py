@@ -259,7 +259,24 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     return found
 
 
-EXPERIMENT = Experiment("continual", compute, draw, claims, source="studies here")
+def found(numbers: dict[str, Any]) -> list[str]:
+    def at(network: str, count: int, age: str, *, learns: bool = True) -> str:
+        cells = select(numbers["results"], learns=learns, num_memories=count)
+        return show(only(cells, network=network)[age])
+
+    few, most = FORGETTING.full[-1], LEARNING.full[-1]
+    return [
+        f"Memories that are added one by one, here at σ = {NOISE:g}, disturb the others by "
+        f"crosstalk. With {MANY} of them IDP, which an input tells what is sought, retrieves the "
+        f"oldest in {at('idp', MANY, 'oldest')} and the newest in {at('idp', MANY, 'newest')}, the "
+        f"classic network in {at('classic', MANY, 'oldest')} and {at('classic', MANY, 'newest')}. "
+        f"What is forgotten disturbs no more: with {few} left of {most}, the classic network is "
+        f"back at {at('classic', few, 'all', learns=False)}. Decorrelated, all are kept, up to "
+        f"{most}."
+    ]
+
+
+EXPERIMENT = Experiment("continual", compute, draw, claims, source="studies here", found=found)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -321,7 +321,20 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     return found
 
 
-EXPERIMENT = Experiment("escape", compute, draw, claims, source="noise theory here")
+def found(numbers: dict[str, Any]) -> list[str]:
+    off = [measured(result["onset"]).times(1, -1) for result in numbers["results"]]
+    largest, farthest = (max(abs(end) for one in off for end in one[:ends]) for ends in (1, 3))
+    late = [each.value - 1 for each in half_escaped(numbers)]
+    return [
+        f"The growth rate of the more salient memory, measured in networks of {LARGE} neurons at "
+        f"{len(off)} pairs of saliencies, passes through zero within {largest:.2%} of the "
+        f"predicted σ_esc ({farthest:.2%} with its interval). Half of the networks of {SMALL} "
+        f"neurons have left within {T1:g} time constants at noises {min(late):.1%} to "
+        f"{max(late):.1%} above it."
+    ]
+
+
+EXPERIMENT = Experiment("escape", compute, draw, claims, source="noise theory here", found=found)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from scipy import stats
 
 import hopjax as hj
-from experiments import drawing
+from experiments import drawing, prose
 from experiments.claims import Claim, above, below, claim, show
 from experiments.common import Experiment, Sized
 from experiments.numbers import bands, constants, proportion, rounded
@@ -258,7 +258,22 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     ]
 
 
-EXPERIMENT = Experiment("firing_rate", compute, draw, claims)
+def found(numbers: dict[str, Any]) -> list[str]:
+    noisy, quiet, classic = (numbers["results"][network] for network in NETWORKS)
+    right = [window["largest"] for window in noisy["windows"]]
+    silent = [window["silent"] for window in quiet["windows"][1:]]
+    pulse = classic["pulse"]
+    return [
+        f"Under noise of σ = {NOISE:g} the right memory is the largest at the end of the three "
+        f"inputs in {prose.listed(right)}. Without noise {prose.listed(silent)} are silent at the "
+        "ends of the second and third, and the largest overlap means nothing. A current that "
+        f"switches on {pulse['mean_activity']:.0%} of the classic network gives all "
+        f"{NUM_MEMORIES} memories plain overlaps of about {pulse['least_plain']['median']:.1f}, "
+        f"but centred ones of at most {pulse['most_centred']['median']:.1f}."
+    ]
+
+
+EXPERIMENT = Experiment("firing_rate", compute, draw, claims, found=found)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -79,11 +79,24 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     ]
 
 
+def found(numbers: dict[str, Any]) -> list[str]:
+    idp = numbers["results"][f"{NOISE:g}"]["idp"]
+    eroded = idp["overlap_1_at_end_of_glitch"]
+    _, _, after, lasting, last = idp["events"].values()
+    return [
+        f"A glitch of 2 time constants wears the overlap of IDP down to {eroded['mean']:.3f} ± "
+        f"{eroded['half_width']:.3f} and is then forgotten: retrieved again in {show(after)} of "
+        f"the trials. A change that lasts 4 is followed in {show(lasting)}, one that lasts 6 in "
+        f"{show(last)}."
+    ]
+
+
 EXPERIMENT = Experiment(
     "glitch",
     compute,
     {"glitch_one_trial": protocols.draw_one_trial, "glitch_ensemble": protocols.draw_ensemble},
     claims,
+    found=found,
 )
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 import hopjax as hj
 from experiments import drawing
-from experiments.claims import Claim, above, below, claim, within
+from experiments.claims import Claim, above, below, claim, show, within
 from experiments.common import Experiment, Sized
 from experiments.numbers import constants, proportion, rounded
 
@@ -289,7 +289,26 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     return made
 
 
-EXPERIMENT = Experiment("pulse", compute, draw, claims, source="studies here")
+def found(numbers: dict[str, Any]) -> list[str]:
+    energies = {
+        model: {each["noise"]: each["tuned"]["energy"] for each in of(numbers, model)}
+        for model in MODELS
+    }
+    ratios = [each["tuned"]["energy"] / each["constant"]["energy"] for each in numbers["results"]]
+    most = max((each["switched"] for each in numbers["quiet"]), key=lambda each: each["high"])
+    return [
+        "What does it cost to switch a network from one memory to another? The energy of a pulse "
+        f"of current that switches the classic network in {WANTED:.0%} of trials falls from "
+        f"{energies['classic'][0.0]:.2f} without noise to {energies['classic'][0.7]:.2f} at "
+        f"σ = 0.7, that of a pulse of plasticity from {energies['idp'][1.1]:.0f} at σ = 1.1 to "
+        f"{energies['idp'][1.5]:.0f} at 1.5; up to σ = {max(QUIET):g} a pulse as strong as "
+        f"{STRONGEST['idp']:g} switches IDP in {show(most)} at most. What counts is the noise, not "
+        f"the shape: tuned pulses cost {min(ratios):.2f} to {max(ratios):.2f} of the cheapest of "
+        "constant strength."
+    ]
+
+
+EXPERIMENT = Experiment("pulse", compute, draw, claims, source="studies here", found=found)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

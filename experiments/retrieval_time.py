@@ -11,7 +11,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from experiments import drawing, studies
-from experiments.claims import Check, Claim, Measured, above, below, claim, number
+from experiments.claims import Check, Claim, Measured, above, below, claim, number, show
 from experiments.common import Experiment, Sized
 from experiments.numbers import proportion, rounded
 from experiments.studies import DOMINANT, SOLVED, WINDOW, only, select
@@ -133,7 +133,24 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     ]
 
 
-EXPERIMENT = Experiment("retrieval_time", compute, draw, claims, source="studies here")
+def found(numbers: dict[str, Any]) -> list[str]:
+    idp = {cell["noise"]: cell for cell in select(numbers["results"], model="idp")}
+    best = min(idp, key=lambda noise: idp[noise]["passage"][1][1] or np.inf)
+
+    def passage(noise: float, window: int) -> str:
+        low, median, high = idp[noise]["passage"][window]
+        return f"{median:.1f} (10% to 90%: {low:.1f} to {high:.1f})"
+
+    return [
+        f"Without noise half of the trials have retrieved the first input by t = "
+        f"{idp[QUIET]['passage'][0][1]:.1f}, at σ = {NOISY:g} by {passage(NOISY, 0)}. Moving to "
+        f"the second takes {passage(best, 1)} at best, at σ = {best:g}; without noise "
+        f"{show(idp[QUIET]['never'][1])} do not within {WINDOW:g}, at σ = {LOUD:g} "
+        f"{show(idp[LOUD]['never'][1])}."
+    ]
+
+
+EXPERIMENT = Experiment("retrieval_time", compute, draw, claims, source="studies here", found=found)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 import hopjax as hj
 from experiments import drawing
-from experiments.claims import Claim, above, below, claim, measured, number, show
+from experiments.claims import Claim, Measured, above, below, claim, measured, number, show
 from experiments.common import Experiment, Sized
 from experiments.numbers import constants, rounded
 from hopjax import plotting
@@ -180,7 +180,20 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     ]
 
 
-EXPERIMENT = Experiment("separation", compute, draw, claims, source="studies here")
+def found(numbers: dict[str, Any]) -> list[str]:
+    tuned = numbers["tuned"]
+    cells = {cell["weight"]: cell["retrieved"] for cell in numbers["brute_force"]}
+    weight = Measured(*(tuned[end][0] for end in ("weights", "low", "high")))
+    return [
+        f"Two memories share {1 - DIFFERENT:.0%} of their signs. To move from the second to the "
+        f"first under σ = {NOISE:g}, an input of a given energy should hold {weight} of the second "
+        f"for 1 of the first: the first is then retrieved in {show(tuned['retrieved'])}, by an "
+        f"input of the first alone in {show(cells[ALONE])}, and by one whose saliency of the "
+        f"second is zero (weight {PROJECTED:.1f}) never, {show(cells[PROJECTED])}."
+    ]
+
+
+EXPERIMENT = Experiment("separation", compute, draw, claims, source="studies here", found=found)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -250,6 +250,14 @@ def found_by(result: dict[str, Any], name: str) -> Measured:
     return Measured(result[name], result["low"], result["high"])
 
 
+def off_theory(numbers: dict[str, Any]) -> list[Measured]:
+    """By how much the tuned strengths for a mean overlap are off those of theory, as a share."""
+    points = numbers["other_noises"] + [
+        each | {"predicted": numbers["predicted"]} for each in numbers["tuned"]["overlap"]
+    ]
+    return [found_by(each, "tuned").times(1 / each["predicted"], -1) for each in points]
+
+
 def claims(numbers: dict[str, Any]) -> list[Claim]:
     brute, goals = numbers["brute_force"], numbers["settings"]["goals"]
     made = []
@@ -285,11 +293,8 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
                 near(two_point.over(gaussian), 1, 0.005, f"{two_point}, Gaussian {gaussian}"),
             )
         )
-    points = numbers["other_noises"] + [
-        each | {"predicted": numbers["predicted"]} for each in numbers["tuned"]["overlap"]
-    ]
-    off = [found_by(each, "tuned").times(1 / each["predicted"], -1) for each in points]
-    noises = {each["noise"] for each in points}
+    off = off_theory(numbers)
+    noises = {NOISE, *(each["noise"] for each in numbers["other_noises"])}
     made.append(
         claim(
             "the strength for a mean overlap of 0.9 is that of the noise theory, within 1%",
@@ -299,7 +304,30 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     return made
 
 
-EXPERIMENT = Experiment("tuned_strength", compute, draw, claims, source="studies here")
+def found(numbers: dict[str, Any]) -> list[str]:
+    brute, two_point = numbers["brute_force"], numbers["two_point"]
+    gaussian = {task: found_by(each[0], "tuned") for task, each in numbers["tuned"].items()}
+    root = {task: found_by(brute[task], "root") for task in (*gaussian, "judged once")}
+    starts = [f"{each['start']:g}" for each in numbers["tuned"]["overlap"]]
+    noises = {each["noise"] for each in numbers["other_noises"]}
+    farthest = max(abs(end) for each in off_theory(numbers) for end in each)
+    return [
+        f"{NUM_NEURONS} neurons, saliencies s·(1, {WEIGHTS[1]:g} × {len(WEIGHTS) - 1}), "
+        f"σ = {NOISE:g}. From each of the starts {', '.join(starts[:-1])} and {starts[-1]} the "
+        f"strength for a mean overlap of {GOALS['overlap']:g} is tuned to {gaussian['overlap']} "
+        f"(brute force {root['overlap']}), that for an overlap above {LEVEL:g} in "
+        f"{GOALS['probability']:.0%} of trials and instants to {gaussian['probability']} "
+        f"({root['probability']}). Where each trial is judged once, by its mean over these "
+        f"instants, {root['judged once']} is enough. From σ = {min(noises):g} to {max(noises):g} "
+        f"the first is that of the noise theory within {farthest:.1%}, intervals included.",
+        "Two-point noise is fine here: the two strengths are "
+        f"{found_by(two_point['overlap'], 'tuned')} with it and {gaussian['overlap']} with "
+        f"Gaussian noise, and {found_by(two_point['probability'], 'tuned')} and "
+        f"{gaussian['probability']}. Near an escape it moves thresholds, as in a solve.",
+    ]
+
+
+EXPERIMENT = Experiment("tuned_strength", compute, draw, claims, source="studies here", found=found)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

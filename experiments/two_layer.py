@@ -219,7 +219,20 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     return found
 
 
-EXPERIMENT = Experiment("two_layer", compute, draw, claims)
+def found(numbers: dict[str, Any]) -> list[str]:
+    quiet, noisy = (
+        next(cell for cell in numbers["results"] if cell["noise"] == noise)["order"]["median"][-1]
+        for noise in NOISES
+    )
+    return [
+        "As the memory neurons' time constant falls to "
+        f"{numbers['settings']['time_constants'][-1]:g} the features approach IDP with a local "
+        f"order of {quiet:.2f}, and with noise on the features, the same Brownian motion for both, "
+        f"of {noisy:.2f}."
+    ]
+
+
+EXPERIMENT = Experiment("two_layer", compute, draw, claims, found=found)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments import drawing, studies
-from experiments.claims import Claim, above, below, claim
+from experiments.claims import Claim, above, below, claim, show
 from experiments.common import Experiment, Sized
-from experiments.studies import WINDOW, select
+from experiments.studies import WINDOW, only, select
 
 TRIALS = Sized(40, 300)
 PAPER_NOISES = (0.0, 0.5, 1.0, 2.0, 4.0)
@@ -75,7 +75,20 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     ]
 
 
-EXPERIMENT = Experiment("unscaled", compute, draw, claims, source="studies here")
+def found(numbers: dict[str, Any]) -> list[str]:
+    def third(noise: float, model: str = "idp") -> str:
+        return show(only(numbers["results"], model=model, noise=noise)["retrieved"][2])
+
+    return [
+        "With weights as drawn, not scaled up, and the previous memory all but left out of the "
+        f"input, IDP needs no noise, {third(0.0)} retrieve the third input, but is best near "
+        f"σ = 1, {third(1.0)} there and {third(1.25)} at 1.25. Half do at σ = 2, none at 3: "
+        f"{third(2.0)} and {third(3.0)}. The classic network with a pulse keeps up to σ = 0.5 "
+        f"(third input: {third(0.5, 'classic_pulsed')}) and retrieves nothing at 1."
+    ]
+
+
+EXPERIMENT = Experiment("unscaled", compute, draw, claims, source="studies here", found=found)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

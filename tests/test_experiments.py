@@ -16,7 +16,7 @@ from conftest import ROOT
 from matplotlib.animation import PillowWriter
 from PIL import Image
 
-from experiments import common, mixture_weights, protocols, sequence
+from experiments import common, mixture_weights, prose, protocols, sequence
 from experiments.claims import (
     Measured,
     above,
@@ -310,3 +310,16 @@ def test_claims_are_printed_as_a_table(capsys):
     ]
     assert [line.split(" | ")[-1].strip() for line in lines[2:]] == ["yes", "NO"]
     assert len({line.index("|") for line in (lines[0], *lines[2:])}) == 1
+
+
+def test_prose_is_filled_and_tables_are_not():
+    sentence = "It falls to -0.5 of that at N = 10-20. " * 4
+    lines = prose.filled(sentence).splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= prose.WIDTH
+    assert " ".join(lines) == sentence.strip().replace("-0.5", "−0.5")
+    table = prose.table(["|m|", "P"], [["1", "a" * 200], ["", "-1"]])
+    assert table.splitlines()[:2] == ["| \\|m\\| | P |", "|---|---|"]
+    assert prose.filled(table) == table
+    listed = prose.listed([1, 2, [3.0, 2.5, 3.5]], form=".1f")
+    assert listed == "1.0, 2.0 and 3.0 [2.5, 3.5]"

@@ -7,12 +7,19 @@ import pytest
 from conftest import ROOT
 
 from experiments import gallery
+from experiments.reproduce import find_experiments
 
 
 @pytest.mark.slow
-def test_the_page_of_figures_is_that_of_their_numbers():
+@pytest.mark.parametrize("page", gallery.PAGES, ids=lambda page: page.parent.name)
+def test_pages_of_figures_and_experiments_are_those_of_their_numbers(page):
     # Some measured values are computed from the numbers, and rounded otherwise elsewhere.
-    assert gallery.PAGE.read_text(encoding="utf-8") == gallery.page() + "\n"
+    assert page.read_text(encoding="utf-8") == gallery.PAGES[page]()
+
+
+def test_every_experiment_has_a_place_in_one_chapter():
+    names = [name for chapter in gallery.CHAPTERS for name in chapter.names]
+    assert sorted(names) == sorted([*(each.name for each in find_experiments()), gallery.BENCHMARK])
 
 
 @pytest.mark.slow
@@ -23,7 +30,8 @@ def test_the_site_is_built_strictly():
     )
     assert run.returncode == 0, run.stdout + run.stderr
     pages = ROOT / "build" / "site"
-    assert (pages / "how-to" / "input-noise.html").exists()
+    for page in ("how-to/input-noise", "gallery", "experiments", "speed"):
+        assert (pages / f"{page}.html").exists()
     for page in pages.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert 'src="http' not in text  # nothing comes from a network
