@@ -1,4 +1,4 @@
-"""The README's model of the user's own goes wherever the package's models go."""
+"""The how-to's model of the user's own goes wherever the package's models go."""
 
 import re
 from typing import Any
@@ -19,8 +19,9 @@ T1, DT = 1.0, 0.1
 
 
 def own_class() -> Any:
-    """The class as the README has it, defined anew."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """The class as the page has it, defined anew."""
+    page = ROOT / "docs" / "how-to" / "networks.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     (block,) = (block for block in blocks if "class SaturatingHopfield" in block)
     (definition,) = re.findall(r"class SaturatingHopfield.*?\n\n\n", block, re.DOTALL)
     assert len(definition.strip().splitlines()) <= 20

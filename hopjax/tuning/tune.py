@@ -94,9 +94,9 @@ def tune(
     what it is in the losses, by one criterion.
 
     Forward mode costs little more than a solve for each number, and no memory; reverse mode the
-    same however many there are, and the states of all steps of a chunk of trials: README has the
-    figures. Both laws of noise on the grid can be differentiated; increments do not depend on what
-    is tuned.
+    same however many there are, and the states of all steps of a chunk of trials: the page "Speed"
+    has the figures. Both laws of noise on the grid can be differentiated; increments do not depend
+    on what is tuned.
 
     Args:
         trial: a function of a trial's key and of the parameters, as for `Study`, or a `Trial`;

@@ -266,11 +266,15 @@ def test_a_module_that_cannot_be_imported(files, body, says):
 
 
 @pytest.mark.slow
-def test_the_file_of_the_readme_is_about_its_function(files):
-    text = (ROOT / "README.md").read_text()
-    (table,) = re.findall(r'```toml\n(trial = "mine:trial".*?)```', text, re.DOTALL)
-    (function,) = re.findall(r"\n(def trial\(key, noise.*?)\n\n\n", text, re.DOTALL)
-    head = "import jax\nimport jax.numpy as jnp\nimport hopjax as hj\n"
-    (files.folder / f"{files.module}.py").write_text(head + function)
-    study = read_study(files.write(table, "mine", "MODULE"))
+def test_the_files_of_the_page_are_read(files):
+    text = (ROOT / "docs" / "how-to" / "command-line.md").read_text("utf-8")
+    (function,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    standard, own, tuned = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (files.folder / f"{files.module}.py").write_text(function)
+    study = read_study(files.write(own, "mine", "MODULE"))
     assert [cell["noise"] for cell in study.cells] == [0.5, 1.0, 2.0, 3.0]
+    assert len(read_study(files.write(standard)).cells) == 22
+    paired = re.search(r"paired.*\n", standard)
+    assert paired is not None
+    rest = standard.partition("[sweep]")[0].replace(paired[0], "")
+    assert read_tuning(files.write(rest + tuned)).parameters == {"strength": 1.5}
