@@ -31,18 +31,18 @@ def compute(full: bool) -> dict[str, Any]:
     ratio_of = {(ratio * MEAN_BACKGROUND, ratio * MEAN_BACKGROUND): ratio for ratio in RATIOS[full]}
     cells = studies.grid(model=solved, noise=NOISES[full], dominant=[DOMINANT])
     cells += studies.grid(model=solved, noise=(QUIET, NOISY), dominant=list(ratio_of))
-    task, paired = studies.paper(), ("model", "noise")
+    task, paired = studies.paper(law="binomial"), ("model", "noise")
     return {
-        "settings": studies.settings(task, trials=trials, paired=paired),
+        "settings": studies.settings(task, trials=trials, paired=paired, **studies.OF_LONG_STEPS),
         "results": [
             {
                 "model": cell["model"],
                 "noise": cell["noise"],
                 "ratio": ratio_of.get(cell["dominant"]),  # none for the paper's weights
-                "retrieved": [studies.retrieved(overlaps) for overlaps in data["window_overlap"].T],
+                "retrieved": retrieved,
             }
-            for cell, data in studies.run(
-                task, cells, trials=trials, t1=2 * WINDOW, paired=paired, measures=studies.BY_WINDOW
+            for cell, retrieved in studies.at_the_ends(
+                task, cells, trials=trials, t1=2 * WINDOW, paired=paired
             )
         ],
     }

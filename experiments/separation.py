@@ -27,7 +27,8 @@ NUM_NEURONS = 512
 DIFFERENT = 0.1  # share of neurons in which memories 1 and 2 differ
 STRENGTH = 3.0  # of the input: the root mean square of u
 NOISE = 2.0
-DT, T1, SETTLE = 0.01, 10.0, 1.0
+DT, T1, SETTLE = 0.05, 10.0, 1.0
+SOLVER = hj.ExponentialAdams()
 THRESHOLD = 0.95  # of the overlap with memory 1: what has equal parts of both has 0.9
 TEMPERATURE = 0.01
 SEED = 2025
@@ -52,7 +53,7 @@ def trial(key: Key[Array, ""], weights: Float[ArrayLike, " others"]) -> hj.Trial
     u = hj.mixture(memories, weights)
     u = STRENGTH * u / jnp.sqrt(jnp.mean(u**2))
     x0 = STRENGTH * memories[1]
-    noise = hj.AdditiveNoise(NOISE, "two_point")
+    noise = hj.AdditiveNoise(NOISE, "binomial")
     return hj.Trial(hj.IDPHopfield(memories), u, x0, noise, target=0)
 
 
@@ -74,6 +75,7 @@ def compute(full: bool) -> dict[str, Any]:
         key=jax.random.key(SEED),
         t1=T1,
         dt=DT,
+        solver=SOLVER,
         trials=BATCH[full],
         steps=STEPS[full],
         verify=TRIALS[full],
@@ -87,6 +89,7 @@ def compute(full: bool) -> dict[str, Any]:
         key=jax.random.key(SEED + 1),
         t1=T1,
         dt=DT,
+        solver=SOLVER,
         criterion=CRITERION,
         reductions={"late": hj.PerTrial(late)},
         paired=["weights"],
@@ -94,7 +97,7 @@ def compute(full: bool) -> dict[str, Any]:
     data = study.run()
     cells = [data.isel(weights=place) for place in range(len(WEIGHTS[full]))]
     return {
-        "settings": {"num_memories": NUM_MEMORIES[full]}
+        "settings": {"num_memories": NUM_MEMORIES[full], "solver": "ExponentialAdams"}
         | constants(
             globals(), "NUM_NEURONS DIFFERENT STRENGTH NOISE THRESHOLD TEMPERATURE DT T1 SEED"
         ),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,9 @@ WINDOW = 10.0  # time constants for which each input is shown
 CHUNK = 40  # trials at a time on each device: their memories fit into its cache
 SOLVED = Sized(("idp", "classic_pulsed"), tuple(MODELS))  # compiling the third takes longer
 MEAN_BACKGROUND = sum(BACKGROUND) / 2
+# Steps that the ends of windows can be told by (`experiments/work_precision.py`), with "binomial".
+LONG_DT, LONG_STEPS = 0.05, hj.ExponentialAdams()
+OF_LONG_STEPS = {"dt": LONG_DT, "solver": "ExponentialAdams"}  # in the settings
 
 Cell = dict[str, Any]
 Cells = list[Cell]
@@ -62,6 +66,15 @@ def by_window(trial: hj.Trial, trajectory: hj.Trajectory) -> dict[str, Float[Arr
 BY_WINDOW: dict[str, Measure] = {"window": by_window}
 
 
+def at_the_ends(
+    task: hj.Retrieval, cells: Cells, *, trials: int, t1: float, paired: Sequence[str]
+) -> Iterator[tuple[Cell, list[dict[str, float | int]]]]:
+    """Each cell with how often the memory of each window is retrieved at its end, by long steps."""
+    of_run = {"trials": trials, "t1": t1, "paired": paired, "measures": BY_WINDOW}
+    for cell, data in run(task, cells, dt=LONG_DT, solver=LONG_STEPS, **of_run):
+        yield cell, [retrieved(overlaps) for overlaps in data["window_overlap"].T]
+
+
 def run(
     task: hj.Retrieval,
     cells: Cells,
@@ -71,6 +84,7 @@ def run(
     paired: Sequence[str],
     measures: dict[str, Measure] | None = None,
     dt: float = DT,
+    solver: dfx.AbstractSolver | None = None,
     chunk: int = CHUNK,
 ) -> Iterator[tuple[Cell, Any]]:
     """Each cell with its part of the study's dataset; measures become variables there."""
@@ -81,6 +95,7 @@ def run(
         key=jax.random.key(SEED),
         t1=t1,
         dt=dt,
+        solver=solver,
         save_every=SAVE_EVERY,
         reductions={name: hj.PerTrial(measure) for name, measure in (measures or {}).items()},
         paired=paired,

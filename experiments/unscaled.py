@@ -24,15 +24,19 @@ def compute(full: bool) -> dict[str, Any]:
     trials = TRIALS[full]
     cells = studies.grid(model=SOLVED[full], noise=NOISES[full])
     task = studies.paper(
-        onsets=(0.0, WINDOW, 2 * WINDOW), shown=(0, 1, 2), previous=(0.05, 0.2), total_weight=None
+        onsets=(0.0, WINDOW, 2 * WINDOW),
+        shown=(0, 1, 2),
+        previous=(0.05, 0.2),
+        total_weight=None,
+        law="binomial",
     )
     paired = ("model", "noise")
     return {
-        "settings": studies.settings(task, trials=trials, paired=paired),
+        "settings": studies.settings(task, trials=trials, paired=paired, **studies.OF_LONG_STEPS),
         "results": [
-            cell | {"retrieved": [studies.retrieved(each) for each in data["window_overlap"].T]}
-            for cell, data in studies.run(
-                task, cells, trials=trials, t1=3 * WINDOW, paired=paired, measures=studies.BY_WINDOW
+            cell | {"retrieved": retrieved}
+            for cell, retrieved in studies.at_the_ends(
+                task, cells, trials=trials, t1=3 * WINDOW, paired=paired
             )
         ],
     }

@@ -16,6 +16,7 @@ PACKAGES = ("hopjax", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimist
 _SETS = re.compile(r"(sse|ssse|avx|fma|f16c|bmi|abm|amx|asimd|neon|sve|fphp)\w*")
 
 
+@functools.cache  # workers say it with every answer
 def version_of(package: str) -> str:
     """As it was installed; a package that only lies on the path has none that is known."""
     try:

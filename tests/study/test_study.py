@@ -22,7 +22,7 @@ from small_study import CRITERION, GRID, MEMORIES, REDUCTIONS, raw, study, trial
 
 import hopjax as hj
 from hopjax.ensemble import RESERVED
-from hopjax.program import PACKAGES, environment
+from hopjax.program import PACKAGES, environment, version_of
 from hopjax.store import labels
 from hopjax.store.identity import canonical, describe
 from hopjax.store.labels import with_labels
@@ -38,14 +38,22 @@ def without_a_version(package: str) -> str:
     raise KeyError("Version")
 
 
+@pytest.fixture
+def asked_anew():
+    """Versions are asked for once in a process."""
+    version_of.cache_clear()
+    yield
+    version_of.cache_clear()
+
+
 @pytest.mark.parametrize("version", [not_found, without_a_version, lambda package: None])
-def test_packages_without_metadata_have_an_unknown_version(version, monkeypatch):
+def test_packages_without_metadata_have_an_unknown_version(version, monkeypatch, asked_anew):
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert {environment()[package] for package in PACKAGES} == {"unknown"}
 
 
 @pytest.mark.slow
-def test_packages_without_metadata_cost_no_study(monkeypatch):
+def test_packages_without_metadata_cost_no_study(monkeypatch, asked_anew):
     real = importlib.metadata.version
     monkeypatch.setattr(  # not of tqdm, which asks for its own
         importlib.metadata,
