@@ -10,7 +10,7 @@ from conftest import ROOT
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
-PAGES = ["README.md", "docs/index.md", "docs/theory.md"]
+PAGES = ["README.md", "docs/index.md", "docs/equations.md", "docs/theory.md"]
 PAGES += [f"docs/how-to/{page.name}" for page in sorted((ROOT / "docs" / "how-to").glob("*.md"))]
 PAGES = [page for page in PAGES if "```python" in (ROOT / page).read_text()]
 
