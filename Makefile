@@ -2,7 +2,7 @@ PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
 
-.PHONY: help env test test-slow test-long test-lowest docs reproduce reproduce-full release-check format lock clean
+.PHONY: help env test test-slow test-long test-lowest docs tutorials tutorials-check reproduce reproduce-full release-check format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -40,6 +40,12 @@ test-lowest: ## run the fast tests with the oldest dependencies that pyproject.t
 
 docs: env ## build the site into build/site, without a network
 	$(BIN)/python docs/build.py
+
+tutorials: env ## run the tutorials that changed, and write what they print and draw into them
+	$(BIN)/python -m docs.examples $(TUTORIALFLAGS)
+
+tutorials-check: env ## run all tutorials, whole, and compare with what they say
+	$(BIN)/python -m docs.examples --check
 
 reproduce: env ## redraw the figures, quickly
 	$(BIN)/python -m experiments.reproduce

@@ -18,7 +18,9 @@ SHIM = "https://unpkg.com/iframe-worker/shim"  # which is in docs/assets
 def collect() -> None:
     """Copy pages and figures."""
     shutil.rmtree(BUILT, ignore_errors=True)
-    shutil.copytree(DOCS, BUILT, ignore=shutil.ignore_patterns("*.py", "*.toml", "__pycache__"))
+    shutil.copytree(
+        DOCS, BUILT, ignore=shutil.ignore_patterns("*.py", "*.toml", "*.json", "__pycache__")
+    )
     (BUILT / "figures").mkdir()
     for picture in [*(ROOT / "figures").glob("*.png"), *(ROOT / "figures").glob("*.gif")]:
         shutil.copy(picture, BUILT / "figures")
