@@ -1,8 +1,8 @@
 """The numbers that pages and docstrings print are those beside the figures.
 
 Tied are, in README.md and docs/speed.md, what was measured of speed; in docs/theory.md the tables
-and bullets about random memories and about what the flow leaves out; in docstrings what steps of
-0.05 do around a threshold. (figures/README.md is made of the numbers.) A block of text (a row of a
+and bullets about random memories and about what the flow leaves out; in the tutorials what two-point
+noise does to tuning; in docstrings what steps of 0.05 do around a threshold. (figures/README.md is made of the numbers.) A block of text (a row of a
 table, or what follows some words up to the end of the paragraph or bullet) is given with the values
 that it prints, in order. An estimate with an interval must be the very next one of the block, to
 the digits that are printed; a number alone must come after those before it. All estimates with
@@ -240,9 +240,29 @@ def misprints(text: str, start: str, values: list[Any]) -> tuple[list[str], set[
     return wrong, seen
 
 
+def of_two_point_noise() -> Blocks:
+    numbers = load("tuned_strength")
+    both = [(numbers["two_point"][task], tuned[0]) for task, tuned in numbers["tuned"].items()]
+    yield (
+        "Two-point noise is fine here",
+        [Measured(each["tuned"], each["low"], each["high"]) for pair in both for each in pair],
+    )
+
+
+TUTORIALS = [
+    (f"docs/tutorials/{page.name}", of_two_point_noise if page.stem == "tuning" else list)
+    for page in sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+]
+
+
 @pytest.mark.parametrize(
     ("page", "blocks"),
-    [("README.md", of_readme), ("docs/speed.md", of_speed), ("docs/theory.md", of_theory)],
+    [
+        ("README.md", of_readme),
+        ("docs/speed.md", of_speed),
+        ("docs/theory.md", of_theory),
+        *TUTORIALS,
+    ],
 )
 def test_printed_numbers_are_those_of_the_figures(page, blocks):
     text = words((ROOT / page).read_text("utf-8"))

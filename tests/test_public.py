@@ -31,6 +31,7 @@ def public() -> Iterator[tuple[str, Any]]:
 DOCS = ROOT / "docs"
 PAGES = [
     *(ROOT / "README.md", *DOCS.glob("*.md"), *(DOCS / "how-to").glob("*.md")),
+    *(DOCS / "tutorials").glob("*.md"),
     *(ROOT / "experiments").glob("*.py"),
 ]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
