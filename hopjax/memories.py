@@ -207,6 +207,12 @@ def mixture(
     For orthogonal memories its saliencies ξ^μ·u / N are the weights; random memories add
     crosstalk of standard deviation √(Σ_μ w_μ² / N).
 
+    Example:
+        ```python
+        u = hj.mixture(memories, jnp.array([3.0, 1.0, 1.0]))  # one input
+        both = hj.mixture(memories, jnp.array([[3.0, 1.0, 1.0], [1.0, 3.0, 1.0]]))  # two, in rows
+        ```
+
     Args:
         memories: the patterns ξ^μ, of shape (P, N).
         weights: w, of shape (P,) or with leading axes, (..., P), one input for each.

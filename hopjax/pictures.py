@@ -37,6 +37,12 @@ def glyph_memories(
     Glyphs share their margins, so they are strongly correlated: an overlap of ½ between two is
     common. `DecorrelatedHopfield` is made for such memories.
 
+    Example:
+        ```python
+        letters = hj.glyph_memories("AEF", size=16)  # (3, 256)
+        hj.plotting.plot_picture(letters[0])
+        ```
+
     Args:
         text: one character for each memory.
         size: pixels along a side, N = size²; or (rows, columns) with N = rows · columns, where

@@ -57,6 +57,14 @@ def plot_overlaps(
 ) -> Axes:
     """One trajectory's overlap with each memory over time.
 
+    Example:
+        ```python
+        trajectory = hj.solve(model, u, x0, t1=10.0, dt=0.02)
+        axes = hj.plotting.plot_overlaps(trajectory.ts, trajectory.overlaps, highlight=[0])
+        axes.legend()
+        axes.figure.savefig("overlaps.png")
+        ```
+
     Args:
         ts: times, as in `Trajectory.ts`.
         overlaps: as in `Trajectory.overlaps`.

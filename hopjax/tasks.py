@@ -75,6 +75,12 @@ class Retrieval:
     with new memories, weights and starting state for every key. So `hj.Study(Retrieval(...),
     {"noise": [0.0, 4.0, 8.0]}, ...)` sweeps its fields.
 
+    Example:
+        ```python
+        task = hj.Retrieval(num_neurons=64, num_memories=3, noise=0.5)
+        ensemble = hj.solve_ensemble(task, trials=100, key=jax.random.key(0), t1=5.0, dt=0.02)
+        ```
+
     The input of memory j is u = strength Σ_μ w_μ ξ^μ, in which j has the weight `dominant`, the
     memory before it the weight `previous` and all others `background`: a number each, or a pair
     (low, high) to draw from uniformly. The memory before is the one shown before, and for the

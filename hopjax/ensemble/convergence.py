@@ -159,7 +159,8 @@ def check_convergence(
 
     Example:
         ```python
-        print(hj.check_convergence(trial, trials=500, key=key, t1=10.0, dt=0.02))
+        convergence = hj.check_convergence(trial, trials=500, key=key, t1=10.0, dt=0.02)
+        convergence.converged  # printed it is a table of what changes
         ```
 
     Args:

@@ -159,6 +159,20 @@ def solve_ensemble(
     Trial j has the key `fold_in(key, j)`: the first thousand of a million are the thousand of a
     smaller ensemble. Same key and `chunk`: same bits, on any number of devices.
 
+    Example:
+        ```python
+        def trial(key):
+            memory_key, start_key = jax.random.split(key)
+            memories = hj.random_memories(memory_key, num_memories=3, num_neurons=64)
+            u = hj.mixture(memories, jnp.array([3.0, 1.0, 1.0]))
+            x0 = jax.random.normal(start_key, (64,))
+            return hj.Trial(hj.IDPHopfield(memories), u, x0, hj.AdditiveNoise(0.5))
+
+
+        ensemble = hj.solve_ensemble(trial, trials=200, key=jax.random.key(0), t1=10.0, dt=0.02)
+        estimate, low, high = ensemble.retrieved  # a probability and its 95% interval
+        ```
+
     Args:
         trial: a `Trial`, which all share but for their noise, or a function of a trial's key that
             makes one: what it draws from the key is new in each trial, anything else is shared.

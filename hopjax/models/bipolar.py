@@ -167,6 +167,13 @@ class IDPHopfield(AbstractBipolarHopfield):
     dx = (−x + W(u) Ψ(x)) dt + σ dB with W(u) = (1/N) Σ_μ α_μ(u) ξ^μ ξ^μᵀ and the saliencies
     α_μ(u) = ξ^μ·u / N: the memory that matches the input best has the deepest well. Without
     `self_coupling` the diagonal of W(u) is zero, which subtracts (Σ_μ α_μ / N) Ψ(x).
+
+    Example:
+        ```python
+        model = hj.IDPHopfield(memories)  # tanh(10 x), no self-coupling
+        steeper = hj.IDPHopfield(memories, hj.Tanh(20.0), self_coupling=True)
+        model.saliency(u)  # how much of each memory the input contains, (P,)
+        ```
     """
 
     memories: Float[Array, "P N"]

@@ -325,7 +325,15 @@ class AbstractNoise(eqx.Module):
 
 
 class AdditiveNoise(AbstractNoise):
-    """σ dB with a σ that depends on neither the state nor time."""
+    """σ dB with a σ that depends on neither the state nor time.
+
+    Example:
+        ```python
+        noise = hj.AdditiveNoise(2.0)
+        cheaper = hj.AdditiveNoise(2.0, "two_point")  # signs in place of normal numbers
+        on_half = hj.AdditiveNoise(jnp.where(jnp.arange(64) < 32, 2.0, 0.0))  # one for each neuron
+        ```
+    """
 
     strength: Float[Array, ""] | Float[Array, " state"]
     law: AbstractLaw

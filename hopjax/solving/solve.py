@@ -40,6 +40,26 @@ def solve(
     and reverse-mode differentiation too. The first call compiles; another σ, key, input or set
     of memories of the same shapes does not. All runs in the dtype of `model.memories`.
 
+    Example:
+        ```python
+        memories = hj.random_memories(jax.random.key(0), num_memories=10, num_neurons=256)
+        u = hj.mixture(memories, jnp.ones(10).at[0].set(3.0))  # mostly the first memory
+        trajectory = hj.solve(
+            hj.IDPHopfield(memories),
+            u,
+            jax.random.normal(jax.random.key(1), (256,)),
+            t1=10.0,
+            dt=0.01,
+            noise=hj.AdditiveNoise(1.0),
+            key=jax.random.key(2),
+        )
+        print(f"overlap with it at the end: {trajectory.overlaps[-1, 0]:.2f}")
+        ```
+
+        ```text
+        overlap with it at the end: 1.00
+        ```
+
     Args:
         model: the network.
         inputs: a `Schedule`, one vector (a constant input), or a callable u(t) -> (N,), best an

@@ -47,7 +47,7 @@ class Study:
     Example:
         ```python
         def trial(key, noise, distractor):
-            memories = hj.random_memories(key, num_memories=10, num_neurons=1024)
+            memories = hj.random_memories(key, num_memories=10, num_neurons=256)
             weights = jnp.full(10, distractor).at[0].set(3.0)
             u = hj.mixture(memories, weights)
             return hj.Trial(hj.IDPHopfield(memories), u, u, hj.AdditiveNoise(noise))
@@ -56,7 +56,7 @@ class Study:
         study = hj.Study(
             trial,
             {"noise": [0.5, 1.0, 1.5], "distractor": [0.5, 1.0]},
-            trials=1000,
+            trials=200,
             key=jax.random.key(0),
             t1=10.0,
             dt=0.01,

@@ -320,6 +320,12 @@ def noisy_flow(
     between exactly symmetric ones (orthogonal memories, a start in one of them): there the flow
     stays until rounding moves it, and `report` looks to all sides.
 
+    Example:
+        ```python
+        flow = theory.noisy_flow(model, u, x0, noise=0.5, t1=10.0, dt=0.02)
+        flow.overlaps[-1]  # means over the noise, (P,)
+        ```
+
     Args:
         model: as for `noisy_model`.
         inputs: as for `solve`.

@@ -50,6 +50,16 @@ def noisy_overlap(
 ) -> Float[Array, "..."]:
     """The overlap m = ψ_σ(α m) with which a memory is held under noise, for N → ∞.
 
+    Example:
+        ```python
+        overlaps = theory.noisy_overlap(3.0, jnp.array([1.0, 2.0, 4.0]), hj.Tanh(10.0))
+        print(", ".join(f"{overlap:.3f}" for overlap in overlaps))
+        ```
+
+        ```text
+        1.000, 0.956, 0.000
+        ```
+
     Args:
         alpha: saliency α of the memory.
         noise: σ.
@@ -143,6 +153,15 @@ def escape_noise(
     the salient memory itself (`noise_at_overlap`, `critical_noise`) lies the window in which noise
     frees a state trapped in the weaker memory and lets it settle in the stronger one or, since
     IDP is odd, as often in its mirror image.
+
+    Example:
+        ```python
+        print(f"{theory.escape_noise(1.5, 3.0, hj.Tanh(10.0)):.3f}")
+        ```
+
+        ```text
+        1.264
+        ```
 
     Args:
         alpha: saliency of the memory that traps the state.

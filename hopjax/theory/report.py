@@ -146,6 +146,16 @@ def report(
     what the closed forms predict, where they apply: memories that are orthogonal or decorrelated.
     It runs on the host, not under jit.
 
+    Example:
+        ```python
+        report = hj.theory.report(model, u, noise=1.5)
+        print(report.ends_in)  # the memories in which a state stays
+        ```
+
+        ```text
+        (0,)
+        ```
+
     Args:
         model: any network.
         u: a constant input; or a `Schedule` or a function of time as for `solve`, which is held at

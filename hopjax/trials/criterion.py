@@ -93,6 +93,14 @@ class Criterion(eqx.Module):
 
     or has diverged. A memory that the state does not reach along far enough is neither a wrong
     memory nor part of a mixture.
+
+    Example:
+        ```python
+        criterion = hj.Criterion(0.8, settle=2.0)  # the mean over the last two time constants
+        ensemble = hj.solve_ensemble(
+            trial, trials=100, key=key, t1=10.0, dt=0.02, criterion=criterion
+        )
+        ```
     """
 
     threshold: float = eqx.field(static=True)

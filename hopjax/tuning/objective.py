@@ -60,6 +60,20 @@ def loss_and_gradient(
     on any number of devices. Trial j of a key is that of `solve_ensemble`. It runs on the host, and
     not under `jit`, `vmap` or `grad`.
 
+    Example:
+        ```python
+        def of_strength(key, strength):
+            u = strength * hj.mixture(memories, jnp.array([1.0, 0.3, 0.3]))
+            return hj.Trial(model, u, 2.0 * memories[0], hj.AdditiveNoise(1.0))
+
+
+        evaluate = hj.loss_and_gradient(
+            of_strength, {"strength": 2.0}, loss=hj.OverlapLoss(goal=0.9), t1=4.0, dt=0.02
+        )
+        found = evaluate({"strength": 1.8}, jax.random.key(0))
+        found.loss, found.gradient["strength"]
+        ```
+
     Args:
         trial: as for `tune`.
         parameters: as for `tune`. Which memories are right is decided with these.

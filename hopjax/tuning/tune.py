@@ -93,6 +93,26 @@ def tune(
     `verify` fresh trials say how often the target is retrieved. What counts as retrieved there is
     what it is in the losses, by one criterion.
 
+    Example:
+        ```python
+        def of_strength(key, strength):
+            u = strength * hj.mixture(memories, jnp.array([1.0, 0.3, 0.3]))
+            return hj.Trial(model, u, 2.0 * memories[0], hj.AdditiveNoise(1.0))
+
+
+        tuning = hj.tune(
+            of_strength,
+            {"strength": 1.5},
+            loss=hj.OverlapLoss(goal=0.9),
+            bounds={"strength": (0.0, None)},
+            key=jax.random.key(0),
+            t1=4.0,
+            dt=0.02,
+            trials=32,
+        )
+        tuning.parameters["strength"]
+        ```
+
     Forward mode costs little more than a solve for each number, and no memory; reverse mode the
     same however many there are, and the states of all steps of a chunk of trials: the page "Speed"
     has the figures. Both laws of noise on the grid can be differentiated; increments do not depend
