@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import matplotlib.pyplot as plt
-from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
 from experiments.claims import Claim, print_claims
@@ -22,9 +22,8 @@ from hopjax import plotting
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "figures"  # full size, committed
 QUICK = FIGURES / "quick"  # quick size, not committed
-FRAMES_PER_SECOND = 12
-SCREEN_DPI = 100  # of animations
 CHUNK = 32  # trials at a time on each device: their memories fit into its cache
+FORMATS = ("png", "pdf", "svg")  # of pictures; animations are GIFs
 
 
 Size = TypeVar("Size")
@@ -38,6 +37,7 @@ class Sized(NamedTuple, Generic[Size]):
 
 
 Draw = Callable[[dict[str, Any]], Figure]
+Animate = Callable[[dict[str, Any]], FuncAnimation | list[FuncAnimation]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Experiment:
     draw: Draw | dict[str, Draw]
     claims: Callable[[dict[str, Any]], list[Claim]]
     source: str | None = None  # of all its claims, where they do not say
-    animate: dict[str, Callable[[dict[str, Any]], FuncAnimation]] = field(default_factory=dict)
+    animate: dict[str, Animate] = field(default_factory=dict)
     # Paragraphs and tables of Markdown that say what was found, made of the numbers.
     found: Callable[[dict[str, Any]], list[str]] | None = None
 
@@ -64,8 +64,11 @@ class Experiment:
         """The pictures, without their folder."""
         return [f"{name}.png" for name in self.pictures] + [f"{name}.gif" for name in self.animate]
 
-    def run(self, *, full: bool, redraw: bool = False) -> list[Claim]:
-        """Compute (or read) the numbers, write them beside the pictures, return the claims."""
+    def run(self, *, full: bool, redraw: bool = False, ending: str = "png") -> list[Claim]:
+        """Compute (or read) the numbers, write them beside the pictures, return the claims.
+
+        Pictures are drawn in another format beside the PNG if that is asked for.
+        """
         folder = FIGURES if full else QUICK
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.json"
@@ -82,12 +85,10 @@ class Experiment:
         with plotting.style():
             for name, draw in self.pictures.items():
                 figure = draw(numbers)
-                figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+                save_picture(figure, path.with_name(name), ending)
                 plt.close(figure)
             for name, animate in self.animate.items():
-                animation = animate(numbers)
-                writer = PillowWriter(fps=FRAMES_PER_SECOND)
-                animation.save(folder / f"{name}.gif", writer, dpi=SCREEN_DPI)
+                plotting.save_animation(animate(numbers), folder / f"{name}.gif")
                 plt.close("all")
         claims = self.claims(numbers)
         if self.source is None:
@@ -97,11 +98,34 @@ class Experiment:
     def main(self) -> None:
         """The command line of one experiment."""
         parser = argparse.ArgumentParser(description=f"Draw {', '.join(self.files)}.")
-        parser.add_argument("--full", action="store_true", help="the committed size")
-        parser.add_argument("--redraw", action="store_true", help="from the saved numbers only")
+        add_options(parser)
         arguments = parser.parse_args()
         use_all_cores()
-        print_claims(self.run(full=arguments.full, redraw=arguments.redraw))
+        print_claims(self.run(**vars(arguments)))
+
+
+def save_picture(figure: Figure, path: Path, ending: str) -> None:
+    """As PNG, and in another format if that is asked for; the suffix of the path does not count."""
+    for each in dict.fromkeys(("png", ending)):
+        plotting.save_figure(figure, path.with_suffix(f".{each}"))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Those of `Experiment.run`."""
+    parser.add_argument("--full", action="store_true", help="the committed size")
+    add_drawing_options(parser)
+
+
+def add_drawing_options(parser: argparse.ArgumentParser) -> None:
+    """Where the numbers come from, and in what formats they are drawn."""
+    parser.add_argument("--redraw", action="store_true", help="from the saved numbers only")
+    parser.add_argument(
+        "--format",
+        dest="ending",
+        choices=FORMATS,
+        default="png",
+        help="draw pictures in this format too, beside the PNG",
+    )
 
 
 def use_all_cores() -> None:

@@ -235,28 +235,20 @@ def label(ax, name: str) -> None:
 def animate(numbers: dict[str, Any]) -> FuncAnimation:
     """The same trial as a film: the input, and the four networks."""
     drawn, results = networks(numbers), numbers["results"]
-    figure, axes = plt.subplots(1, 1 + len(drawn), figsize=(6.4, 1.7), layout="constrained")
     shown = unpacked(results["decorrelated"]["inputs"])
-    films = [unpacked(results[kind]["film"]) for kind in drawn]
-    names = ["input", *drawn.values()]
-    each = round(WINDOW / SAVE_EVERY)
-    for ax, picture, name in zip(
-        axes, [shown[0], *(film[0] for film in films)], names, strict=True
-    ):
-        plotting.plot_picture(picture, ax=ax)
-        ax.set_title(name)
-    clock = figure.supxlabel("")
-
-    def update(frame: int):
-        window = min(frame // each, len(SHOWN) - 1)
-        pictures = [shown[window], *(film[frame] for film in films)]
-        for ax, picture in zip(axes, pictures, strict=True):
-            ax.images[0].set_data(picture.reshape(32, 32))
-        clock.set_text(f"$t$ = {frame * SAVE_EVERY:.1f}: mostly {TEXT[SHOWN[window]]}")
-        return []
-
-    return FuncAnimation(
-        figure, update, frames=range(0, len(films[0]), 1 if numbers["full"] else 4)
+    films = {name: unpacked(results[kind]["film"]) for kind, name in drawn.items()}
+    some = np.arange(0, len(next(iter(films.values()))), 1 if numbers["full"] else 4)
+    windows = np.minimum(some // round(WINDOW / SAVE_EVERY), len(SHOWN) - 1)
+    times = some * SAVE_EVERY
+    axes = plt.subplots(1, 1 + len(drawn), figsize=(6.4, 1.7), layout="constrained")[1]
+    return plotting.animate_film(
+        times,
+        {"input": shown[windows]} | {name: film[some] for name, film in films.items()},
+        captions=[
+            f"$t$ = {t:.1f}: mostly {TEXT[SHOWN[window]]}"
+            for t, window in zip(times, windows, strict=True)
+        ],
+        ax=axes,
     )
 
 

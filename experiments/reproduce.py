@@ -12,7 +12,7 @@ import time
 
 import experiments
 from experiments.claims import print_claims
-from experiments.common import FIGURES, QUICK, Experiment, use_all_cores
+from experiments.common import FIGURES, QUICK, Experiment, add_options, use_all_cores
 
 
 def find_experiments() -> list[Experiment]:
@@ -24,8 +24,7 @@ def find_experiments() -> list[Experiment]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Draw every figure and check every claim.")
-    parser.add_argument("--full", action="store_true", help="the committed sizes")
-    parser.add_argument("--redraw", action="store_true", help="from the saved numbers only")
+    add_options(parser)
     arguments = parser.parse_args()
     use_all_cores()
     claims = []
@@ -33,7 +32,7 @@ def main() -> int:
     found = find_experiments()
     for place, experiment in enumerate(found, start=1):
         began = time.perf_counter()
-        claims += experiment.run(full=arguments.full, redraw=arguments.redraw)
+        claims += experiment.run(**vars(arguments))
         elapsed = time.perf_counter() - began
         print(
             f"[{place}/{len(found)}] {', '.join(experiment.files)} ({elapsed:.0f} s)",

@@ -222,37 +222,25 @@ def draw(numbers: dict[str, Any]) -> Figure:
     return figure
 
 
-def animate(numbers: dict[str, Any]) -> FuncAnimation:
+def animate(numbers: dict[str, Any]) -> list[FuncAnimation]:
     """The letters that are seen, and the saliencies that move them on."""
     word = numbers["word"]
     levels = np.frombuffer(zlib.decompress(base64.b85decode(word["pictures"])), np.uint8)
     film = levels.reshape(-1, SIDE, SIDE) / GREYS * 2 - 1
     # Letters come as often as their mirror images; drawn is what is bright on dark.
     film = film * np.where(film[:, :1, :1] > 0, -1, 1)
-    ts, saliencies = np.array(word["ts"]), np.array(word["saliencies"])
-    figure, (left, right) = plt.subplots(
+    some = slice(None, None, 2 if numbers["full"] else 8)
+    ts, saliencies = np.array(word["ts"])[some], np.array(word["saliencies"])[some]
+    left, right = plt.subplots(
         1, 2, figsize=(5.2, 1.9), layout="constrained", width_ratios=[1, 2.2]
-    )
-    plotting.plot_picture(film[0].ravel(), ax=left)
-    lines = [
-        right.plot(ts[:1], saliencies[:1, place], color=f"C{place}", label=letter)[0]
-        for place, letter in enumerate(WORD)
-    ]
-    right.set(
-        xlim=(ts[0], ts[-1]),
-        ylim=(0, 1.05 * saliencies.max()),
-        xlabel="time $t$ (time constants)",
-        ylabel="saliency",
-    )
+    )[1]
+    seen = plotting.animate_film(ts, film[some].reshape(len(ts), -1), captions=[], ax=left)
+    moved_on = plotting.animate_overlaps(ts, saliencies, ax=right)
+    for place, (line, letter) in enumerate(zip(right.get_lines(), WORD, strict=True)):
+        line.set(color=f"C{place}", linewidth=1, label=letter)
+    right.set(ylim=(0, 1.05 * saliencies.max()), ylabel="saliency")
     right.legend(ncols=len(WORD), loc="upper right", bbox_to_anchor=(1, 1.25))
-
-    def update(frame: int):
-        left.images[0].set_data(film[frame])
-        for place, line in enumerate(lines):
-            line.set_data(ts[: frame + 1], saliencies[: frame + 1, place])
-        return []
-
-    return FuncAnimation(figure, update, frames=range(0, len(film), 2 if numbers["full"] else 8))
+    return [seen, moved_on]
 
 
 def claims(numbers: dict[str, Any]) -> list[Claim]:

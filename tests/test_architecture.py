@@ -31,7 +31,7 @@ LAYERS = (
     *("store", "study", "tuning", "tasks", "plotting", "command"),
 )
 # Neighbours that do not know each other.
-APART = {"tuning": {"study"}, "plotting": set(LAYERS) - {"_errors", "_checks"}}
+APART = {"tuning": {"study"}, "plotting": set(LAYERS) - {"_errors", "_checks", "plotting"}}
 
 EVERYWHERE = {"equinox", "jax", "jaxtyping", "numpy"}
 THIRD_PARTY: dict[str, set[str]] = {

@@ -126,7 +126,7 @@ def test_committed_figures_are_drawn_from_committed_numbers(experiment, folder, 
     shutil.copy(numbers, folder.parent)
     for name in experiment.animate:
         monkeypatch.setattr(ThreeFrames, "wanted", wanted(committed / f"{name}.gif"))
-        monkeypatch.setattr(common, "PillowWriter", ThreeFrames)
+        monkeypatch.setattr("hopjax.plotting.animations.PillowWriter", ThreeFrames)
     assert [each for each in experiment.run(full=True, redraw=True) if not each.holds] == []
     for name in experiment.files:
         redrawn = frames(folder.parent / name, range(3) if name.endswith("gif") else [0])

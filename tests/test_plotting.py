@@ -1,5 +1,8 @@
 """Plots show the numbers they were given, on the Axes they were given."""
 
+from collections.abc import Callable
+from typing import Any, ClassVar
+
 import matplotlib as mpl
 
 mpl.use("Agg")
@@ -7,9 +10,12 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.animation import AbstractMovieWriter, FFMpegWriter
 from matplotlib.axes import Axes
+from PIL import Image
 
 from hopjax import plotting
+from hopjax.plotting import animations
 
 TS = np.linspace(0, 3, 31)
 OVERLAPS = np.stack([np.sin(TS + phase) for phase in range(5)], axis=1)
@@ -119,6 +125,29 @@ def test_a_logarithmic_plot_descent_has_the_range_of_its_values(ax):
     assert 1 < high < 10
 
 
+LOSS, HALF = np.array([1.0, 0.1, 0.01]), np.array([0.1, 0.2, 0.02])
+
+
+def test_bands_of_a_logarithmic_plot_descent_do_not_fall_to_its_floor(ax):
+    ends = LOSS - HALF, LOSS + HALF
+    plotting.plot_descent(np.arange(3), LOSS, *ends, tuned=(0.01, -0.01, 0.03), log=True, ax=ax)
+    band, interval = ax.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([heights.min(), heights.max()], [0.01 * np.exp(-2), np.exp(0.1)])
+    ((_, low), (_, high)) = interval.get_segments()[0]
+    np.testing.assert_allclose([low, high], 0.01 * np.exp([-2, 2]))
+
+
+def test_positive_bands_of_a_logarithmic_plot_descent_are_drawn_as_they_are(ax):
+    ends = LOSS / 3, 2 * LOSS
+    plotting.plot_descent(np.arange(3), LOSS, *ends, tuned=(0.01, 0.002, 0.03), log=True, ax=ax)
+    band, interval = ax.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([heights.min(), heights.max()], [0.01 / 3, 2])
+    ((_, low), (_, high)) = interval.get_segments()[0]
+    np.testing.assert_allclose([low, high], [0.002, 0.03])
+
+
 def test_plot_descent_of_a_single_step(ax):
     one = np.array([2.0])
     plotting.plot_descent(
@@ -224,3 +253,148 @@ def test_pictures_whose_shape_does_not_fit_are_refused():
         plotting.plot_film(np.arange(2), np.zeros(4))
     with pytest.raises(ValueError, match=r"one time for each of the 2 states, got shape \(3,\)"):
         plotting.plot_film(np.arange(3), np.zeros((2, 4)))
+
+
+class Frames(AbstractMovieWriter):
+    """Looks at a figure, frame by frame, where others would draw it."""
+
+    seen: ClassVar[list[Any]] = []
+    look: ClassVar[list[Callable[[], Any]]] = []
+
+    @classmethod
+    def isAvailable(cls):
+        return True
+
+    def setup(self, fig, outfile, dpi=None):
+        pass
+
+    def grab_frame(self, **options):
+        self.seen.append(self.look[0]())
+
+    def finish(self):
+        pass
+
+
+@pytest.fixture
+def frames(monkeypatch, tmp_path):
+    """What is to be seen in every frame of what is saved."""
+    monkeypatch.setattr(animations, "PillowWriter", Frames)
+
+    def saved(animation, look):
+        monkeypatch.setattr(Frames, "seen", [])
+        monkeypatch.setattr(Frames, "look", [look])
+        plotting.save_animation(animation, tmp_path / "moving.gif")
+        return Frames.seen
+
+    return saved
+
+
+def test_overlaps_come_frame_by_frame(ax, frames):
+    animation = plotting.animate_overlaps(TS, OVERLAPS, highlight=[3], ax=ax)
+    found = frames(animation, lambda: [line.get_xydata().copy() for line in ax.get_lines()])
+    assert len(found) == len(TS)
+    for number, lines in enumerate(found, start=1):
+        for memory, line in enumerate(lines):
+            right = np.stack([TS[:number], OVERLAPS[:number, memory]], axis=1)
+            np.testing.assert_array_equal(line, right)
+    assert ax.get_xlim() == (0, 3)  # from the beginning
+    assert ax.get_lines()[3].get_color() == plotting.COLOURS[0]
+
+
+FILMS = np.random.default_rng(0).uniform(-1, 1, (2, 3, 6))
+
+
+def test_films_run_side_by_side_with_their_captions(frames):
+    animation = plotting.animate_film(
+        np.array([0, 2.5, 5]), {"IDP": FILMS[0], "classic": FILMS[1]}, size=(2, 3)
+    )
+    figure = plt.gcf()
+    left, right = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["IDP", "classic"]
+
+    def look():
+        pictures = [np.array(ax.images[0].get_array()) for ax in (left, right)]
+        return pictures, figure.get_supxlabel()
+
+    found = frames(animation, look)
+    assert [caption for _, caption in found] == ["$t$ = 0", "$t$ = 2.5", "$t$ = 5"]
+    for number, (pictures, _) in enumerate(found):
+        np.testing.assert_array_equal(pictures, FILMS[:, number].reshape(2, 2, 3))
+    assert left.images[0].get_clim() == (-1, 1)
+
+
+def test_several_animations_of_one_figure_move_together(frames):
+    figure, (left, right) = plt.subplots(1, 2)
+    film = plotting.animate_film(np.arange(3), FILMS[0], size=(2, 3), captions=[], ax=left)
+    overlaps = plotting.animate_overlaps(np.arange(3), FILMS[1], ax=right)
+    found = frames(
+        [film, overlaps],
+        lambda: (np.array(left.images[0].get_array()).ravel(), len(right.lines[0].get_xdata())),
+    )
+    assert [number for _, number in found] == [1, 2, 3]
+    np.testing.assert_array_equal([picture for picture, _ in found], FILMS[0])
+    assert figure.get_supxlabel() == ""
+
+
+def test_own_captions_and_axes(frames):
+    figure, axes = plt.subplots(1, 2)
+    films = dict(zip("ab", FILMS, strict=True))
+    animation = plotting.animate_film(
+        np.arange(3), films, size=(2, 3), captions=["one", "two", "three"], ax=axes, cmap="viridis"
+    )
+    assert frames(animation, figure.get_supxlabel) == ["one", "two", "three"]
+    assert axes[1].images[0].get_cmap().name == "viridis"
+
+
+def test_a_gif_has_its_frames_and_their_time(tmp_path):
+    path = tmp_path / "film.gif"
+    animation = plotting.animate_film(np.arange(3), FILMS[0], size=(2, 3))
+    plotting.save_animation(animation, path, frames_per_second=5, dpi=30)
+    with Image.open(path) as image:
+        assert getattr(image, "n_frames", 1) == 3
+        assert image.info["duration"] == 200
+        assert image.width == pytest.approx(30 * plt.gcf().get_figwidth(), abs=1)
+
+
+@pytest.mark.slow
+def test_where_ffmpeg_is_a_film_is_mp4(tmp_path):
+    if not FFMpegWriter.isAvailable():
+        pytest.skip("no ffmpeg here")
+    animation = plotting.animate_film(np.arange(3), FILMS[0], size=(2, 3))
+    plotting.save_animation(animation, tmp_path / "film.mp4")
+    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_animations_that_do_not_fit_are_refused(monkeypatch):
+    film = plotting.animate_film(np.arange(3), FILMS[0], size=(2, 3))
+    plt.gcf().canvas.draw()  # one that is never drawn warns
+    monkeypatch.setattr(FFMpegWriter, "isAvailable", lambda: False)
+    told = r"^Argument `path` must end in \.gif where there is no ffmpeg, which writes \.mp4, got"
+    with pytest.raises(ValueError, match=told):
+        plotting.save_animation(film, "film.mp4")
+    with pytest.raises(ValueError, match=r"`path` must end in \.gif or \.mp4, got 'film\.avi'\."):
+        plotting.save_animation(film, "film.avi")
+    with pytest.raises(ValueError, match="`animation` must be of one figure, got 0 animations"):
+        plotting.save_animation([], "film.gif")
+    other = plotting.animate_overlaps(TS, OVERLAPS)
+    plt.gcf().canvas.draw()
+    with pytest.raises(ValueError, match="`animation` must be of one figure, got 2 animations"):
+        plotting.save_animation([film, other], "film.gif")
+    with pytest.raises(TypeError, match="`animation` must be an animation of Matplotlib, or"):
+        plotting.save_animation("film", "film.gif")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(
+        ValueError, match="`frames_per_second` must be an integer of at least 1, got 0"
+    ):
+        plotting.save_animation(film, "film.gif", frames_per_second=0)
+    with pytest.raises(ValueError, match=r"one time for each of the 31 rows of overlaps, got"):
+        plotting.animate_overlaps(TS[1:], OVERLAPS)
+    with pytest.raises(ValueError, match=r"`overlaps` must have shape \(T, P\), got shape \(31,\)"):
+        plotting.animate_overlaps(TS, TS)
+    with pytest.raises(ValueError, match=r"one time for each of the 2 states, got shape \(3,\)"):
+        plotting.animate_film(np.arange(3), {"a": FILMS[0], "b": FILMS[0, :2]}, size=(2, 3))
+    with pytest.raises(ValueError, match="`states` must have at least one film, got none"):
+        plotting.animate_film(np.arange(3), {})
+    with pytest.raises(ValueError, match="caption for each of the 3 times, or none, got 2"):
+        plotting.animate_film(np.arange(3), FILMS[0], size=(2, 3), captions=["a", "b"])
+    with pytest.raises(ValueError, match="one Axes for each of the 1 films, got 2"):
+        plotting.animate_film(np.arange(3), FILMS[0], size=(2, 3), ax=plt.subplots(1, 2)[1])

@@ -22,7 +22,7 @@ def public() -> Iterator[tuple[str, Any]]:
         for name, value in vars(module).items():
             home = getattr(value, "__module__", module.__name__)
             inside = home == module.__name__ or (
-                module in (hj, theory) and home.startswith("hopjax")
+                module in (hj, theory, plotting) and home.startswith("hopjax")
             )
             if not name.startswith("_") and inside and not inspect.ismodule(value):
                 yield f"{place}.{name}", value

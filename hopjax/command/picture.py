@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hopjax.command.show import parameters_of, rows_of, with_rows_free
+from hopjax.command.show import rows_of, varied_of, with_rows_free
 from hopjax.statistics import Interval
 from hopjax.store import text
 from hopjax.tuning import SHOWN, tuned_text, variable_of
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "pdf", "svg")
 _LINES, _COURSES, _NUMBERS, _LABELS = 3, 6, 60, 16  # most that are drawn, written, or named
-_DATED: dict[str, dict[str, Any]] = {  # what a file must not say, to be the same again
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-}
 _WORDS = {  # of `Retrieval` and `solve`
     "num_neurons": "number of neurons $N$",
     "num_memories": "number of memories $P$",
@@ -42,7 +37,7 @@ _WORDS = {  # of `Retrieval` and `solve`
     "t1": "end $t_1$",
     "dt": r"step $\Delta t$",
 }
-_OUTCOMES = {  # colours: retrieved blue, else warm, nothing grey
+OUTCOME_COLOURS = {  # colours: retrieved blue, else warm, nothing grey
     **{"right": "#0072B2", "mirror": "#56B4E9", "wrong": "#D55E00"},
     **{"mixture": "#E69F00", "none": "#BBBBBB", "diverged": "#000000"},
 }
@@ -58,11 +53,11 @@ def _figure(path: Path, size: tuple[float, float]) -> Iterator["Figure"]:
 
     from hopjax import plotting
 
-    with plotting.style(), mpl.rc_context({"svg.hashsalt": "hopjax"}):
+    with plotting.style():
         figure = plt.figure(figsize=size, layout="constrained")
         try:
             yield figure
-            figure.savefig(path, metadata=_DATED[path.suffix.removeprefix(".")])
+            plotting.save_figure(figure, path)
         finally:
             plt.close(figure)
 
@@ -71,15 +66,16 @@ def draw_study(dataset: "xr.Dataset", path: Path) -> None:
     """A picture: P(retrieved), how trials ended, time courses and passages of some cells."""
     dataset = with_rows_free(dataset)
     rows = rows_of(dataset)
-    names = parameters_of(dataset)
-    varied = [name for name in names if len({*map(str, rows[name].values)}) > 1] or names[:1]
+    varied = varied_of(dataset, rows)
     with _figure(path, (7.2, 5.4)) as figure:
         # Each with panels that are as wide as they can be.
         above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
         retrieved, outcomes = above.subplots(1, 2)
         courses, passages = below.subplots(1, 2)
         _draw_retrieved(dataset, rows, varied, retrieved)
-        _draw_outcomes(rows, [_label(rows, varied, n) for n in range(rows.sizes["row"])], outcomes)
+        _draw_outcomes(
+            rows, [label_of(rows, varied, n) for n in range(rows.sizes["row"])], outcomes
+        )
         _draw_courses(dataset, rows, varied, courses, passages)
         for ax, letter in zip((retrieved, outcomes, courses, passages), "abcd", strict=True):
             ax.set_title(letter, loc="left", fontweight="bold")
@@ -87,14 +83,14 @@ def draw_study(dataset: "xr.Dataset", path: Path) -> None:
             figure.suptitle(f"unfinished: {dataset.attrs['unfinished']}", fontsize=8)
 
 
-def _words(dataset: "xr.Dataset", name: str) -> str:
+def words_of(dataset: "xr.Dataset", name: str) -> str:
     """What a parameter is called under an axis; those of a user's function have no symbols."""
     kind = json.loads(dataset.attrs["definition"])["trial"]
     known = name in ("t1", "dt") or (isinstance(kind, dict) and kind.get("kind") == "Retrieval")
     return _WORDS.get(name, name.replace("_", " ")) if known else name
 
 
-def _label(rows: "xr.Dataset", names: list[str], place: int) -> str:
+def label_of(rows: "xr.Dataset", names: list[str], place: int) -> str:
     """A cell, by what is varied."""
     return ", ".join(f"{name} = {text(rows[name].values[place].item())}" for name in names)
 
@@ -108,9 +104,9 @@ def _draw_retrieved(
     numeric = [name for name in varied if rows[name].dtype.kind in "if"]
     x = max(numeric, key=lambda name: len({*rows[name].values.tolist()}), default=varied[0])
     others = [name for name in varied if name != x]
-    labels = [_label(rows, others, place) for place in range(rows.sizes["row"])]
+    labels = [label_of(rows, others, place) for place in range(rows.sizes["row"])]
     groups = list(dict.fromkeys(labels))
-    ax.set_xlabel(_words(dataset, x))
+    ax.set_xlabel(words_of(dataset, x))
     if len(groups) > _LINES:
         _draw_map(dataset, rows, x, others, labels, ax)
         return
@@ -151,7 +147,7 @@ def _draw_map(
     (single,) = others if len(others) == 1 else ("",)
     _name_ticks(ax.set_yticks, [each.removeprefix(f"{single} = ") for each in lines])
     if single:
-        ax.set_ylabel(_words(dataset, single))
+        ax.set_ylabel(words_of(dataset, single))
     half = np.nanmax(rows.retrieved_high.values - rows.retrieved_low.values) / 2
     ax.figure.colorbar(image, ax=ax, label="P(retrieved)")
     ax.set_title(f"95% intervals reach up to ±{half:.2f}", loc="right")
@@ -170,7 +166,9 @@ def _draw_outcomes(rows: "xr.Dataset", labels: list[str], ax: "Axes") -> None:
     left = np.zeros(len(labels))
     for name, share in zip(rows.outcome_name.values.tolist(), shares.T, strict=True):
         if share.any():
-            ax.barh(np.arange(len(labels)), share, 0.85, left, color=_OUTCOMES[name], label=name)
+            ax.barh(
+                np.arange(len(labels)), share, 0.85, left, color=OUTCOME_COLOURS[name], label=name
+            )
         left += share
     _name_ticks(ax.set_yticks, labels)
     ax.set(xlim=(0, 1), ylim=(len(labels) - 0.5, -0.5), xlabel="share of trials that ended so")
@@ -194,7 +192,7 @@ def _draw_courses(
         if level > 1 and len(some) <= _LINES:
             low, high = (row.overlap_quantile.isel(quantile_level=end) for end in (0, -1))
             courses.fill_between(ts, low, high, alpha=0.2, linewidth=0, color=look["color"])
-        courses.plot(ts, row.overlap_mean, label=_label(rows, varied, place), **look)
+        courses.plot(ts, row.overlap_mean, label=label_of(rows, varied, place), **look)
         passages.plot(ts, row.passed, drawstyle="steps-post", **look)
     sign, lowest = ("|m|", 0) if dataset.attrs.get("mirror", 1) else ("m", -1)
     time = "time $t$ (time constants)"
@@ -211,16 +209,6 @@ def _interval(dataset: "xr.Dataset", name: str, estimate: str = "") -> Interval:
     return Interval(*(dataset[name + end].to_numpy() for end in (estimate, "_low", "_high")))
 
 
-def _positive(interval: Interval) -> Interval:
-    """The same on a logarithmic axis: as wide in relation to the value, to both sides.
-
-    An interval from a standard error may reach below zero, which lies infinitely far down there.
-    """
-    estimate, low, high = (np.asarray(end, float) for end in interval)
-    factor = np.exp((high - low) / (2 * estimate))
-    return Interval(estimate, estimate / factor, estimate * factor)
-
-
 def draw_tuning(dataset: "xr.Dataset", path: Path) -> None:
     """A picture: the loss over the steps, and below it the parameters with what was found."""
     from hopjax import plotting
@@ -229,8 +217,6 @@ def draw_tuning(dataset: "xr.Dataset", path: Path) -> None:
     shown = names[: len(plotting.COLOURS)]
     loss, found = _interval(dataset, "loss"), _interval(dataset, "tuned_loss")
     log = bool(np.nanmin(loss.estimate) > 0 and found.estimate > 0)
-    if log:
-        loss, found = _positive(loss), _positive(found)
     with _figure(path, (plotting.COLUMN_WIDTH, 3.4)) as figure:
         above, below = figure.subplots(2, 1, sharex=True)
         plotting.plot_descent(steps, *loss, tuned=found, log=log, ax=above)

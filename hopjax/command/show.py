@@ -31,6 +31,12 @@ def parameters_of(dataset: "xr.Dataset") -> list[str]:
     return [str(name) for name in grid]
 
 
+def varied_of(dataset: "xr.Dataset", rows: "xr.Dataset") -> list[str]:
+    """The names of what differs between cells, or of one parameter if there is a single cell."""
+    names = parameters_of(dataset)
+    return [name for name in names if len({*map(str, rows[name].values)}) > 1] or names[:1]
+
+
 def _targets(rows: "xr.Dataset") -> list[str]:
     """The right memories in every row, to print."""
     found = rows.target_memory.transpose("row", "trial", "target_number").to_numpy()

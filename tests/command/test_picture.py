@@ -1,47 +1,15 @@
 """The pictures of `hopjax show`: what is drawn is what the dataset holds."""
 
-import json
 from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
 import pytest
 import xarray as xr
+from made_up import OUTCOMES, a_study
 
 import hopjax as hj
 from hopjax.command import picture
-from hopjax.ensemble import Ensemble
-
-OUTCOMES = Ensemble.OUTCOMES
-
-
-def a_study(noises: int, slopes: int, kind: str = "Retrieval") -> xr.Dataset:
-    """Made up, with all that is drawn."""
-    draw = np.random.default_rng(0)
-    dims, shape, times = ("noise", "slope"), (noises, slopes), 7
-    counts = draw.integers(0, 20, (*shape, len(OUTCOMES)))
-    p = draw.uniform(0.1, 0.9, shape)
-    return xr.Dataset(
-        {
-            **{"retrieved": (dims, p), "retrieved_low": (dims, p - 0.1)},
-            **{
-                "retrieved_high": (dims, p + 0.1),
-                "outcome_count": ((*dims, "outcome_name"), counts),
-            },
-            "overlap_mean": ((*dims, "time"), draw.uniform(0, 1, (*shape, times))),
-            "passed": ((*dims, "time"), np.sort(draw.uniform(0, 1, (*shape, times)))),
-            "overlap_quantile": (
-                (*dims, "quantile_level", "time"),
-                np.sort(draw.uniform(0, 1, (*shape, 3, times)), axis=2),
-            ),
-        },
-        {
-            **{"noise": np.arange(noises) / 2, "slope": 10.0 * np.arange(1, slopes + 1)},
-            **{"time": np.arange(times) / 3, "outcome_name": list(OUTCOMES)},
-            "quantile_level": [0.1, 0.5, 0.9],
-        },
-        {"definition": json.dumps({"trial": {"kind": kind}}), "mirror": 1},
-    )
 
 
 @pytest.fixture

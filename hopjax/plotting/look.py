@@ -1,0 +1,55 @@
+"""How the pictures look: colours, lines and markers, small print, and files without a date."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+OTHERS_COLOUR = "#BBBBBB"
+LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+COLUMN_WIDTH = 3.5  # inches: one column of a journal page
+_DATED: dict[str, dict[str, Any]] = {  # what a file must not say, to be the same again
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None},
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """Small print for figures of one column width: `with plotting.style(): ...`."""
+    return mpl.rc_context(
+        {
+            "font.size": 7,
+            "axes.titlesize": 7,
+            "axes.labelsize": 7,
+            "xtick.labelsize": 6.5,
+            "ytick.labelsize": 6.5,
+            "legend.fontsize": 6.5,
+            "axes.linewidth": 0.6,
+            "lines.linewidth": 1.0,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "savefig.dpi": 300,
+        }
+    )
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure into a file, by its suffix: .png, .pdf, .svg, or another of Matplotlib's.
+
+    Of these three a figure that is drawn again has the same bytes: they say no date.
+    """
+    with mpl.rc_context({"svg.hashsalt": "hopjax"}):
+        figure.savefig(path, metadata=_DATED.get(Path(path).suffix.lower()))
+
+
+def axes_or_new(ax: Axes | None) -> Axes:
+    """The Axes that were given, or those of a new figure."""
+    return plt.subplots(layout="constrained")[1] if ax is None else ax
