@@ -34,7 +34,7 @@ LOWEST := import tomllib; print(*(each.replace(">=", "==") for each in tomllib.l
 test-lowest: ## run the fast tests with the oldest dependencies that pyproject.toml allows
 	$(PYTHON) -m venv build/lowest
 	$(PYTHON) -c '$(LOWEST)' > build/lowest.txt
-	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check -r build/lowest.txt pytest pytest-xdist beartype hatchling distributed
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check -r build/lowest.txt pytest pytest-xdist beartype hatchling distributed altair vl-convert-python
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	build/lowest/bin/python -m pytest -W ignore::DeprecationWarning # of what they stand on
 
@@ -69,7 +69,7 @@ format: env ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 
 lock: ## renew requirements.lock (needs uv); LOCKFLAGS=--upgrade takes the newest versions
-	$(UV) pip compile pyproject.toml --group dev --extra docs --output-file requirements.lock \
+	$(UV) pip compile pyproject.toml --group dev --extra docs --extra report --output-file requirements.lock \
 	    --universal --python-version 3.11 --fork-strategy fewest \
 	    --no-emit-index-url --custom-compile-command 'make lock' $(LOCKFLAGS)
 

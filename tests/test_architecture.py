@@ -47,7 +47,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "study": {"diffrax", "xarray"},
     "tuning": {"diffrax", "optax", "scipy", "xarray"},
     "plotting": {"matplotlib"},
-    "command": {"click", "distributed", "matplotlib", "optax", "xarray"},
+    "command": {"altair", "click", "distributed", "matplotlib", "optax", "vl_convert", "xarray"},
 }
 
 

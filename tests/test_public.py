@@ -54,7 +54,7 @@ def test_every_public_name_has_one_place_in_the_reference():
     text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
     places = re.findall(r"^::: hopjax\.(?:command\.)?(\S+)$", text, re.MULTILINE)
     names = [name.removeprefix("hj.") for name, _ in public() if name not in TWICE]
-    own = [*names, "read_study", "read_tuning", "TuningArguments"]
+    own = [*names, "read_study", "read_tuning", "save_page", "TuningArguments"]
     own = [name for name in own if not name.split(".")[-1].isupper()]  # constants of `plotting`
     assert sorted(places) == sorted(own)
 

@@ -14,6 +14,7 @@ import jax
 
 from hopjax.command.cluster import check_workers, cores, working
 from hopjax.command.file import FileError
+from hopjax.command.page import check_altair, save_page
 from hopjax.command.picture import FORMATS, draw_study, draw_tuning
 from hopjax.command.show import study_table
 from hopjax.command.study_file import read_study
@@ -180,21 +181,36 @@ def tune(
 @commands.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "ending", type=click.Choice(FORMATS), default="png", help="Of the picture."
+    "--format", "ending", type=click.Choice(FORMATS), help="Of the picture; png by default."
 )
-def show(folder: Path, ending: str) -> None:
+@click.option(
+    "--html",
+    is_flag=True,
+    help="Instead of the picture write a page to be clicked, FOLDER/result.html, of a study.",
+)
+def show(folder: Path, ending: str | None, html: bool) -> None:
     """Print what a study or tuning found and draw its picture, FOLDER/result.png.
 
     Of a study that is running, or was interrupted, it is what there is so far, and the picture is
     FOLDER/unfinished.png. The run is not disturbed.
     """
+    if html and ending is not None:
+        raise click.UsageError("Options --format and --html exclude each other.")
     unfinished = is_unfinished(folder)
     dataset = load_unfinished(folder) if unfinished else load_result(folder, "study or tuning")
     kind = dataset.attrs.get("title")
     if kind not in _RESULTS:
         raise StudyError(f"{folder / 'result.nc'} is not the result of a study or tuning.")
     text, draw = _RESULTS[kind]
-    path = folder / f"{'unfinished' if unfinished else 'result'}.{ending}"
+    if html:
+        if draw is not draw_study:
+            raise click.UsageError("Option --html is for studies, and this folder has a tuning.")
+        try:
+            check_altair()
+        except ImportError as error:
+            raise click.UsageError(str(error)) from error
+        ending, draw = "html", save_page
+    path = folder / f"{'unfinished' if unfinished else 'result'}.{ending or 'png'}"
     try:
         click.echo(text(dataset))
         draw(dataset, path)

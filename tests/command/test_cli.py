@@ -578,6 +578,11 @@ FAILURES: dict[str, tuple[list[str], str]] = {
     "show a foreign file": (["show", "{foreign}"], r"result\.nc"),
     "show a damaged file": (["show", "{damaged}"], r"result\.nc"),
     "show another file": (["show", "{dataset}"], r"result\.nc is not the result of a study or tun"),
+    "a page and a picture": (
+        ["show", "{folder}", "--html", "--format", "pdf"],
+        "--format and --html exclude each other",
+    ),
+    "a page of a tuning": (["show", "{tuned}", "--html"], "--html is for studies, and this folder"),
     "no such example": (["example", "tuning"], "'tuning' is not one of 'study', 'tune', 'basins'"),
     "tune nothing": (["tune"], "Missing argument 'FILE'"),
     "tune by no file": (
@@ -688,6 +693,33 @@ def test_an_interrupted_study_is_shown_as_unfinished(call, saved, tmp_path):
     code, text, errors = call("show", folder)
     assert (code, text) == (2, "")
     assert errors == [f"hopjax: No chunk of the study in {folder} is finished yet."]
+
+
+@pytest.mark.slow
+def test_a_study_is_shown_as_a_page(call, saved, tmp_path):
+    for module in ("altair", "vl_convert"):
+        pytest.importorskip(module, reason="a page needs Altair and vl-convert")
+    folder = Path(shutil.copytree(saved, tmp_path / "study"))
+    code, text, errors = call("show", folder, "--html")
+    assert (code, errors) == (0, [f"drawn {folder / 'result.html'}"])
+    assert text == _show.study_table(hj.load_study(saved)) + "\n"
+    assert "<h1>Retrieval by noise σ and slope" in (folder / "result.html").read_text("utf-8")
+    assert not (folder / "result.png").exists()
+    (folder / "result.nc").unlink()
+    shutil.rmtree(sorted((folder / "chunks").iterdir())[2])
+    assert call("show", folder, "--html")[::2] == (0, [f"drawn {folder / 'unfinished.html'}"])
+    page = (folder / "unfinished.html").read_text("utf-8")
+    assert "Unfinished: 12 of 16 trials are done." in page
+    # Where the numbers come from, as the manifest has it.
+    for name in ("hopjax", "jax", "python version", "device", "key", "definition"):
+        assert re.search(rf"<th>{name}</th><td>[^<]", page), name
+
+
+def test_a_page_without_altair_is_refused_in_one_line(call, saved, monkeypatch):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    code, text, errors = call("show", saved, "--html")
+    assert (code, text) == (2, "")
+    assert errors == ["hopjax: A page needs Altair and vl-convert: pip install 'hopjax[report]'."]
 
 
 def test_a_parameter_called_as_a_row_is_shown(saved, tmp_path):
