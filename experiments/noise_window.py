@@ -2,8 +2,9 @@
 
 The input holds more of memory 2 than of memory 1, where the state starts. Theory predicts the noise
 above which memory 1 loses the state, and the overlap with memory 2 that it then settles at. Where
-random memories lose it differs from set to set, and the flow of each predicts it. Run alone:
-`python -m experiments.noise_window [--full] [--redraw]`.
+random memories lose it differs from set to set, and the flow of each predicts it. Above σ_c nothing
+holds the state: what is left is the overlap of neurons that fluctuate and, near σ_c, one that has
+not faded by the end. Run alone: `python -m experiments.noise_window [--full] [--redraw]`.
 """
 
 from functools import partial
@@ -25,6 +26,7 @@ from experiments.claims import (
     below,
     claim,
     measured,
+    near,
     show,
     within,
 )
@@ -281,6 +283,53 @@ def predict(networks: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def left_over(
+    noises: Float[np.ndarray, " n"],
+    alpha: float,
+    *,
+    slope: float,
+    num_neurons: int,
+    dt: float,
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Above the critical noise: the mean |m| of a state without memory, and how fast one fades.
+
+    Activities ψ(x_i) of neurons that fluctuate on their own, x_i of variance v = σ²/2, are a sum of
+    parts that forget as exp(−k t), k = 1, 3, 5 ..., of the variances c_k²: the squares of ψ's
+    coefficients in Hermite polynomials. So is their overlap m₀ with a memory, with variances
+    c_k²/N. What is amiss by m₀ feeds back through α: with λ = 1 − α E[ψ'], the rate at which an
+    overlap then decays, a part of frequency ω is larger by (1 + iω)/(λ + iω), and that of k by
+    1 + (1 − λ²)/(λ (k + λ)) in variance. The sum is normal for many neurons, of which |m| has the
+    mean √(2/π) times the standard deviation.
+    """
+    z = np.linspace(-8, 8, 20_001)  # standard deviations of a neuron
+    weight = np.exp(-(z**2) / 2)
+    weight /= weight.sum()
+    left, rates = [], []
+    for noise in theory.effective_noise(np.asarray(noises), dt):
+        spread = float(noise) / np.sqrt(2)
+        activity = np.tanh(slope * spread * z)
+        lower, hermite = np.ones_like(z), z
+        squares = {}
+        for k in range(1, 42):
+            squares[k] = float(np.sum(weight * activity * hermite)) ** 2
+            lower, hermite = hermite, (z * hermite - np.sqrt(k) * lower) / np.sqrt(k + 1)
+        rate = 1 - alpha * np.sqrt(squares[1]) / spread
+        variance = sum(c * (1 - rate**2) / (rate * (k + rate)) for k, c in squares.items())
+        variance += np.sum(weight * activity**2)
+        left.append(np.sqrt(2 * variance / (np.pi * num_neurons)))
+        rates.append(rate)
+    return np.array(left), np.array(rates)
+
+
+def fluctuation(numbers: dict[str, Any], noises: Any) -> tuple[np.ndarray, np.ndarray]:
+    """`left_over` of memory 2, if memories are orthogonal."""
+    settings = numbers["settings"]
+    num_neurons = settings["num_neurons"]
+    alpha = theory.effective_saliency(np.array(settings["alpha"]), num_neurons)[1]
+    shared = {name: settings[name] for name in ("slope", "num_neurons", "dt")}
+    return left_over(np.asarray(noises, float), float(alpha), **shared)
+
+
 MARKERS = {"orthogonal": "o", "random": "s", "classic": "^"}
 
 
@@ -329,6 +378,12 @@ def draw(numbers: dict[str, Any]) -> Figure:
                 linestyle=plotting.LINE_STYLES[place],
             )
         drawing.error_bars(bottom, result["noises"], result["stationary"], linestyle="none", **look)
+    noises = np.linspace(edges["c"] + 0.02, 4.1, 60)
+    left, rates = fluctuation(numbers, noises)
+    faded = rates * numbers["settings"]["t1"] > 1  # nearer to the edge it lasts too long
+    bottom.plot(
+        noises[faded], left[faded], color="black", linestyle=":", label="fluctuations, no memory"
+    )
     bottom.plot([], [], color="black", label="lines: theory, no free parameter")
     top.set(ylabel="P(memory 1 → memory 2)", ylim=(-0.03, 1.05))
     bottom.set(
@@ -458,6 +513,15 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     found += claims_of_flow(numbers)
     if not numbers["full"]:
         return found
+    last = [idp[name][-1] for name in ("overlap", "stationary")]
+    (left,), _ = fluctuation(numbers, [idp["noises"][-1]])
+    found.append(
+        claim(
+            f"far above σ_c (σ = {idp['noises'][-1]:g}) what is left are fluctuations of "
+            f"{numbers['settings']['num_neurons']} neurons, as predicted ({{}})",
+            near(last, left, 0.01, "|m2| = {}, from memory 2 {}, theory {:.4f}"),
+        )
+    )
     found.append(
         claim(
             "random memories: crosstalk smears the edge towards weaker noise",
