@@ -43,14 +43,15 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from scipy import stats
 from tqdm import tqdm
 
 import hopjax as hj
-from experiments import competitors
-from experiments.common import FIGURES, use_all_cores
+from experiments import competitors, drawing
+from experiments.common import FIGURES, add_drawing_options, save_picture, use_all_cores
 from experiments.competitors import DT, LONG_DT, Problem, Solve, on_all_devices
-from experiments.numbers import versions, write_json
+from experiments.numbers import read_json, versions, write_json
 from hopjax import plotting
 from hopjax.store import Store, batch_size
 
@@ -768,37 +769,41 @@ def measure_bandwidth(report: Report, full: bool) -> None:
 
 def draw(rows: list[Row]) -> Figure:
     """Time per trajectory against neurons and against trajectories, with the floor."""
-    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8), sharey=True, layout="constrained")
-    grid = [row for row in rows if row.get("stride") == 10 and row["name"] in STYLES]
+    size = (2 * plotting.COLUMN_WIDTH, 3.0)
+    figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+    # The first of each size were measured in turn; beside others, hopjax was measured again.
+    grid = [row for row in rows[::-1] if row.get("stride") == 10 and row["name"] in STYLES]
     sides = (axes[0], "n", SIZES, "batch", 512), (axes[1], "batch", BATCHES, "n", 1024)
-    for ax, vary, places, fixed, value in sides:
+    for letter, (ax, vary, places, fixed, value) in zip("ab", sides, strict=True):
         for name, style in STYLES.items():
-            line = [row for row in grid if row["name"] == name and row[fixed] == value]
-            at = {row[vary]: row for row in line}
-            middle, low, high = ([at[x][key] for x in places] for key in ("ms", "low", "high"))
-            errors = np.abs(np.array([low, high]) - middle)
-            ax.errorbar(places, middle, errors, label=LABELS[name], capsize=2, **style)
+            at = {row[vary]: row for row in grid if row["name"] == name and row[fixed] == value}
+            middle, low, high = (
+                np.array([at[x][key] for x in places]) for key in ("ms", "low", "high")
+            )
+            ends = drawing.sides(middle, low, high)
+            ax.errorbar(places, middle, ends, label=LABELS[name], elinewidth=0.7, **style)
         ax.set(xscale="log", yscale="log", xticks=places)
         ax.set_xticks([], minor=True)
         ax.set_xticklabels([str(x) for x in places])
+        ax.set_title(letter, loc="left", fontweight="bold")
     axes[0].set(xlabel="neurons N, 512 trajectories", ylabel="ms per 1000 steps of a trajectory")
     axes[1].set(xlabel="trajectories, 1024 neurons")
     others = [row for row in rows if row["name"] in OTHERS and row["n"] == 1024]
     for row in others:
         left = row["name"].startswith("NumPy")  # beside each other, the names would overlap
-        place = {"xytext": (-8, -3), "ha": "right"} if left else {"xytext": (8, -3)}
-        axes[0].plot(row["n"], row["ms"], "k_", markersize=9)
+        place = {"xytext": (-6, -2), "ha": "right"} if left else {"xytext": (6, -2)}
+        axes[0].plot(row["n"], row["ms"], "k_", markersize=7)
         axes[0].annotate(OTHERS[row["name"]], (row["n"], row["ms"]), **place, **ANNOTATION)
-    axes[1].legend(loc="upper right")
+    drawing.legend_below(figure, axes[1])
     return figure
 
 
 STYLES: dict[str, dict[str, Any]] = {
     "floor": {"color": "0.5", "linestyle": ":", "marker": "."},
-    "scan two_point": {"color": "C0", "linestyle": "--", "marker": "o", "fillstyle": "none"},
-    "hopjax two_point": {"color": "C0", "marker": "o"},
-    "scan gaussian": {"color": "C1", "linestyle": "--", "marker": "s", "fillstyle": "none"},
-    "hopjax gaussian": {"color": "C1", "marker": "s"},
+    "scan two_point": drawing.look(0, linestyle="--", markerfacecolor="none"),
+    "hopjax two_point": drawing.look(0),
+    "scan gaussian": drawing.look(1, linestyle="--"),
+    "hopjax gaussian": drawing.look(1, linestyle="-", markerfacecolor=None),
 }
 LABELS = {
     "floor": "no noise, lax.scan (the floor)",
@@ -817,7 +822,16 @@ OTHERS = {
     "torchsde": "torchsde",
     "dense": "dense matrix per step",
 }
-ANNOTATION: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7}
+ANNOTATION: dict[str, Any] = {
+    **{"textcoords": "offset points", "fontsize": 6},
+    "path_effects": [withStroke(linewidth=1.5, foreground="white")],  # on a line too
+}
+
+
+def save(rows: list[Row], path: Path, ending: str) -> None:
+    """The figure beside the numbers."""
+    with plotting.style():
+        save_picture(draw(rows), path, ending)
 
 
 def print_report(report: Report) -> None:
@@ -859,6 +873,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all sizes over 1000 steps")
     parser.add_argument("--json", type=Path, default=FIGURES / "benchmark.json")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections, no figure")
+    add_drawing_options(parser)
     for hidden in (
         "--first-solve",
         "--memory-of",
@@ -868,6 +883,9 @@ def main() -> None:
         parser.add_argument(hidden, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.redraw:
+        save(read_json(arguments.json)["rows"], arguments.json, arguments.ending)
+        return
     if arguments.ensemble_on:
         jax.config.update("jax_num_cpu_devices", arguments.ensemble_on)
         print(ensemble_ms())
@@ -897,9 +915,7 @@ def main() -> None:
         write_json(arguments.json, numbers)  # what fails later loses nothing
     print_report(report)
     if not arguments.only:
-        with plotting.style():
-            figure = draw(report.rows)
-            figure.savefig(arguments.json.with_suffix(".png"), metadata={"Software": None})
+        save(report.rows, arguments.json, arguments.ending)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """What the experiments share: many trials with progress, sizes, style, the command line."""
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
 from experiments.claims import Claim, print_claims
-from experiments.numbers import versions, write_json
+from experiments.numbers import read_json, versions, write_json
 from hopjax import plotting
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,9 +72,7 @@ class Experiment:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.json"
         if redraw:
-            if not path.exists():
-                raise SystemExit(f"{path} does not exist: run without --redraw first.")
-            numbers = json.loads(path.read_text())
+            numbers = read_json(path)
         else:
             start = time.perf_counter()
             numbers = {"full": full} | self.compute(full)

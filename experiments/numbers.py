@@ -55,6 +55,13 @@ def write_json(path: Path, numbers: dict[str, Any]) -> None:
     aside.replace(path)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What an earlier run has written."""
+    if not path.exists():
+        raise SystemExit(f"{path} does not exist: run without --redraw first.")
+    return json.loads(path.read_text())
+
+
 def versions() -> dict[str, str]:
     """Of what the numbers were made with."""
     packages = {name: version(name) for name in ("jax", "jaxlib", "diffrax", "equinox", "numpy")}

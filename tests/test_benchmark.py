@@ -1,10 +1,17 @@
 """The benchmark compares like with like: everyone solves the same problem."""
 
+import json
+import shutil
+import sys
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from experiments import benchmark, competitors
 from experiments.competitors import Problem
@@ -71,6 +78,35 @@ def test_rounds_are_counted_per_thousand_steps(monkeypatch):
     np.testing.assert_allclose(found["one"], 500 / (4 * 20 / 1000))
     np.testing.assert_allclose(found["two"], 500 / 4)
     assert calls == ["one", "two", "one", "two", "two", "one", "one", "two"]  # warm, then in turn
+
+
+def test_the_figure_has_the_saved_numbers():
+    rows = json.loads((ROOT / "figures" / "benchmark.json").read_text())["rows"]
+    left, right = benchmark.draw(rows).axes
+    for ax, name, where in ((left, "n", {"batch": 512}), (right, "batch", {"n": 1024})):
+        containers: Any = ax.containers
+        drawn = {bars.get_label(): bars.lines[0].get_xydata() for bars in containers}
+        assert set(drawn) == set(benchmark.LABELS.values())
+        for program, label in benchmark.LABELS.items():
+            wanted = where | {"name": program, "stride": 10}
+            first: dict[int, float] = {}
+            for row in rows:
+                if wanted.items() <= row.items():
+                    first.setdefault(row[name], row["ms"])
+            np.testing.assert_array_equal(drawn[label], sorted(first.items()))
+    plt.close("all")
+
+
+@pytest.mark.slow
+def test_the_figure_is_drawn_again_without_measuring(monkeypatch, tmp_path):
+    path = Path(shutil.copy(ROOT / "figures" / "benchmark.json", tmp_path))
+    kept = path.read_bytes()
+    monkeypatch.setattr(benchmark, "SECTIONS", {})
+    arguments = ["--redraw", "--json", str(path), "--format", "svg"]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    benchmark.main()
+    assert path.read_bytes() == kept
+    assert {each.suffix for each in tmp_path.iterdir()} == {".json", ".png", ".svg"}
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import jax
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -30,7 +31,7 @@ from experiments.claims import (
     show,
     within,
 )
-from experiments.common import Sized
+from experiments.common import Experiment, Sized
 from experiments.numbers import constants, proportion, rounded
 from experiments.reproduce import find_experiments
 
@@ -99,6 +100,24 @@ def test_experiment_runs_and_redraws_from_its_numbers_alone(
 def test_redraw_without_numbers_says_what_to_do(folder):
     with pytest.raises(SystemExit, match="run without --redraw first"):
         sequence.EXPERIMENT.run(full=False, redraw=True)
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_pictures_are_drawn_in_another_format_too(folder, monkeypatch, ending):
+    def draw(numbers):
+        figure, ax = plt.subplots(figsize=(1, 1))
+        ax.plot(numbers["values"])
+        return figure
+
+    experiment = Experiment("made_up", lambda full: {"values": [1, 2]}, draw, lambda numbers: [])
+    monkeypatch.setattr(sys, "argv", ["made_up", "--format", ending])
+    experiment.main()
+    pictures = sorted(folder.glob("made_up.[ps]*"))
+    assert [path.suffix for path in pictures] == sorted({".png", f".{ending}"})
+    kept = [path.read_bytes() for path in pictures]
+    monkeypatch.setattr(sys, "argv", ["made_up", "--redraw", "--format", ending])
+    experiment.main()
+    assert [path.read_bytes() for path in pictures] == kept
 
 
 class ThreeFrames(PillowWriter):
