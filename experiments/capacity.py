@@ -80,7 +80,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
     """A panel for each noise."""
     noises = sorted({cell["noise"] for cell in numbers["results"]})
     height = 0.9 + 1.15 * len(noises)
-    figure, axes = drawing.panels(len(noises), 1, height, sharex=True, squeeze=False)
+    figure, axes = drawing.panels(len(noises), 1, height, letters_at=20, sharex=True, squeeze=False)
     for ax, noise in zip(axes[:, 0], noises, strict=True):
         for place, (label, fields) in enumerate(NETWORKS.values()):
             loads, found = along(numbers, noise, fields)

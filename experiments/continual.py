@@ -164,7 +164,7 @@ def predicted_crosstalk(network: str, num_memories: Any) -> Any:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """Oldest and newest, all before and after forgetting, and the two measures of interference."""
-    figure, axes = drawing.panels(2, 2, 3.4, sharex=True)
+    figure, axes = drawing.panels(2, 2, 3.4, letters_at=17, sharex=True)
     (ages, everything), (lost, crosstalk) = axes
     for place, network, label in solved(numbers, "network", LABELS):
         cells = select(numbers["results"], network=network, learns=True)

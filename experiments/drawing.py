@@ -1,5 +1,6 @@
 """What several pictures share: panels, error bars, the look of a place, legends, windows."""
 
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,10 +15,35 @@ from experiments.claims import measured
 from hopjax import plotting
 
 
-def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, Any]:
-    """A figure of one column of a page, and its axes as `plt.subplots` returns them."""
+def panels(
+    rows: int, columns: int, height: float, *, letters_at: float = 3.0, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure of one column of a page, and its axes as `plt.subplots` returns them, lettered."""
     size = (plotting.COLUMN_WIDTH, height)
-    return plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
+    letters(figure.axes, letters_at)
+    return figure, axes
+
+
+def letters(axes: Iterable[Axes], at: float = 3.0) -> None:
+    """Call panels a, b, c ... at their upper left corners, if there are several.
+
+    The layout knows nothing of the letters, which stand so many points left of the axis: where
+    there is room in most figures, and beside the numbers where one is in the way.
+    """
+    panels = [*axes]
+    for ax, letter in zip(panels, string.ascii_lowercase, strict=False):
+        if len(panels) > 1:
+            text = ax.annotate(
+                letter,
+                (0, 1),
+                (-at, -1.5),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                ha="right",
+                fontweight="bold",
+            )
+            text.set_in_layout(False)
 
 
 def with_ends(cells: Iterable[Any]) -> Float[np.ndarray, "3 n"]:
@@ -89,7 +115,11 @@ def mark_windows(
 def over_time(rows: int, columns: int, height: float) -> tuple[Figure, Any]:
     """Rows of panels over one time, and a low last row for `strip_of_inputs`."""
     ratios = [*[1.0] * rows, 0.16]
-    return panels(rows + 1, columns, height, height_ratios=ratios, sharex=True, squeeze=False)
+    size = (plotting.COLUMN_WIDTH, height)
+    options = {"height_ratios": ratios, "sharex": True, "squeeze": False}
+    figure, axes = plt.subplots(rows + 1, columns, figsize=size, layout="constrained", **options)
+    letters(axes[:-1].flat)
+    return figure, axes
 
 
 def strip_of_inputs(

@@ -144,6 +144,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
         height_ratios=[1, 1.25],
         layout="constrained",
     )
+    drawing.letters(axes.values(), 13)
     draw_construction(axes["construction"], numbers["construction"])
     draw_amplitude(axes["amplitude"], numbers)
     draw_depth(axes["depth"], numbers)

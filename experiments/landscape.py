@@ -387,7 +387,7 @@ def draw_panels(numbers: dict[str, Any]) -> Figure:
     """The landscape under four inputs, with its equilibria and noiseless trajectories."""
     figure, axes = drawing.panels(2, 2, 4.6, sharex=True, sharey=True)
     norm = BoundaryNorm(LEVELS, GROUND.N)
-    for place, (ax, panel) in enumerate(zip(axes.flat, numbers["panels"], strict=True)):
+    for ax, panel in zip(axes.flat, numbers["panels"], strict=True):
         energy = np.array(panel["energy"])
         ticks = axis(len(energy))
         ax.contourf(ticks, ticks, energy, LEVELS, cmap=GROUND, norm=norm)
@@ -400,7 +400,7 @@ def draw_panels(numbers: dict[str, Any]) -> Figure:
         if kind == "stable":
             kind = "deepest well" if second > first else "shallower well"
         ax.set_title(
-            rf"({'abcd'[place]})  $\alpha_1$ = {first:g}, $\alpha_2$ = {second:g}"
+            rf"$\alpha_1$ = {first:g}, $\alpha_2$ = {second:g}"
             f"\nmemory 2: {kind}",
             linespacing=1.35,
         )

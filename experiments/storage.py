@@ -219,7 +219,7 @@ def predicted(network: str, noise: float) -> float:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """A panel for each noise."""
-    figure, axes = drawing.panels(len(NOISES), 1, 3.5, sharex=True)
+    figure, axes = drawing.panels(len(NOISES), 1, 3.5, letters_at=17, sharex=True)
     for ax, noise in zip(axes, NOISES, strict=True):
         for place, network, label in studies.solved(numbers, "network", LABELS):
             drawing.curve(ax, *along(numbers, network, noise), place, label)

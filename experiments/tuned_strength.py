@@ -210,6 +210,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
         height_ratios=[1, 1, 1.2],
         layout="constrained",
     )
+    drawing.letters(axes.values())
     brute = numbers["brute_force"]
     xs, goals = brute["strengths"], numbers["settings"]["goals"]
     for task, goal in goals.items():

@@ -343,6 +343,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
         ax.set_ylabel("largest error\n(tolerances)")
     for ax in axes[:rows].flat[len(problems) :]:
         ax.remove()
+    drawing.letters(axes[:rows].flat[: len(problems)])
     note = "tolerances: 0.01 of an overlap, 0.02 of a probability, 2% of a median time"
     drawing.legend_below(figure, axes[0, 0], ncols=2, fontsize=6, title=note, title_fontsize=6)
     draw_table(figure.add_subplot(axes[0, 0].get_gridspec()[rows, :]), numbers, methods)
