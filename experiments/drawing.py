@@ -71,11 +71,16 @@ def curve(ax: Axes, xs: Any, proportions: Sequence[Any], place: int, label: str)
 
 
 def look(place: int, **changes: Any) -> dict[str, Any]:
-    """Colour, line and marker of a place; all markers but the first are open."""
+    """Colour, line and marker of a place; all markers but the first are open.
+
+    Where there are more places than colours, the line of the next one tells a colour's second use.
+    """
+    again, colour = divmod(place, len(plotting.COLOURS))
+    line = (colour + again) % len(plotting.LINE_STYLES)
     return {
-        "color": plotting.COLOURS[place],
-        "linestyle": plotting.LINE_STYLES[place],
-        "marker": plotting.MARKERS[place],
+        "color": plotting.COLOURS[colour],
+        "linestyle": plotting.LINE_STYLES[line],
+        "marker": plotting.MARKERS[(colour + 3 * again) % len(plotting.MARKERS)],
         "markersize": 3,
         "markerfacecolor": None if place == 0 else "none",
     } | changes

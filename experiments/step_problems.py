@@ -149,7 +149,7 @@ class Problem:
     t1: float
     statistics: tuple[Statistic, ...]
     onsets: tuple[float, ...] = (0.0,)
-    work: float = 6e9  # neurons times steps of all trials of a solve at most, at full size
+    work: float = 3e9  # neurons times steps of all trials of a solve at most, at full size
 
     @property
     def size(self) -> int:
@@ -371,7 +371,7 @@ PROBLEMS = {
             Statistic("late", "overlap", f"|m| at rest, σ = {BEYOND:g}", 2, late=True),
             Statistic("passage", "time", f"median passage, σ = {BEYOND:g}", 2),
         ),
-        work=2.4e10,
+        work=1.2e10,
     ),
     "rates": Problem(
         "rates",

@@ -38,7 +38,7 @@ FINER = Sized(
     {0.005: 0.0025, 0.01: 0.0025, 0.02: 0.01, 0.05: 0.01, 0.1: 0.05, 0.2: 0.1},
 )
 TOLERANCES = {"overlap": 0.01, "probability": 0.02, "time": 0.02}  # of times: relative
-TRIALS = Sized(30, 1500)  # of each cell at most
+TRIALS = Sized(30, 1000)  # of each cell at most
 RESAMPLINGS = 400
 ROUNDS, STEPS_TIMED = Sized(3, 15), 100
 EULER = "Euler, Gaussian"
@@ -161,6 +161,7 @@ def measure(name: str, full: bool) -> dict[str, Any]:
     def sums(first: list[Estimate], second: list[Estimate]) -> list[Estimate]:
         return [one.plus(other) for one, other in zip(first, second, strict=True)]
 
+    jax.clear_caches()  # a process can map only so many compiled programs into its memory
     root = min(finer.values())
     reference = solve(gaussian, exponential, root, root)
     values = [estimate(reference, statistic) for statistic in problem.statistics]
