@@ -363,7 +363,7 @@ def draw_errors(ax: Axes, numbers: dict[str, Any], problem: str) -> None:
         ends = np.array([np.zeros(len(found)), np.maximum(np.subtract(reach, errors), 0)])
         ax.errorbar(costs, errors, ends, linewidth=0.7, elinewidth=0.5, **look)
     ax.axhspan(0, 1, color="black", alpha=0.06, linewidth=0, zorder=0)
-    ax.set(xscale="log", yscale="log", xlim=(0.06, 6), ylim=(0.03, 60))
+    ax.set(xscale="log", yscale="log", xlim=(0.02, 6), ylim=(0.03, 60))
     ax.set_title(PROBLEMS[problem].title)
     ax.set_xticks([0.1, 1], ["0.1", "1"])
 
@@ -378,13 +378,13 @@ def draw_table(ax: Axes, numbers: dict[str, Any], methods: list[str]) -> None:
         for column, dt in enumerate(cells):
             text = "" if dt is None else f"{dt:g}" if dt else "none"
             ax.text(column, row, text, ha="center", va="center", fontsize=5.5)
-    labels = [method.replace("exponential", "exp.").replace(", ", "\n") for method in methods]
-    ax.set_xticks(range(len(methods)), labels, fontsize=5.5)
+    labels = [method.replace("exponential", "exp.") for method in methods]
+    ax.set_xticks(range(len(methods)), labels, fontsize=5.5, rotation=35, ha="right")
     ax.set_yticks(
         range(len(shown)), [f"{name}: {GROUPS[group]}" for name, group in shown], fontsize=5.5
     )
     ax.tick_params(length=0)
-    ax.set_title("longest step shown to keep within tolerance (95%)", fontsize=6.5)
+    ax.set_title("longest step within tolerance (95%)", fontsize=6.5)
     for spine in ax.spines.values():
         spine.set_visible(False)
 

@@ -1,12 +1,13 @@
 """The numbers that pages and docstrings print are those beside the figures.
 
 Tied are, in README.md and docs/speed.md, what was measured of speed; in docs/theory.md the tables
-and bullets about random memories and about what the flow leaves out; in the tutorials what two-point
-noise does to tuning; in docstrings what steps of 0.05 do around a threshold. (figures/README.md is made of the numbers.) A block of text (a row of a
-table, or what follows some words up to the end of the paragraph or bullet) is given with the values
-that it prints, in order. An estimate with an interval must be the very next one of the block, to
-the digits that are printed; a number alone must come after those before it. All estimates with
-intervals outside code are tied. Settings, and numbers in words, are not.
+and bullets about random memories and about what the flow leaves out; in the tutorials what two-
+point noise does to tuning; in docstrings what steps of 0.05 do around a threshold.
+(figures/README.md is made of the numbers.) A block of text (a row of a table, or what follows some
+words up to the end of the paragraph or bullet) is given with the values that it prints, in order.
+An estimate with an interval must be the very next one of the block, to the digits that are printed;
+a number alone must come after those before it. All estimates with intervals outside code are tied.
+Settings, and numbers in words, are not.
 """
 
 import inspect
@@ -203,6 +204,25 @@ def test_numbers_in_docstrings_are_those_of_the_figures():
         wrong, tied = misprints(text, start, values)
         assert wrong == []
         assert tied == {match.start() for match in ESTIMATE.finditer(text)}
+
+
+def test_the_page_on_steps_has_the_longest_ones_that_are_safe():
+    numbers = load("work_precision")
+    methods = [work_precision.EULER, "Heun, Gaussian", work_precision.EXPONENTIAL]
+    asked = {
+        "at the end of what is shown, or at rest": [("overlap", True), ("probability", True)],
+        "probabilities on the way, also near a threshold": [("probability", False)],
+        "overlaps on the way": [("overlap", False)],
+    }
+    page = (ROOT / "docs" / "how-to" / "steps.md").read_text("utf-8")
+    for row, groups in asked.items():
+        places = [each for each in work_precision.groups(numbers) if each[1] in groups]
+        safe = [
+            min(work_precision.safe_step(numbers, m, *each) for each in places) for m in methods
+        ]
+        assert f"| {row} | " + " | ".join(f"{dt:g}" if dt else "none" for dt in safe) + " |" in page
+    costs = [f"{numbers['costs'][method]['step']['mean']:.1f} times" for method in methods[1:]]
+    assert all(cost in page for cost in costs)
 
 
 def words(page: str) -> str:

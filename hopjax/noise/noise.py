@@ -247,9 +247,9 @@ class Binomial(AbstractLaw):
     A weak law like `TwoPoint`, for the larger steps of `ExponentialAdams`: the excess kurtosis
     of an increment is −1/4 instead of −2. With these at dt = 0.05, around a threshold (10
     orthogonal memories, 1024 neurons, σ = 1.25 and 1.3), the error of the probability of a
-    transition is 0.024 [−0.002, 0.049] and 0.023 [−0.008, 0.054], where it is 0.002 [−0.017,
-    0.020] and 0.003 [−0.017, 0.023] with normal increments, and 0.061 [0.025, 0.096] and 0.093
-    [0.051, 0.135] with two-point ones (`experiments/work_precision.py`). For less than that
+    transition is 0.024 [0.005, 0.043] and 0.025 [−0.001, 0.051], where it is 0.002 [−0.006,
+    0.010] and 0.005 [−0.006, 0.016] with normal increments, and 0.061 [0.030, 0.092] and 0.095
+    [0.056, 0.134] with two-point ones (`experiments/work_precision.py`). For less than that
     take `Gaussian`. It has no Lévy area and no refinement.
     """
 

@@ -97,8 +97,8 @@ class ExponentialAdams(dfx.AbstractItoSolver):
     Take it for larger steps: at dt = 0.05 the errors of means and probabilities are about those
     of Euler at 0.01. Around a threshold they are smaller, as Euler's steps have more noise
     (theory.effective_noise): with 10 orthogonal memories, 1024 neurons and σ = 1.25 and 1.3,
-    that of the probability of a transition is 0.002 [−0.017, 0.020] and 0.003 [−0.017, 0.023]
-    at dt = 0.05, and 0.018 [−0.002, 0.039] and 0.032 [0.010, 0.055] by Euler at 0.01. A first
+    that of the probability of a transition is 0.002 [−0.006, 0.010] and 0.005 [−0.006, 0.016]
+    at dt = 0.05, and 0.019 [0.008, 0.030] and 0.028 [0.016, 0.040] by Euler at 0.01. A first
     passage of an overlap that fluctuates is seen later the longer the steps are, by any solver.
     (`experiments/work_precision.py` has these numbers and others.)
 
