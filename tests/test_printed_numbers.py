@@ -218,7 +218,8 @@ def test_the_page_on_steps_has_the_longest_ones_that_are_safe():
     for row, groups in asked.items():
         places = [each for each in work_precision.groups(numbers) if each[1] in groups]
         safe = [
-            min(work_precision.safe_step(numbers, m, *each) for each in places) for m in methods
+            min(work_precision.safe_step(numbers, m, *each) or 0.0 for each in places)
+            for m in methods
         ]
         assert f"| {row} | " + " | ".join(f"{dt:g}" if dt else "none" for dt in safe) + " |" in page
     costs = [f"{numbers['costs'][method]['step']['mean']:.1f} times" for method in methods[1:]]
