@@ -236,8 +236,8 @@ class Retrieval:
                         name, f"below the number of memories, {self._count}", shown(value)
                     )
         _check_onsets(self.onsets, len(self.shown))
-        for name, axes in (("transitions", 2), ("initial_saliencies", 1)):
-            _check_numbers(getattr(self, name), name, (self._count,) * axes)
+        for name, axes, least in (("transitions", 2, 0), ("initial_saliencies", 1, -np.inf)):
+            _check_numbers(getattr(self, name), name, (self._count,) * axes, least)
 
     @property
     def _count(self) -> int:
@@ -381,17 +381,17 @@ def _check_weight(weight: Any, name: str) -> None:
         raise ArgumentError(name, "its lower end first", shown(weight), must="have")
 
 
-def _check_numbers(values: Any, name: str, shape: tuple[int, ...]) -> None:
+def _check_numbers(values: Any, name: str, shape: tuple[int, ...], least: float) -> None:
     """A number for each memory, or a row of them for each; None for what is not given."""
     if values is None or is_traced(values):
         return
-    try:
-        found = np.asarray(values, np.float64).shape
-    except (TypeError, ValueError):
-        found = shown(values)
-    if found != shape:
+    rows = np.asarray(values.tolist() if hasattr(values, "tolist") else values, object)
+    if rows.shape != shape:
         right = f"{'rows of ' if len(shape) == 2 else ''}{shape[0]} numbers, one for each memory"
-        raise ArgumentError(name, right, found)
+        raise ArgumentError(name, right, shown(values))
+    for value in rows.ravel():
+        if _held(value, name, jnp.float32) < least:
+            raise ArgumentError(name, "zero or positive in every entry", shown(value))
 
 
 def _array(values: Any) -> Float[Array, "..."] | None:

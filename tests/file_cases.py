@@ -29,6 +29,7 @@ VALUES: dict[str, Any] = {
     '["a"]': ["a"],
     '["noise"]': ["noise"],
     "[[0.0]]": [[0.0]],
+    "[[0, 1], [1, 0]]": [[0, 1], [1, 0]],
     "[[0], [1, 2]]": [[0], [1, 2]],
     "[0, [1]]": [0, [1]],
     "{}": {},
@@ -122,6 +123,9 @@ TRIAL: dict[str, Right] = {
     "beta": number(lambda value: value > 0),
     "gain": number(lambda value: value >= 0),
     "time_constant": number(lambda value: value > 0),
+    "cyclic": truth,
+    "transitions": several(several(lambda value: is_small(value) and value >= 0, 2), 2),
+    "initial_saliencies": several(lambda value: is_small(value), 2),
     "input_noise": number(lambda value: value >= 0),
     "input_correlation_time": number(lambda value: value >= 0.1),  # beside noise; at least dt
     "noise": number(lambda value: value >= 0),

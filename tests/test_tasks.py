@@ -234,6 +234,8 @@ BAD: dict[str, list[tuple[Any, str]]] = {
         (((0.0, 1.0), (1.0, 0.0)), "rows of 6 numbers, one for each memory"),
         (((0.0,), (1.0, 0.0)), "rows of 6 numbers"),
         (1.0, "rows of 6 numbers"),
+        (((-1.0,) * 6,) * 6, "zero or positive in every entry"),
+        (((True,) * 6,) * 6, "a finite number"),
     ],
     "initial_saliencies": [((1.0,), "6 numbers, one for each"), ("zero", "6 numbers")],
     "time_constant": [(0.0, "positive"), (np.inf, "finite")],
