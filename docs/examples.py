@@ -77,8 +77,14 @@ def quick(text: str) -> str:
     """A page with the smaller numbers that it names for a quick run."""
     for found in re.findall(r"<!-- quickly: (.*?) -->", text):
         for line in found.split("; "):
-            name = line.partition(" = ")[0]
-            text, count = re.subn(rf"^{name} = .*$", line, text, flags=re.MULTILINE)
+            name, count = line.partition(" = ")[0], 0
+            parts = re.split(r"(^```python\n.*?^```)", text, flags=re.MULTILINE | re.DOTALL)
+            for place in range(1, len(parts), 2):
+                parts[place], found_here = re.subn(
+                    rf"^{name} = .*$", line, parts[place], flags=re.MULTILINE
+                )
+                count += found_here
+            text = "".join(parts)
             if count != 1:
                 raise ValueError(f"The page assigns `{name}` {count} times, and not once.")
     return text

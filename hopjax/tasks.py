@@ -147,7 +147,7 @@ class Retrieval:
     gain: _Number = field(default=5.0, metadata=_FRACTIONAL)
     time_constant: _Number = field(default=50.0, metadata=_FRACTIONAL)
     cyclic: bool = True
-    transitions: _Rows | None = field(default=None, metadata=_FRACTIONAL)
+    transitions: _Rows | None = None
     initial_saliencies: _Row | None = field(default=None, metadata=_FRACTIONAL)
     power: _Number = field(default=3.0, metadata=_FRACTIONAL)
     beta: _Number = field(default=13.0, metadata=_FRACTIONAL)

@@ -344,6 +344,7 @@ def test_fractional_fields_do_not_compile_anew():
         "beta": (10.0, 20.0),
         "gain": (4.0, 5.0),
         "time_constant": (20.0, 50.0),
+        "initial_saliencies": ((1.0, 0.0), (0.5, 2.0)),
         "input_noise": (0.0, 0.5),
         "input_correlation_time": (0.1, 0.2),
     }
