@@ -39,6 +39,8 @@ _BLOCK = re.compile(
     r"(?P<pictures>(?:\n!\[[^\]]*\]\(figures/\S+\)\n)*)",
     re.MULTILINE | re.DOTALL,
 )
+_FENCE = re.compile(r"(^```python\n.*?^```)", re.MULTILINE | re.DOTALL)
+_QUICKLY = re.compile(r"<!-- quickly: (.*?) -->")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
@@ -75,19 +77,16 @@ def blocks(file: Path, text: str) -> list[Block]:
 
 def quick(text: str) -> str:
     """A page with the smaller numbers that it names for a quick run."""
-    for found in re.findall(r"<!-- quickly: (.*?) -->", text):
-        for line in found.split("; "):
-            name, count = line.partition(" = ")[0], 0
-            parts = re.split(r"(^```python\n.*?^```)", text, flags=re.MULTILINE | re.DOTALL)
-            for place in range(1, len(parts), 2):
-                parts[place], found_here = re.subn(
-                    rf"^{name} = .*$", line, parts[place], flags=re.MULTILINE
-                )
-                count += found_here
-            text = "".join(parts)
-            if count != 1:
-                raise ValueError(f"The page assigns `{name}` {count} times, and not once.")
-    return text
+    smaller = [line for found in _QUICKLY.findall(text) for line in found.split("; ")]
+    parts = _FENCE.split(text)  # every second one is code
+    for line in smaller:
+        name = line.partition(" = ")[0]
+        own = re.compile(rf"^{name} = .*$", re.MULTILINE)
+        changed = [own.subn(line, part) for part in parts[1::2]]
+        if (count := sum(times for _, times in changed)) != 1:
+            raise ValueError(f"The page assigns `{name}` {count} times, and not once.")
+        parts[1::2] = [part for part, _ in changed]
+    return "".join(parts)
 
 
 def run(code: Sequence[Block], **environment: str) -> list[Ran]:
@@ -224,10 +223,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     arguments = parser.parse_args()
     known = json.loads(OUTPUTS.read_text("utf-8")) if OUTPUTS.exists() else {}
+    here = {"package": package(), "versions": versions()}
     stale = False
     for page in arguments.pages or sorted(TUTORIALS.glob("*.md")):
         text = page.read_text("utf-8")
-        now = {"text": made_of(text), "package": package(), "versions": versions()}
+        now = {"text": made_of(text)} | here
         if not (arguments.force or arguments.check) and known.get(page.stem) == now:
             print(f"{page.stem}: is up to date")
             continue

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments.claims import measured
 from hopjax import plotting
+from hopjax.plotting.look import look_of, sides as sides
 
 
 def panels(
@@ -51,13 +52,6 @@ def with_ends(cells: Iterable[Any]) -> Float[np.ndarray, "3 n"]:
     return np.array([measured(cell) for cell in cells]).T
 
 
-def sides(
-    middle: Float[np.ndarray, " n"], low: Float[np.ndarray, " n"], high: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, "2 n"]:
-    """How far bars reach down and up; rounding may put an end on the wrong side."""
-    return np.maximum([middle - low, high - middle], 0)
-
-
 def error_bars(ax: Axes, xs: Any, cells: Iterable[Any], **look: Any) -> None:
     """What was measured, with its intervals."""
     middle, low, high = with_ends(cells)
@@ -71,16 +65,12 @@ def curve(ax: Axes, xs: Any, proportions: Sequence[Any], place: int, label: str)
 
 
 def look(place: int, **changes: Any) -> dict[str, Any]:
-    """Colour, line and marker of a place; all markers but the first are open.
-
-    Where there are more places than colours, the line of the next one tells a colour's second use.
-    """
-    again, colour = divmod(place, len(plotting.COLOURS))
-    line = (colour + again) % len(plotting.LINE_STYLES)
+    """Colour, line and marker of a place; all markers but the first are open."""
+    colour, line, marker = look_of(place)
     return {
-        "color": plotting.COLOURS[colour],
-        "linestyle": plotting.LINE_STYLES[line],
-        "marker": plotting.MARKERS[(colour + 3 * again) % len(plotting.MARKERS)],
+        "color": colour,
+        "linestyle": line,
+        "marker": marker,
         "markersize": 3,
         "markerfacecolor": None if place == 0 else "none",
     } | changes

@@ -137,6 +137,17 @@ class Statistic(NamedTuple):
     late: bool = False  # at rest, or when an input has been shown for long
 
 
+LATE = (10.0, 20.0)  # times at which an input has been shown for long
+
+
+def courses(name: str, kind: Kind, label: str, times: tuple[float, ...]) -> list[Statistic]:
+    """One at several times, which end its name and its label."""
+    return [
+        Statistic(f"{name} {time:g}", kind, f"{label} {time:g}", late=time in LATE)
+        for time in times
+    ]
+
+
 @dataclass(frozen=True)
 class Problem:
     """A kind of retrieval."""
@@ -209,7 +220,6 @@ def stacked(networks: list[Cells]) -> Cells:
 # The paper's sequence with its saliencies and noise, in fewer neurons.
 
 TIMES = (1.0, 2.0, 4.0, 10.0, 12.0, 14.0, 20.0)  # the second input comes at 10
-ENDS = (10.0, 20.0)  # of what is shown
 RETRIEVED = 0.9
 SEQUENCE = hj.Retrieval(
     num_neurons=256,
@@ -344,14 +354,8 @@ PROBLEMS = {
         retrieves_first,
         20.0,
         (
-            *(
-                Statistic(f"m {time:g}", "overlap", f"|m| at {time:g}", late=time in ENDS)
-                for time in TIMES
-            ),
-            *(
-                Statistic(f"P {time:g}", "probability", f"P at {time:g}", late=time in ENDS)
-                for time in (2, 4, 10, 14, 20)
-            ),
+            *courses("m", "overlap", "|m| at", TIMES),
+            *courses("P", "probability", "P at", (2, 4, 10, 14, 20)),
             Statistic("passage", "time", "median passage"),
         ),
         onsets=(0.0, 10.0),
@@ -381,14 +385,8 @@ PROBLEMS = {
         reaches_half,
         10.0,
         (
-            *(
-                Statistic(f"c {time:g}", "overlap", f"c at {time:g}", late=time == 10)
-                for time in (2, 5, 10)
-            ),
-            *(
-                Statistic(f"P {time:g}", "probability", f"P at {time:g}", late=time == 10)
-                for time in (5, 10)
-            ),
+            *courses("c", "overlap", "c at", (2, 5, 10)),
+            *courses("P", "probability", "P at", (5, 10)),
             Statistic("passage", "time", "median passage"),
         ),
     ),
@@ -400,14 +398,8 @@ PROBLEMS = {
         finds_pattern,
         10.0,
         (
-            *(
-                Statistic(f"m {time:g}", "overlap", f"cosine at {time:g}", late=time == 10)
-                for time in (1, 10)
-            ),
-            *(
-                Statistic(f"P {time:g}", "probability", f"P at {time:g}", late=time == 10)
-                for time in (2, 10)
-            ),
+            *courses("m", "overlap", "cosine at", (1, 10)),
+            *courses("P", "probability", "P at", (2, 10)),
             Statistic("passage", "time", "median passage"),
         ),
     ),

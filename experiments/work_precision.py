@@ -8,8 +8,7 @@ every other solver. Run alone: `python -m experiments.work_precision [--full] [-
 """
 
 import argparse
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ from experiments import competitors, drawing
 from experiments.benchmark import built, in_turn, interval
 from experiments.claims import Check, Claim, Measured, above, claim, measured, print_claims
 from experiments.common import FIGURES, QUICK, Experiment, Sized, use_all_cores
-from experiments.numbers import constants, rounded, write_json
+from experiments.numbers import constants, read_json, rounded, write_json
 from experiments.step_problems import PROBLEMS, SEED, Composed, Coupled, Kind, Problem, Statistic
 from hopjax import plotting
 
@@ -360,7 +359,7 @@ def draw_errors(ax: Axes, numbers: dict[str, Any], problem: str) -> None:
         costs = [cost(numbers, method, row["dt"]).value for row in found]
         errors = [max(abs(measured(each).value) for each in row["errors"]) for row in found]
         reach = [max(map(largest, row["errors"])) for row in found]
-        ends = np.array([np.zeros(len(found)), np.maximum(np.subtract(reach, errors), 0)])
+        ends = drawing.sides(np.array(errors), np.array(errors), np.array(reach))
         ax.errorbar(costs, errors, ends, linewidth=0.7, elinewidth=0.5, **look)
     ax.axhspan(0, 1, color="black", alpha=0.06, linewidth=0, zorder=0)
     ax.set(xscale="log", yscale="log", xlim=(0.02, 6), ylim=(0.03, 60))
@@ -406,25 +405,27 @@ def no_worse(numbers: dict[str, Any], method: str, margin: float, dt: float = 0.
     return Check("", text, max(excess) < margin, max(least) >= margin)
 
 
-def means(
-    numbers: dict[str, Any],
-    method: str,
-    dt: float,
-    name: str = "errors",
-    *,
-    late: bool = False,
-    kind: Kind | None = None,
-) -> list[Measured]:
-    """The errors, in tolerances, of all (late) means over trials: of all but first passages."""
-    return [
-        measured(error)
-        for row in rows_of(numbers, method, dt)
-        for error, statistic in zip(
-            row[name], numbers["problems"][row["problem"]]["statistics"], strict=True
-        )
-        if statistic["kind"] != "time" and (statistic["late"] or not late)
-        if kind in (None, statistic["kind"])
-    ]
+def errors_in(
+    numbers: dict[str, Any], method: str, dt: float, name: str = "errors"
+) -> Iterator[tuple[str, dict[str, Any], Measured]]:
+    """All errors, in tolerances, with their problems and statistics."""
+    for row in rows_of(numbers, method, dt):
+        statistics = numbers["problems"][row["problem"]]["statistics"]
+        for statistic, error in zip(statistics, row[name], strict=True):
+            yield row["problem"], statistic, measured(error)
+
+
+def means(numbers: dict[str, Any], method: str, dt: float, name: str = "errors") -> list[Measured]:
+    """The errors, in tolerances, of all that are means over trials: of all but first passages."""
+    found = errors_in(numbers, method, dt, name)
+    return [error for _, statistic, error in found if statistic["kind"] != "time"]
+
+
+def late_means(numbers: dict[str, Any], method: str, dt: float, *kinds: Kind) -> list[Measured]:
+    """Those of late statistics of some kinds."""
+    groups = [(kind, True) for kind in kinds]
+    found = errors_in(numbers, method, dt)
+    return [error for _, statistic, error in found if group_of(statistic) in groups]
 
 
 def smallest(error: Any) -> float:
@@ -437,13 +438,10 @@ def errors_of(
     numbers: dict[str, Any], method: str, dt: float, problem: str, kind: Kind
 ) -> list[Measured]:
     """The errors of a problem's statistics of a kind; those of times relative to them."""
-    (row,) = [row for row in rows_of(numbers, method, dt) if row["problem"] == problem]
     return [
-        measured(error).times(TOLERANCES[kind])
-        for error, statistic in zip(
-            row["errors"], numbers["problems"][problem]["statistics"], strict=True
-        )
-        if statistic["kind"] == kind
+        error.times(TOLERANCES[kind])
+        for name, statistic, error in errors_in(numbers, method, dt)
+        if (name, statistic["kind"]) == (problem, kind)
     ]
 
 
@@ -487,8 +485,8 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         )
     if not numbers["full"]:
         return found
-    late = means(numbers, EXPONENTIAL, 0.05, late=True)
-    late_shares = means(numbers, "exponential, binomial", 0.05, late=True, kind="probability")
+    late = late_means(numbers, EXPONENTIAL, 0.05, "overlap", "probability")
+    late_shares = late_means(numbers, "exponential, binomial", 0.05, "probability")
     limits = extrapolated(numbers)
     agree = sum(limit.low <= 0 <= limit.high for limit in limits)
     farthest = max(limits, key=smallest)
@@ -541,7 +539,7 @@ def main() -> None:
         return
     use_all_cores()
     path = (FIGURES if arguments.full else QUICK) / f"{EXPERIMENT.name}.json"
-    numbers = json.loads(path.read_text())
+    numbers = read_json(path)
     write_json(path, numbers | {"costs": time_steps(arguments.full)})
     print_claims(EXPERIMENT.run(full=arguments.full, redraw=True))
 

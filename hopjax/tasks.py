@@ -385,7 +385,7 @@ def _check_numbers(values: Any, name: str, shape: tuple[int, ...], least: float)
     """A number for each memory, or a row of them for each; None for what is not given."""
     if values is None or is_traced(values):
         return
-    rows = np.asarray(values.tolist() if hasattr(values, "tolist") else values, object)
+    rows = np.asarray(values, object)
     if rows.shape != shape:
         right = f"{'rows of ' if len(shape) == 2 else ''}{shape[0]} numbers, one for each memory"
         raise ArgumentError(name, right, shown(values))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from hopjax import plotting
 from hopjax.plotting import animations
+from hopjax.plotting.look import look_of
 
 TS = np.linspace(0, 3, 31)
 OVERLAPS = np.stack([np.sin(TS + phase) for phase in range(5)], axis=1)
@@ -398,3 +399,10 @@ def test_animations_that_do_not_fit_are_refused(monkeypatch):
         plotting.animate_film(np.arange(3), FILMS[0], size=(2, 3), captions=["a", "b"])
     with pytest.raises(ValueError, match="one Axes for each of the 1 films, got 2"):
         plotting.animate_film(np.arange(3), FILMS[0], size=(2, 3), ax=plt.subplots(1, 2)[1])
+
+
+def test_places_are_told_apart_without_colours_too():
+    looks = [look_of(place) for place in range(12)]
+    assert len({(look.line, look.marker) for look in looks}) == 12
+    assert [look.colour for look in looks[6:]] == [*plotting.COLOURS]
+    assert looks[3] == (plotting.COLOURS[3], plotting.LINE_STYLES[3], plotting.MARKERS[3])

@@ -20,7 +20,7 @@ import pytest
 from conftest import ROOT
 
 import hopjax as hj
-from experiments import work_precision
+from experiments import tuned_strength, work_precision
 from experiments.claims import Measured, measured
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
@@ -264,10 +264,8 @@ def misprints(text: str, start: str, values: list[Any]) -> tuple[list[str], set[
 def of_two_point_noise() -> Blocks:
     numbers = load("tuned_strength")
     both = [(numbers["two_point"][task], tuned[0]) for task, tuned in numbers["tuned"].items()]
-    yield (
-        "Two-point noise is fine here",
-        [Measured(each["tuned"], each["low"], each["high"]) for pair in both for each in pair],
-    )
+    strengths = [tuned_strength.found_by(each, "tuned") for pair in both for each in pair]
+    yield "Two-point noise is fine here", strengths
 
 
 TUTORIALS = [

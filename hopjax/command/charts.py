@@ -9,7 +9,7 @@ from hopjax.command.cells import Axis
 from hopjax.command.picture import OUTCOME_COLOURS
 
 _WIDTH, _HEIGHT = 300, 220  # of a panel, in pixels: a phone has some 360
-_BLUE, _RED, _NOTHING = "#0072B2", "#D55E00", "#EEEEEE"
+_BLUE, _RED, _NOTHING = OUTCOME_COLOURS["right"], OUTCOME_COLOURS["wrong"], "#EEEEEE"
 _UPRIGHT = alt.Axis(labelAngle=0, labelOverlap="greedy")
 CELLS = "cells"  # what the data are called
 

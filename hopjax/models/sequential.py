@@ -16,7 +16,7 @@ from hopjax._checks import (
 )
 from hopjax._errors import ArgumentError, names_keywords
 from hopjax.activations import AbstractActivation, HardTanh
-from hopjax.models.base import OF_MEMORIES, among_present, project, strengths
+from hopjax.models.base import OF_MEMORIES, among_present, project, projected, strengths
 from hopjax.models.bipolar import (
     AbstractPairedHopfield,
     activation_or_default,
@@ -122,7 +122,7 @@ class SequentialHopfield(AbstractPairedHopfield):
         """The features, and the saliencies with which a sequence starts."""
         if self.initial_saliencies is not None:
             return jnp.append(x0, self.initial_saliencies)
-        overlaps = jnp.abs(self.overlaps(jnp.append(x0, jnp.zeros_like(self.memories[:, 0]))))
+        overlaps = jnp.abs(projected(self.memories, self.activation(x0)))
         first = jnp.arange(overlaps.shape[0]) == jnp.argmax(overlaps)
         return jnp.append(x0, jnp.where(first, self.gain, 0))
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from hopjax._errors import names_keywords
-from hopjax.plotting.look import COLOURS, LINE_STYLES, MARKERS, OTHERS_COLOUR, axes_or_new
+from hopjax.plotting.look import COLOURS, OTHERS_COLOUR, axes_or_new, look_of, sides
 
 
 @names_keywords
@@ -40,9 +40,10 @@ def plot_overlaps(
     ax = axes_or_new(ax)
     lines = ax.plot(ts, overlaps, color=OTHERS_COLOUR, linewidth=0.5, zorder=1)
     for place, memory in enumerate(highlight):
+        look = look_of(place)
         lines[memory].set(
-            color=COLOURS[place % len(COLOURS)],
-            linestyle=LINE_STYLES[place % len(LINE_STYLES)],
+            color=look.colour,
+            linestyle=look.line,
             linewidth=mpl.rcParams["lines.linewidth"],
             zorder=3,
             label=f"memory {memory + 1}",
@@ -67,9 +68,9 @@ def plot_band(
 ) -> Axes:
     """Median and band of a quantity over many trials, in the colour of the given place."""
     ax = axes_or_new(ax)
-    colour = COLOURS[place % len(COLOURS)]
-    ax.fill_between(ts, low, high, color=colour, alpha=0.25, linewidth=0)
-    ax.plot(ts, median, color=colour, linestyle=LINE_STYLES[place % len(LINE_STYLES)], label=label)
+    look = look_of(place)
+    ax.fill_between(ts, low, high, color=look.colour, alpha=0.25, linewidth=0)
+    ax.plot(ts, median, color=look.colour, linestyle=look.line, label=label)
     ax.set_xlabel("time $t$ (time constants)")
     return ax
 
@@ -86,18 +87,17 @@ def plot_proportions(
     ax: Axes | None = None,
 ) -> Axes:
     """Probabilities with the ends of their intervals, in the colour and marker of the place."""
-    ax = axes_or_new(ax)
+    ax, look = axes_or_new(ax), look_of(place)
     estimate, low, high = (np.asarray(values, float) for values in (estimate, low, high))
     ax.errorbar(
         x,
         estimate,
-        # Rounding may put an end of an interval on the wrong side of the estimate.
-        np.maximum([estimate - low, high - estimate], 0),
-        color=COLOURS[place % len(COLOURS)],
-        linestyle=LINE_STYLES[place % len(LINE_STYLES)],
+        sides(estimate, low, high),
+        color=look.colour,
+        linestyle=look.line,
         linewidth=0.6,
         elinewidth=0.7,
-        marker=MARKERS[place % len(MARKERS)],
+        marker=look.marker,
         markersize=3,
         markerfacecolor=None if place == 0 else "none",  # points on top of each other stay visible
         label=label,
@@ -137,17 +137,15 @@ def plot_descent(
             either side as the interval is wide; that of 1 ± 2 reaches from e⁻² to e².
         ax: where to draw; a new figure if not given.
     """
-    ax = axes_or_new(ax)
+    ax, look = axes_or_new(ax), look_of(place)
     steps, values = np.asarray(steps), np.asarray(values, float)
     values = values.reshape(len(steps), -1)
-    colour = COLOURS[place % len(COLOURS)]
     if low is not None and high is not None:
         low, high = np.asarray(low, float), np.asarray(high, float)
         if log:
             low, high = _positive(values[:, 0], low, high)
-        ax.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
-    dashes = LINE_STYLES[place % len(LINE_STYLES)]
-    first, *_ = ax.plot(steps, values, color=colour, linestyle=dashes)
+        ax.fill_between(steps, low, high, color=look.colour, alpha=0.25, linewidth=0)
+    first, *_ = ax.plot(steps, values, color=look.colour, linestyle=look.line)
     first.set_label(label)
     if tuned is not None:
         estimate, lower, upper = (np.asarray(part, float).ravel() for part in tuned)
@@ -157,13 +155,12 @@ def plot_descent(
         ax.errorbar(
             np.full(len(estimate), steps[-1] + (0.04 + 0.025 * place) * width),
             estimate,
-            # As for proportions: rounding.
-            np.maximum([estimate - lower, upper - estimate], 0),
-            color=colour,
+            sides(estimate, lower, upper),
+            color=look.colour,
             linestyle="none",
             elinewidth=0.7,
             capsize=2,
-            marker=MARKERS[place % len(MARKERS)],
+            marker=look.marker,
             markersize=2.5,
         )
     if log:

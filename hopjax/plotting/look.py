@@ -2,10 +2,12 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,6 +21,31 @@ _DATED: dict[str, dict[str, Any]] = {  # what a file must not say, to be the sam
     ".pdf": {"CreationDate": None},
     ".svg": {"Date": None},
 }
+
+
+class Look(NamedTuple):
+    """How what has a place among others is told from them."""
+
+    colour: str
+    line: Any  # a style of Matplotlib's
+    marker: str
+
+
+def look_of(place: int) -> Look:
+    """A colour, and a line and a marker that tell the same without colours.
+
+    Colours are used again after the last; other lines and markers then go with them.
+    """
+    again, first = divmod(place, len(COLOURS))
+    line, marker = (first + again) % len(LINE_STYLES), (first + 3 * again) % len(MARKERS)
+    return Look(COLOURS[first], LINE_STYLES[line], MARKERS[marker])
+
+
+def sides(
+    middle: Float[np.ndarray, " n"], low: Float[np.ndarray, " n"], high: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "2 n"]:
+    """How far bars reach down and up; rounding may put an end on the wrong side."""
+    return np.maximum([middle - low, high - middle], 0)
 
 
 def style() -> AbstractContextManager[None]:
