@@ -50,7 +50,7 @@ def compute(full: bool) -> dict[str, Any]:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """Rows: against noise, against the ratio of weights without and with noise."""
-    figure, axes = drawing.panels(3, 2, 4.6, sharey=True, sharex="row")
+    figure, axes = drawing.panels(3, 2, 4.6, sharey=True, sharex="row", letters_at=17)
     ratio = "dominant / background weight"
     rows = [
         ({"ratio": None}, "noise", r"noise $\sigma$", "input {}, the paper's weights"),
