@@ -20,7 +20,7 @@ _STEP = 0.02  # of the finite difference of gradients there, in free coordinates
 _NEWTON_STEPS = 4  # at most
 _SHARE = 0.3  # of a parameter in a direction that makes it one of those that lie along it
 _NEAR = 1e-4  # a shorter one, in free coordinates, is the last
-_CANDIDATES = 3  # of the result
+_CANDIDATES = 2  # of the result
 
 
 class Ending(NamedTuple):
@@ -50,11 +50,11 @@ def gradients_at_the_end(start: Values) -> int:
 
 
 def best(descent: Descent, history: History) -> Values:
-    """The free coordinates that are the result: the first of these, unless another is better.
+    """The free coordinates that are the result: the first of these, unless the other is better.
 
-    The mean over the windows where it settled, that over the window of the lowest loss, and the
-    step of the lowest loss; which is better is seen on the same fresh trials. (A mean over
-    steps on both sides of a cliff may lie beyond it.)
+    The mean over the window of the lowest loss, and the step of the lowest loss; which is better
+    is seen on the same fresh trials. (A mean over steps on both sides of a cliff may lie beyond
+    it.)
     """
     loss = np.where(history.fine, history.array("loss"), np.inf)
     lowest = int(np.argmin(loss))
@@ -69,21 +69,15 @@ def best(descent: Descent, history: History) -> Values:
         return loss[steps][fine].mean() if fine.any() else np.inf
 
     lowest_window = min(windows, key=mean_loss)
-    candidates = [single]
-    if history.fine[lowest_window].any():
-        candidates.insert(0, _mean(history, lowest_window))
-    if history.reason.startswith("converged"):
-        settled = slice(len(history) - 2 * window, None)
-        candidates.insert(0, _mean(history, settled))
-    found = [
+    if not history.fine[lowest_window].any():
+        return single
+    averaged = _mean(history, lowest_window)
+    first, second = (
         descent.differentiate(each, descent.keys.choice, "the choice of the best")
-        for each in candidates
-    ]
-    best = 0
-    for place, each in enumerate(found):
-        if not np.isfinite(found[best].loss) or each.loss < found[best].loss - each.error:
-            best = place
-    return candidates[best]
+        for each in (averaged, single)
+    )
+    clearly = not np.isfinite(first.loss) or second.loss < first.loss - second.error
+    return single if clearly else averaged
 
 
 def _mean(history: History, steps: slice) -> Values:

@@ -83,15 +83,14 @@ def tune(
     A step solves `trials` trials and differentiates. It has converged when the means of every
     parameter over the last `window` steps and over those before differ by less than `tolerance`,
     relative to its size, while its mean gradient over both is within 3 standard errors of zero, or
-    1% of the largest; otherwise it ends after `steps`. The result is the mean over these two
-    windows, that over the window of the lowest loss, or the step of the lowest loss: the first of
-    them, unless the next has a clearly lower loss on fresh trials. With the same trials in every
-    step (`fresh=False`) it is the step of the lowest loss. A step whose loss or gradient is not
-    finite, as when a trial diverges, is skipped and counted, and the next one goes back halfway;
-    ten in a row end it. At last, for up to four numbers, Newton steps on 8 further batches of
-    `trials` go on from there to the minimum, and the scatter of the batches is the interval; and
-    `verify` fresh trials say how often the target is retrieved. What counts as retrieved there is
-    what it is in the losses, by one criterion.
+    1% of the largest; otherwise it ends after `steps`. The result is the mean over the window of
+    the lowest loss, unless the step of the lowest loss has a clearly lower one on fresh trials.
+    With the same trials in every step (`fresh=False`) it is that step. A step whose loss or
+    gradient is not finite, as when a trial diverges, is skipped and counted, and the next one goes
+    back halfway; ten in a row end it. At last, for up to four numbers, Newton steps on 8 further
+    batches of `trials` go on from there to the minimum, and the scatter of the batches is the
+    interval; and `verify` fresh trials say how often the target is retrieved. What counts as
+    retrieved there is what it is in the losses, by one criterion.
 
     Example:
         ```python
