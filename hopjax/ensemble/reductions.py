@@ -162,7 +162,9 @@ class Histogram(AbstractReduction):
 class PerTrial(AbstractReduction):
     """A few numbers of every trial, in the order of the trials; those that diverged included.
 
-    Results: `values`, or one result per name if the function returns a dict of arrays.
+    Results: `values`, or one result per name if the function returns a dict of arrays. Each has
+    dimensions of its own in the dataset of a study, unless the function has an attribute `axes`, a
+    dict by name of the names of its axes: results share those of the same name.
     """
 
     function: Measure
@@ -170,6 +172,12 @@ class PerTrial(AbstractReduction):
     def __init__(self, function: Measure):
         """`function(trial, trajectory)` gives an array, or a dict of arrays by name."""
         self.function = _check_function(function)
+
+    @property
+    def axes(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the axes of results, without that of the trials, where they have names."""
+        axes = getattr(self.function, "axes", None)
+        return axes if isinstance(axes, Mapping) else {}
 
     def measure(self, trial: Any, trajectory: Any) -> PyTree[Array]:
         """function(trial, trajectory), an array or a dict of arrays."""
@@ -184,7 +192,9 @@ class PerTrial(AbstractReduction):
                     repr(name),
                     must="give",
                 )
-        return {name: _one_array(value) for name, value in values.items()}
+        arrays = {name: _one_array(value) for name, value in values.items()}
+        _check_axes(self.axes, arrays)
+        return arrays
 
     def summarise(self, measured: PyTree[np.ndarray], ok: Bool[np.ndarray, " n"]) -> Partial:
         """All of them."""
@@ -204,6 +214,21 @@ def _check_function(function: Any) -> Measure:
     if not callable(function):
         raise ArgumentTypeError("function", "a function of (trial, trajectory)", repr(function))
     return function
+
+
+def _check_axes(axes: Mapping[str, tuple[str, ...]], results: Mapping[str, Array]) -> None:
+    """Refuse names of axes that do not fit the results."""
+    sizes: dict[str, int] = {}
+    for name, named in axes.items():
+        shape = results[name].shape if name in results else None
+        if shape is None or len(shape) != len(named):
+            got = f"{', '.join(named)} for {name} of shape {shape}"
+            raise ArgumentError("function.axes", "a name for each axis of a result", got)
+        for axis, size in zip(named, shape, strict=True):
+            if axis in results or sizes.setdefault(axis, size) != size:
+                got = f"{axis} in {name} of shape {shape}"
+                right = "of one length each, and not called like a result"
+                raise ArgumentError("function.axes", right, got)
 
 
 def _one_array(value: Any) -> Array:

@@ -1,6 +1,6 @@
 """What is kept of many trials, with its labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -86,7 +86,7 @@ class Ensemble:
         final_energy: E(x; u) at t1; NaN for trials that diverged.
         diverged_at: the first saved time without a finite state, infinite for all that went well.
         reduced: the results of your own reductions, by name.
-        per_trial: the names of those that are of every trial.
+        per_trial: those that are of every trial, each with the names of the axes of its results.
         trajectories: overlaps (trials, T, P), if they were asked for.
         criterion: what counted as retrieved, with the least amplitude that was asked for.
     """
@@ -106,7 +106,7 @@ class Ensemble:
     final_energy: Float[np.ndarray, " trials"]
     diverged_at: Float[np.ndarray, " trials"]
     reduced: dict[str, dict[str, np.ndarray]]
-    per_trial: tuple[str, ...]
+    per_trial: dict[str, Mapping[str, tuple[str, ...]]]
     trajectories: Float[np.ndarray, "trials T P"] | None
     criterion: Criterion
 
@@ -201,7 +201,9 @@ class Ensemble:
             for field, values in results.items():
                 dims = tuple(f"{name}_{field}_{axis}" for axis in range(values.ndim))
                 if name in self.per_trial:
-                    dims = ("trial", *dims[1:])
+                    named = self.per_trial[name].get(field)
+                    own = dims[1:] if named is None else (f"{name}_{axis}" for axis in named)
+                    dims = ("trial", *own)
                 variables[f"{name}_{field}"] = Variable(dims, values, f"{field} of {name}")
         return variables
 

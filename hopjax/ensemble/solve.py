@@ -318,7 +318,9 @@ def finish(
         final_energy=ending["final_energy"].astype(float),
         diverged_at=grid.times(ending["diverged_step"]),
         reduced=results,
-        per_trial=tuple(name for name in results if isinstance(reductions[name], PerTrial)),
+        per_trial={
+            name: each.axes for name in results if isinstance(each := reductions[name], PerTrial)
+        },
         trajectories=None if kept is None else kept["values"],
         criterion=criterion,
     )

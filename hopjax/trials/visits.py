@@ -1,6 +1,6 @@
 """Which memories a network visits one after the other, for how long, and whether in order."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -57,6 +57,8 @@ class Visits(eqx.Module):
     enter: float = eqx.field(static=True)
     leave: float = eqx.field(static=True)
     transitions: Float[Array, "P P"] | None
+    # What there is of each visit, for `PerTrial`.
+    axes: ClassVar = dict.fromkeys(("order", "start", "dwell", "ended"), ("visit",))
 
     @names_keywords
     def __init__(

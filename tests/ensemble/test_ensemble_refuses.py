@@ -2,7 +2,7 @@
 
 # pyright: reportArgumentType=false
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import jax
@@ -46,6 +46,15 @@ def is_fine(trial, trajectory):
 
 def named(trial, trajectory):
     return {"ok": trajectory.ok}
+
+
+class WithAxes(NamedTuple):
+    """Two arrays, and names of axes."""
+
+    axes: dict[str, tuple[str, ...]]
+
+    def __call__(self, trial, trajectory):
+        return {"one": jnp.ones(2), "other": jnp.ones(3)}
 
 
 def model_of_key(key):
@@ -95,6 +104,30 @@ OFF_GRID = trial(inputs=schedule([0.0, 0.15]), target=0)
     (lambda: measured(histogram(function=named)), TypeError, "function", "got dict"),
     (lambda: measured(hj.PerTrial(lambda *_: (1.0, 1.0))), TypeError, "function", "got tuple"),
     (lambda: measured(hj.PerTrial(lambda *_: None)), TypeError, "function", "got None"),
+    (
+        lambda: measured(hj.PerTrial(WithAxes({"one": ("x", "y")}))),
+        ValueError,
+        "function.axes",
+        "a name for each axis of a result, got x, y for one of shape (2,)",
+    ),
+    (
+        lambda: measured(hj.PerTrial(WithAxes({"none": ("x",)}))),
+        ValueError,
+        "function.axes",
+        "got x for none of shape None",
+    ),
+    (
+        lambda: measured(hj.PerTrial(WithAxes({"one": ("x",), "other": ("x",)}))),
+        ValueError,
+        "function.axes",
+        "of one length each, and not called like a result, got x in other of shape (3,)",
+    ),
+    (
+        lambda: measured(hj.PerTrial(WithAxes({"one": ("other",)}))),
+        ValueError,
+        "function.axes",
+        "not called like a result",
+    ),
     (
         lambda: measured(hj.PerTrial(lambda *_: jnp.ones(2, jnp.bfloat16))),
         *(TypeError, "function", "got bfloat16"),
