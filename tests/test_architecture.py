@@ -311,7 +311,7 @@ TYPE_CHECKED = """
 
     # Tuning: a few numbers forwards, many backwards, of a function and of a trial.
     retrieval = hj.RetrievalLoss(temperature=0.2, goal=0.9, straight_through=True)
-    losses = retrieval + 0.1 * hj.TimeLoss(temperature=0.1) + hj.InputCost() * 0.01
+    losses = retrieval + 0.1 * hj.TimeLoss(temperature=0.5) + hj.InputCost() * 0.01
     tuned = dict(key=keys[2], t1=0.4, dt=0.1, trials=5, chunk=2, steps=5, window=2, verify=3)
     with tempfile.TemporaryDirectory() as folder:
         parameters, bounds = {"noise": 0.5, "weights": (1.0, 0.2)}, {"noise": (0.0, None)}

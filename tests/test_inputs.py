@@ -76,6 +76,7 @@ def random_onsets(seed: int, num_onsets: int = 6) -> np.ndarray:
     return np.append(0, np.sort(later))
 
 
+@pytest.mark.slow
 @FLOATS
 def test_awkward_onsets_are_seen_to_the_step(dtype):
     onsets = np.array([0, *AWKWARD], dtype)
@@ -94,6 +95,7 @@ def test_random_onsets_are_seen_to_the_step(dtype, dt):
         assert_seen(seen(schedule, dtype, dt), steps)
 
 
+@pytest.mark.slow
 @FLOATS
 def test_traced_onsets_are_seen_to_the_step(dtype):
     @jax.jit

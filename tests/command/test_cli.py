@@ -674,6 +674,7 @@ def test_a_failure_is_one_line(call, file, folder, tune_file, tuned, tmp_path, n
     assert all(after[path] == before[path] for path in before if path.name != "lock")
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_is_shown_as_unfinished(call, saved, tmp_path):
     folder = Path(shutil.copytree(saved, tmp_path / "study"))
     (folder / "result.nc").unlink()

@@ -235,6 +235,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_further_mistakes_in_float32(command, name):
     (kind, content), begin, match = EXAMPLES[name]

@@ -509,6 +509,7 @@ def test_histogram_counts_every_overlap_at_every_time(large):
     assert ((least <= below) & (below <= most)).all()
 
 
+@pytest.mark.slow
 def test_quantile_bands_are_exact_to_one_bin(large):
     q = [0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0]
     exact = np.quantile(abs(target_overlap(large)), q, axis=0, method="inverted_cdf")

@@ -156,6 +156,7 @@ def flow(model: Any, u: Any, x0: Any) -> np.ndarray:
     return np.asarray(trajectory.saved)
 
 
+@pytest.mark.slow
 @KINDS
 @COUPLINGS
 @pytest.mark.parametrize("slope", [1.5, 10.0])

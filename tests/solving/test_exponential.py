@@ -426,6 +426,7 @@ def test_what_it_cannot_solve_is_refused_with_the_reason(row):
     assert_refused(row)
 
 
+@pytest.mark.slow
 def test_rates_are_checked_at_run_time_where_they_are_traced():
     def run(rates):
         return solve(Leaks(rates, said=jnp.ones(2)), QUIET, QUIET).final_state

@@ -146,6 +146,7 @@ def test_long_solves_in_float32_count_every_step():
     np.testing.assert_array_equal(end, num_steps * dt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("t1", "stride"), [(3.5, 5), (1.99, 1), (30.0, 30), (4.99, 5), (150.0, 150)]
 )
@@ -302,6 +303,7 @@ def proportional(t, x):
     return 0.8 * x
 
 
+@pytest.mark.slow
 def test_state_dependent_noise_is_meant_in_the_sense_of_ito():
     # E log x(1) = −(1 + s²/2) by Itô; by Stratonovich it would be −1, 70 standard errors away.
     size = 20_000
@@ -1011,6 +1013,7 @@ def test_repr_tells_how_it_ended():
     assert "shape=(101, 4)" in repr(abstract)
 
 
+@pytest.mark.slow
 def test_float32_run_under_x64_stays_in_float32():
     model = hj.IDPHopfield(MEMORIES.astype(jnp.float32))
     trajectory = solve(model, noise=hj.AdditiveNoise(0.5), key=KEY)

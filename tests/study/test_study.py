@@ -506,6 +506,7 @@ def test_a_value_that_was_not_swept_is_refused_with_those_that_were(anywhere, na
             dataset.sel({name: value})
 
 
+@pytest.mark.slow
 def test_an_in_memory_dataset_can_be_written_by_xarray_itself(anywhere, tmp_path):
     found = anywhere[0]
     found.to_netcdf(tmp_path / "own.nc", engine="h5netcdf")
@@ -739,6 +740,7 @@ def test_another_study_is_refused_by_what_differs_and_nothing_is_touched(saved, 
     assert files(saved) == before
 
 
+@pytest.mark.slow
 def test_a_study_that_may_not_go_on_is_refused(saved):
     before = files(saved)
     with pytest.raises(hj.StudyError, match="holds a study already, and resume is off"):

@@ -56,6 +56,7 @@ def test_what_is_whole_but_for_its_merge_is_the_dataset_without_own_reductions(f
     xr.testing.assert_identical(hj.load_study(saved, unfinished=True), whole)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_nan_and_the_rest_is_that_of_these_trials(folder, saved):
     whole = hj.load_study(saved)
     there = chunks(folder)
@@ -89,6 +90,7 @@ def test_what_is_missing_is_nan_and_the_rest_is_that_of_these_trials(folder, sav
     assert lines[3].split()[-5:] == ["0", "-", "-", "-", "-"]
 
 
+@pytest.mark.slow
 def test_looking_changes_nothing_and_takes_no_lock(folder):
     chunks(folder)[0].unlink()
 
@@ -104,6 +106,7 @@ def test_looking_changes_nothing_and_takes_no_lock(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_damaged_chunk_is_named_left_out_and_left_where_it_is(folder):
     path = chunks(folder)[0]
     path.write_bytes(b"garbage")
@@ -131,6 +134,7 @@ def test_more_trials_than_were_merged_are_unfinished(folder, saved, monkeypatch)
     assert hj.load_study(folder).sizes["trial"] == 10
 
 
+@pytest.mark.slow
 def test_there_may_be_nothing_to_look_at(folder, tmp_path):
     for path in chunks(folder):
         path.unlink()

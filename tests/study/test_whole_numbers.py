@@ -181,6 +181,7 @@ def compiled(key, number, noise):
     return made(noise * number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [in_drift, compiled])
 def test_what_it_calls_or_is_compiled_by_may_need_a_number(function):
     sweep = {"number": [2], "noise": [1, 2]}

@@ -73,6 +73,7 @@ def test_flow_against_steps_by_hand(per_neuron):
     assert num_memories == flow.overlaps.shape[1]
 
 
+@pytest.mark.slow
 def test_flow_without_noise_is_the_solve():
     memories = alike()
     model = hj.ClassicHopfield(memories, hj.Tanh(SLOPE))

@@ -253,6 +253,7 @@ def test_gradients_of_an_equilibrium():
         assert_allclose(gradient[axis], difference, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "self_coupling"), [(hj.IDPHopfield, False), (hj.ClassicHopfield, True)]
 )

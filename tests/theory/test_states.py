@@ -312,6 +312,7 @@ def test_what_runs_on_the_host_refuses_to_be_traced():
         eqx.filter_jit(theory.stable_states)(model, jnp.zeros(64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [1e3, 1e5])
 def test_steep_states_are_found_in_single_precision(slope):
     memories = alike(0.0, 1, 2, 32).astype(np.float32)

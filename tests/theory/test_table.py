@@ -109,6 +109,7 @@ def test_what_does_not_rest_is_said_in_one_way_with_noise_and_without():
     assert f"{noise}: the flow from {names} does not come to rest" in str(restless)
 
 
+@pytest.mark.slow
 def test_a_report_at_a_time_is_that_of_the_input_then():
     u = WEIGHTS @ MEMORIES
     schedule = hj.Schedule([0.0, 0.1, 0.3], np.stack([0 * u, u, -u]))

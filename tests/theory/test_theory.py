@@ -927,6 +927,7 @@ def test_gradient_against_central_differences(name):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", some({"equilibrium_amplitude", "critical_noise", "effective_noise"})
 )

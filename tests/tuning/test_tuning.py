@@ -461,6 +461,7 @@ def test_ten_steps_in_a_row_that_are_not_finite_end_it():
     assert np.isnan(tuning.intervals["strength"].low)
 
 
+@pytest.mark.slow
 def test_a_single_trial_that_diverges_spoils_its_step_only():
     tuning = tune(trial=variant(lost=0.02), steps=20)
     history = tuning.history
@@ -834,6 +835,7 @@ def test_repr_says_what_was_found(noisy):
     assert loss < start
 
 
+@pytest.mark.slow
 def test_repr_of_numbers_without_an_interval():
     tuning = aligned([1.5, 1.4], steps=2)
     said = re.search(r"^  strengths = 1\.\d+, 1\.\d+(.*)$", repr(tuning), re.MULTILINE)
