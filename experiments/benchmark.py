@@ -66,7 +66,7 @@ OVERHEAD_TRIALS = 2048
 MEMORY_TRIALS = (1_000, 10_000, 100_000)
 MERGED_CHUNKS, MERGED_TRIALS = (1_000, 10_000, 100_000), 128
 GRADIENT = Problem(1024, 64, "two_point")
-CLUSTER_TRIALS = 2**16  # and four times as many for the full figures
+CLUSTER_TRIALS, CLUSTER_ROUNDS = 2**17, 3  # half a minute each
 FIRST_SOLVES = 3  # processes in which the first solve is timed
 
 Row = dict[str, Any]
@@ -152,8 +152,8 @@ class Report:
         self.rows: list[Row] = []
         self.bars: list[Row] = []
 
-    def times(self, *timed: Timed) -> dict[str, np.ndarray]:
-        found = in_turn(*timed)
+    def times(self, *timed: Timed, rounds: int = ROUNDS) -> dict[str, np.ndarray]:
+        found = in_turn(*timed, rounds=rounds)
         for one in timed:
             problem, measured = one.problem, interval(found[one.name])
             row = {"name": one.name, "n": problem.num_neurons, "batch": problem.batch}
@@ -549,8 +549,7 @@ def measure_cluster(report: Report, full: bool) -> None:
         return
     from distributed import Client, LocalCluster
 
-    trials = CLUSTER_TRIALS * (4 if full else 1)
-    here = ensemble(256, trials, 1000)._replace(name="one process")
+    here = ensemble(256, CLUSTER_TRIALS, 1000)._replace(name="one process")
     os.environ["JAX_NUM_CPU_DEVICES"] = "1"  # of the workers
     with (
         LocalCluster(
@@ -563,10 +562,11 @@ def measure_cluster(report: Report, full: bool) -> None:
         Client(cluster, set_as_default=False) as client,
     ):
         executor = client.get_executor()
-        there = ensemble(256, trials, 1000, executor=executor)._replace(name="two workers")
+        there = ensemble(256, CLUSTER_TRIALS, 1000, executor=executor)._replace(name="two workers")
         np.testing.assert_array_equal(there.solve(), here.solve(), "not the same bits")
-        found = report.times(there, here)
-    name = f"two workers / one process with two devices, {trials // 128} chunks of 128, N = 256"
+        found = report.times(there, here, rounds=CLUSTER_ROUNDS)
+    chunks = f"{CLUSTER_TRIALS // 128} chunks of 128"
+    name = f"two workers / one process with two devices, {chunks}, N = 256"
     report.bars.append(at_most(name, found[there.name] / found[here.name], 1.15))
 
 
