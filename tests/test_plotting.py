@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.animation import AbstractMovieWriter, FFMpegWriter
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from hopjax import plotting
@@ -55,9 +56,74 @@ def test_functions_make_axes_of_their_own():
         lambda: plotting.plot_weights(np.array([1.0, 2.0])),
         lambda: plotting.plot_proportions(TS, TS / 3, TS / 4, TS / 2),
         lambda: plotting.plot_descent(np.arange(31), TS),
+        lambda: plotting.plot_saliencies(TS, OVERLAPS),
+        lambda: plotting.plot_visits(ORDER, START, DWELL),
     ):
         assert isinstance(draw(), Axes)
-    assert len(plt.get_fignums()) == 6
+    assert len(plt.get_fignums()) == 8
+
+
+def test_plot_saliencies_draws_every_memory_and_the_threshold(ax):
+    assert plotting.plot_saliencies(TS, 3 * OVERLAPS, threshold=1.5, highlight=[1], ax=ax) is ax
+    *lines, threshold = ax.get_lines()
+    assert len(lines) == 5
+    for memory, line in enumerate(lines):
+        np.testing.assert_array_equal(line.get_ydata(), 3 * OVERLAPS[:, memory])
+    assert lines[1].get_color() == plotting.COLOURS[0]
+    assert [*threshold.get_ydata()] == [1.5, 1.5]
+    assert ax.get_ylim()[1] > 2.9
+    assert "saliency" in ax.get_ylabel()
+    plain = plotting.plot_saliencies(TS, OVERLAPS, ax=plt.subplots()[1])
+    assert len(plain.get_lines()) == 5
+
+
+ORDER = np.array([[0, 7, 0, -1], [3, 0, 7, 3]])
+START = np.array([[0.0, 2.0, 3.5, np.inf], [0.5, 1.0, 2.0, 4.0]])
+DWELL = np.array([[2.0, 1.5, 0.5, np.nan], [0.5, 1.0, 2.0, np.nan]])
+
+
+def bars_of(ax: Axes) -> dict[str, np.ndarray]:
+    """The left, right, bottom and top of the bars by their name."""
+    bars = {}
+    for each in ax.collections:
+        corners = np.array([np.asarray(path.vertices)[:4] for path in each.get_paths()])
+        bars[str(each.get_label())] = corners[:, [0, 2, 0, 1], [0, 0, 1, 1]]
+    return bars
+
+
+def test_plot_visits_has_a_row_for_each_trial_and_a_colour_for_each_memory(ax):
+    assert plotting.plot_visits(ORDER, START, DWELL, ax=ax) is ax
+    bars = bars_of(ax)
+    assert [*bars] == ["memory 1", "memory 4", "memory 8"]
+    expected = {
+        "memory 1": [(0.0, 2.0, 0.6, 1.4), (3.5, 4.0, 0.6, 1.4), (1.0, 2.0, 1.6, 2.4)],
+        "memory 4": [(0.5, 1.0, 1.6, 2.4)],  # not the last one, whose end is unknown
+        "memory 8": [(2.0, 3.5, 0.6, 1.4), (2.0, 4.0, 1.6, 2.4)],
+    }
+    for name, places in expected.items():
+        np.testing.assert_allclose(bars[name], places)
+    first, _, last = ax.collections
+    assert to_hex(first.get_facecolor()[0]) == plotting.COLOURS[0].lower()
+    assert to_hex(last.get_facecolor()[0]) == plotting.COLOURS[1].lower()
+    assert (first.get_hatch(), last.get_hatch()) == (None, "/////")  # its colour is used again
+    assert ax.get_ylim() == (2.5, 0.5)
+    assert ax.get_xlim()[1] >= 4
+
+
+def test_plot_visits_of_one_trajectory_and_of_none(ax):
+    plotting.plot_visits(ORDER[0], START[0], DWELL[0], ax=ax)
+    assert sum(map(len, bars_of(ax).values())) == 3
+    assert ax.get_ylim() == (1.5, 0.5)
+    nowhere = plotting.plot_visits(np.full(2, -1), np.full(2, np.inf), np.full(2, np.nan))
+    assert not nowhere.collections
+
+
+def test_visits_of_different_shapes_are_refused():
+    message = r"^Argument `dwell` must have shape \(2, 4\), got shape \(4,\)"
+    with pytest.raises(ValueError, match=message):
+        plotting.plot_visits(ORDER, START, DWELL[0])
+    with pytest.raises(ValueError, match=r"^Argument `order` must have shape \(V,\) or \(R, V\)"):
+        plotting.plot_visits(0, 0.0, 1.0)
 
 
 def test_plot_band_spans_low_to_high(ax):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hopjax.command.show import rows_of, varied_of, with_rows_free
+from hopjax.command.show import has_visits, rows_of, varied_of, with_rows_free
 from hopjax.statistics import Interval
 from hopjax.store import text
 from hopjax.tuning import SHOWN, tuned_text, variable_of
@@ -16,10 +16,11 @@ from hopjax.tuning import SHOWN, tuned_text, variable_of
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 FORMATS = ("png", "pdf", "svg")
 _LINES, _COURSES, _NUMBERS, _LABELS = 3, 6, 60, 16  # most that are drawn, written, or named
+_TRIALS = 24  # most whose visits are drawn
 _WORDS = {  # of `Retrieval` and `solve`
     "num_neurons": "number of neurons $N$",
     "num_memories": "number of memories $P$",
@@ -63,13 +64,17 @@ def _figure(path: Path, size: tuple[float, float]) -> Iterator["Figure"]:
 
 
 def draw_study(dataset: "xr.Dataset", path: Path) -> None:
-    """A picture: P(retrieved), how trials ended, time courses and passages of some cells."""
+    """A picture: P(retrieved), how trials ended, time courses and passages of some cells.
+
+    Where the study kept `Visits` as "visits", those of some trials are below.
+    """
     dataset = with_rows_free(dataset)
     rows = rows_of(dataset)
     varied = varied_of(dataset, rows)
-    with _figure(path, (7.2, 5.4)) as figure:
+    more = has_visits(rows)
+    with _figure(path, (7.2, 8.1 if more else 5.4)) as figure:
         # Each with panels that are as wide as they can be.
-        above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
+        above, below, *last = figure.subfigures(2 + more, 1, squeeze=False)[:, 0]
         retrieved, outcomes = above.subplots(1, 2)
         courses, passages = below.subplots(1, 2)
         _draw_retrieved(dataset, rows, varied, retrieved)
@@ -79,6 +84,8 @@ def draw_study(dataset: "xr.Dataset", path: Path) -> None:
         _draw_courses(dataset, rows, varied, courses, passages)
         for ax, letter in zip((retrieved, outcomes, courses, passages), "abcd", strict=True):
             ax.set_title(letter, loc="left", fontweight="bold")
+        for part in last:
+            _draw_visits(rows, varied, part)
         if "unfinished" in dataset.attrs:
             figure.suptitle(f"unfinished: {dataset.attrs['unfinished']}", fontsize=8)
 
@@ -181,10 +188,9 @@ def _draw_courses(
     """Mean overlap and share of first passages over time, of at most six cells."""
     from hopjax import plotting
 
-    done = np.flatnonzero(np.isfinite(rows.retrieved.values))
-    some = done[np.linspace(0, len(done) - 1, min(len(done), _COURSES)).round().astype(int)]
+    done, some = _some_cells(rows, _COURSES)
     level = rows.sizes.get("quantile_level", 0)
-    for number, place in enumerate(some.tolist()):
+    for number, place in enumerate(some):
         row = rows.isel(row=place)
         ts = row["time"].to_numpy()
         look: dict[str, Any] = {"color": plotting.COLOURS[number]}
@@ -199,10 +205,39 @@ def _draw_courses(
     courses.set(xlabel=time, ylabel=f"mean overlap with the target ${sign}$")
     courses.set_ylim(lowest - 0.04, 1.04)
     passages.set(xlabel=time, ylabel="share with a first passage by then", ylim=(-0.04, 1.04))
-    which = f"{len(some)} of {len(done)} cells" if len(some) < len(done) else None
+    which = f"{len(some)} of {done} cells" if len(some) < done else None
     courses.figure.legend(
         *courses.get_legend_handles_labels(), title=which, loc="outside lower center", ncols=3
     )
+
+
+def _draw_visits(rows: "xr.Dataset", varied: list[str], part: "SubFigure") -> None:
+    """Which memories the first trials of at most three cells visited, a row for each trial."""
+    from hopjax import plotting
+
+    done, some = _some_cells(rows, _LINES)
+    axes = part.subplots(1, len(some), sharex=True, sharey=True, squeeze=False)[0]
+    named = {}
+    for ax, place, letter in zip(axes, some, "efg", strict=False):
+        cell = rows.isel(row=place, trial=slice(_TRIALS))
+        names = ("order", "start", "dwell")
+        plotting.plot_visits(*(cell[f"visits_{name}"].to_numpy() for name in names), ax=ax)
+        ax.set(title=label_of(rows, varied, place), xlim=(0, np.nanmax(rows["time"])))
+        ax.set_title(letter, loc="left", fontweight="bold")
+        ax.label_outer()
+        bars, labels = ax.get_legend_handles_labels()
+        named |= dict(zip(labels, bars, strict=True))
+    which = f"{len(some)} of {done} cells" if len(some) < done else None
+    labels = sorted(named, key=lambda label: int(label.split()[-1]))
+    handles = [named[label] for label in labels]
+    part.legend(handles, labels, title=which, loc="outside lower center", ncols=6)
+
+
+def _some_cells(rows: "xr.Dataset", most: int) -> tuple[int, list[int]]:
+    """How many cells have trials, and which of these are drawn where there are many."""
+    done = np.flatnonzero(np.isfinite(rows.retrieved.values))
+    some = np.linspace(0, len(done) - 1, min(len(done), most)).round().astype(int)
+    return len(done), done[some].tolist()
 
 
 def _interval(dataset: "xr.Dataset", name: str, estimate: str = "") -> Interval:

@@ -37,6 +37,12 @@ def varied_of(dataset: "xr.Dataset", rows: "xr.Dataset") -> list[str]:
     return [name for name in names if len({*map(str, rows[name].values)}) > 1] or names[:1]
 
 
+def has_visits(rows: "xr.Dataset") -> bool:
+    """Whether the study kept what `Visits` gives, under this name."""
+    names = ("order", "start", "dwell", "run", "collapse")
+    return {f"visits_{name}" for name in names} <= {*rows.data_vars}
+
+
 def _targets(rows: "xr.Dataset") -> list[str]:
     """The right memories in every row, to print."""
     found = rows.target_memory.transpose("row", "trial", "target_number").to_numpy()
@@ -46,6 +52,12 @@ def _targets(rows: "xr.Dataset") -> list[str]:
         done = cell[~np.isnan(cell).all(axis=1)]
         targets.append(target_text(done[:, ~np.isnan(done).any(axis=0)]) if len(done) else "-")
     return [target or "differs between trials" for target in targets]
+
+
+def _sequences(row: "xr.Dataset") -> list[str]:
+    """How many changes were right before the first that was not, and how many trials ended."""
+    run, ended = np.median(row.visits_run), np.isfinite(row.visits_collapse).sum()
+    return [f"{run:.4g}", str(int(ended))]
 
 
 def study_table(dataset: "xr.Dataset") -> str:
@@ -58,6 +70,8 @@ def study_table(dataset: "xr.Dataset") -> str:
     done = rows.trials_done.to_numpy() if unfinished else np.ones(rows.sizes["row"])
     head = [*names, *["trials"] * unfinished]
     head += ["retrieved", "95% interval", "median passage", "diverged"]
+    more = has_visits(rows)
+    head += ["median run", "collapsed"] * more
     lines = [[*head, "target"] if differ else head]
     middle = rows.passage_time.transpose("row", "trial").to_numpy()
     for place in range(rows.sizes["row"]):
@@ -74,6 +88,7 @@ def study_table(dataset: "xr.Dataset") -> str:
                 f"[{row.retrieved_low.item():.3f}, {row.retrieved_high.item():.3f}]",
                 f"{censored_quantiles(times, [0.5])[0]:.4g}",
                 str(int(row.outcome_count.sel(outcome_name="diverged").item())),
+                *(_sequences(row) if more else []),
                 *([targets[place]] if differ else []),
             ]
         )
@@ -89,6 +104,11 @@ def study_table(dataset: "xr.Dataset") -> str:
     printed.append(
         f"{about['trials']} trials in each cell; target {target}; retrieved: {about['criterion']}"
     )
+    if more:
+        printed.append(
+            "run: changes to the memory that follows, up to the first other one; collapsed: trials "
+            "in no memory at the end"
+        )
     if dataset.attrs["diverged"] != "none":
         printed.append(f"diverged, and left out of means: {dataset.attrs['diverged']}")
     return "\n".join(printed)

@@ -12,12 +12,13 @@ from hopjax.command.file import Source, check_tables, read_file, read_solver, tu
 from hopjax.command.trial import Subject, read_subject, read_task
 from hopjax.ensemble import PerTrial
 from hopjax.study import OF_THE_SOLVE, Study, check_number_of_cells
+from hopjax.tasks import Retrieval
 from hopjax.trials import Visits
 
 _PASSED_ON = (*OF_THE_SOLVE, "paired", "static", "chunk", "quantiles")
 _TOP = ("trials", "seed", *_PASSED_ON, "solver")
 _TABLES = ("criterion", "trial", "parameters", "sweep", "visits")
-_VISITS = ("max_visits", "enter", "leave")
+_VISITS = ("max_visits", "enter", "leave", "transitions")
 
 
 def read_study(path: str | os.PathLike[str], *, trials: int | None = None) -> Study:
@@ -42,11 +43,24 @@ def read_study(path: str | os.PathLike[str], *, trials: int | None = None) -> St
     options |= {"trials": content["trials"] if trials is None else trials, "criterion": judge}
     options["solver"] = read_solver(source, content)
     if "visits" in content:
-        source.known("visits", content["visits"], _VISITS)
-        visits = source.attempt(("visits",), lambda: Visits(**content["visits"]))
-        options["reductions"] = {"visits": PerTrial(visits)}
+        options["reductions"] = {
+            "visits": PerTrial(_visits(source, content["visits"], trial, swept))
+        }
     tables = ("sweep", "cells", "", subject.table, "criterion")
     return source.attempt(tables, lambda: Study(trial, swept, key=key, **options))
+
+
+def _visits(source: Source, given: dict[str, Any], trial: Any, swept: Any) -> Visits:
+    """What is kept of the visits to memories."""
+    source.known("visits", given, _VISITS)
+    visits = source.attempt(("visits",), lambda: Visits(**given))
+    if visits.transitions is None and isinstance(trial, Retrieval):
+        cells = [swept] if isinstance(swept, dict) else swept
+        for model in np.ravel([cell.get("model", trial.model) for cell in cells]).tolist():
+            if model != "sequential":
+                what = "needs transitions, which memory may follow which, where model = "
+                raise source.wrong("", "visits", f"{what}{shown(model)}.")
+    return visits
 
 
 def _sweep(source: Source, content: dict[str, Any], subject: Subject) -> Any:

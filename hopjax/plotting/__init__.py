@@ -15,6 +15,7 @@ from hopjax.plotting.curves import (
     plot_descent as plot_descent,
     plot_overlaps as plot_overlaps,
     plot_proportions as plot_proportions,
+    plot_saliencies as plot_saliencies,
     plot_shown as plot_shown,
     plot_weights as plot_weights,
 )
@@ -28,3 +29,4 @@ from hopjax.plotting.look import (
     style as style,
 )
 from hopjax.plotting.pictures import plot_film as plot_film, plot_picture as plot_picture
+from hopjax.plotting.visits import plot_visits as plot_visits

@@ -37,8 +37,47 @@ def plot_overlaps(
             default all are grey.
         ax: where to draw; a new figure if not given.
     """
+    ax = _courses(ts, overlaps, highlight, ax)
+    ax.set(ylabel=r"overlap $m_\mu$", ylim=(-1.08, 1.08))
+    return ax
+
+
+@names_keywords
+def plot_saliencies(
+    ts: Float[ArrayLike, " T"],
+    saliencies: Float[ArrayLike, "T P"],
+    *,
+    threshold: float | None = None,
+    highlight: Sequence[int] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """One trajectory's saliency of each memory over time, as of a `SequentialHopfield`.
+
+    Args:
+        ts: times, as in `Trajectory.ts`.
+        saliencies: one for each time and memory, as `slow_saliencies` of states that a solve saved.
+        threshold: where a dotted line is drawn, such as `theory.existence_threshold`, below which
+            a memory does not exist.
+        highlight: as for `plot_overlaps`.
+        ax: where to draw; a new figure if not given.
+    """
+    ax = _courses(ts, saliencies, highlight, ax)
+    if threshold is not None:
+        look = {"color": "black", "linestyle": ":", "linewidth": 0.6}
+        ax.axhline(threshold, **look, zorder=2, label="existence threshold")
+    ax.set(ylabel=r"saliency $\alpha_\mu$")
+    return ax
+
+
+def _courses(
+    ts: Float[ArrayLike, " T"],
+    values: Float[ArrayLike, "T P"],
+    highlight: Sequence[int],
+    ax: Axes | None,
+) -> Axes:
+    """One line for each memory over time."""
     ax = axes_or_new(ax)
-    lines = ax.plot(ts, overlaps, color=OTHERS_COLOUR, linewidth=0.5, zorder=1)
+    lines = ax.plot(ts, values, color=OTHERS_COLOUR, linewidth=0.5, zorder=1)
     for place, memory in enumerate(highlight):
         look = look_of(place)
         lines[memory].set(
@@ -51,7 +90,7 @@ def plot_overlaps(
     if len(lines) > len(highlight):
         others = next(line for memory, line in enumerate(lines) if memory not in highlight)
         others.set_label("other memories" if highlight else "memories")
-    ax.set(xlabel="time $t$ (time constants)", ylabel=r"overlap $m_\mu$", ylim=(-1.08, 1.08))
+    ax.set_xlabel("time $t$ (time constants)")
     return ax
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 from made_up import OUTCOMES, a_study
 
 import hopjax as hj
-from hopjax.command import picture
+from hopjax.command import picture, show
 
 
 @pytest.fixture
@@ -102,6 +102,46 @@ def test_six_cells_have_their_courses_and_passages_drawn(drawn):
             np.testing.assert_array_equal(line.get_xdata(), dataset.time)
     (legend,) = figure.subfigs[1].legends
     assert legend.get_title().get_text() == "6 of 24 cells"
+
+
+def with_visits(dataset: xr.Dataset) -> xr.Dataset:
+    """Three visits in each trial, the last one of unknown length, and numbers of them."""
+    trials = dataset.sizes["trial"]
+    shape = (dataset.sizes["noise"], dataset.sizes["slope"], trials, 3)
+    start = np.random.default_rng(1).uniform(0, 0.3, shape).cumsum(axis=-1)
+    dwell = np.append(np.diff(start), np.full((*shape[:-1], 1), np.nan), axis=-1)
+    values = {"order": np.broadcast_to([0, 2, 1], shape), "start": start, "dwell": dwell}
+    dims = ("noise", "slope", "trial")
+    numbers = {"run": np.full(shape[:-1], 2), "collapse": np.full(shape[:-1], np.inf)}
+    return dataset.assign(
+        {f"visits_{name}": ((*dims, f"visits_{name}_1"), each) for name, each in values.items()}
+        | {f"visits_{name}": (dims, each) for name, each in numbers.items()}
+    )
+
+
+def test_visits_of_the_first_trials_of_three_cells(drawn):
+    dataset = with_visits(a_study(2, 2))
+    _, axes = drawn(dataset)
+    rows = dataset.stack(row=["noise", "slope"], create_index=False)
+    for letter, place in zip("efg", (0, 2, 3), strict=True):
+        ax, cell = axes[letter], rows.isel(row=place)
+        assert [bars.get_label() for bars in ax.collections] == ["memory 1", "memory 3"]
+        for bars, visit in zip(ax.collections, (0, 1), strict=True):
+            left = [path.vertices[0, 0] for path in bars.get_paths()]
+            np.testing.assert_array_equal(left, cell.visits_start[:24, visit])
+        assert ax.get_title() == f"noise = {cell.noise.item():g}, slope = {cell.slope.item():g}"
+        assert ax.get_xlim() == (0, 2)
+
+
+def test_a_table_of_a_study_with_visits_says_how_sequences_went():
+    dataset = with_visits(a_study(1, 2))
+    dataset.visits_run[0, 1, 1:] = 5
+    dataset.visits_collapse[0, 1, :3] = 1.0
+    head, *lines = show.study_table(dataset).splitlines()
+    assert head.endswith("median run  collapsed")
+    assert [line.split()[-2:] for line in lines[:2]] == [["2", "0"], ["5", "3"]]
+    assert lines[-1].startswith("run: changes to the memory that follows")
+    assert "run" not in show.study_table(a_study(1, 2))
 
 
 def test_parameters_of_a_users_function_have_their_own_names(drawn):

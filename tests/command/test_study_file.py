@@ -366,6 +366,23 @@ def test_a_sequence_of_memories_in_a_file(tmp_path):
 
 
 @pytest.mark.slow
+def test_visits_of_a_network_without_transitions_need_them(tmp_path):
+    trial = {name: SEQUENCE[name] for name in ("num_neurons", "num_memories")}
+    content = text("[sweep]\nnoise = [0.1]\n[visits]\nmax_visits = 5\n", trial=trial)
+    with pytest.raises(
+        FileError, match=r"toml:\d+: visits: needs transitions, .* model = 'idp'\.$"
+    ):
+        read(tmp_path, content)
+    swept = content.replace("noise = [0.1]", 'model = ["sequential", "classic"]')
+    with pytest.raises(
+        FileError, match=r"toml:\d+: visits: needs transitions, .* model = 'classic'"
+    ):
+        read(tmp_path, swept)
+    content += "transitions = [[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]\n"
+    assert len(read(tmp_path, content).cells) == 1
+
+
+@pytest.mark.slow
 def test_a_sequence_that_goes_as_the_file_says(tmp_path):
     """Backwards, and from the memory whose saliency is the largest at the start."""
     trial = SEQUENCE | {
