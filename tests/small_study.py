@@ -15,6 +15,7 @@ import quickly  # noqa: F401  # as these tests compile
 import xarray  # noqa: F401  # so that processes forked from here have it
 
 import hopjax as hj
+import hopjax.engine.workers
 from hopjax.store.folder import Store
 
 NUM_NEURONS = 8
@@ -94,6 +95,11 @@ def study(sweep: Any = None, **changes: Any) -> hj.Study:
     return hj.Study(settings.pop("trial"), GRID if sweep is None else sweep, **settings)
 
 
+def slow_study() -> hj.Study:
+    """Six cells of ten chunks, which take their time on the host."""
+    return study(trials=40, reductions=REDUCTIONS | {"pause": Pause()})
+
+
 # What follows runs in processes of its own.
 
 
@@ -136,6 +142,20 @@ def run(
     except hj.StudyError as error:
         print(error, flush=True)
         sys.exit(2)
+
+
+def run_on(folder: Path, scheduler: Path, output: Path) -> None:
+    """Run the slow study by the workers of a scheduler, whose tasks are single chunks."""
+    from distributed import Client
+
+    begin(1, output)
+    hopjax.engine.workers._SECONDS = 0.0
+    try:
+        with Client(scheduler_file=str(scheduler), set_as_default=False) as client:
+            slow_study().run(folder, executor=client.get_executor())
+    except hj.WorkerError as error:
+        print(error, flush=True)
+        os._exit(2)  # the client may have much to say about its scheduler
 
 
 def hold(folder: Path, ready: Path) -> None:

@@ -16,11 +16,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import pytest
 import small_study
 from conftest import ROOT
 from distributed import Client, LocalCluster
-from processes import wait_for
+from processes import starting, wait, wait_for
 
 import hopjax as hj
 from hopjax.engine import workers
@@ -33,14 +34,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-TRIALS, CHUNKS = 40, 60
+CHUNKS = 60
 REPEATS = int(os.environ.get("HOPJAX_REPEATS", "10"))  # of what must happen every time
-
-
-def study() -> hj.Study:
-    """Six cells of ten chunks, which take their time on the host."""
-    reductions = small_study.REDUCTIONS | {"pause": small_study.Pause()}
-    return small_study.study(trials=TRIALS, reductions=reductions)
+SOON = 60.0  # seconds from when work is possible to when it is done
+SCHEDULER = "scheduler.json"
+KILLED = ["worker"] * 6 + ["scheduler"] * 2 + ["study"] * 2
+study = small_study.slow_study
 
 
 def sha(folder: Path) -> str:
@@ -77,24 +76,33 @@ def cluster(workers: int) -> Iterator[tuple[Any, Any]]:
 
 
 @contextlib.contextmanager
-def meanwhile(condition: Callable[[], bool], act: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Do something once, while the body runs, when something else has happened."""
-    done: list[Any] = []
+def meanwhile(folder: Path, share: float, act: Callable[[], Any]) -> Iterator[None]:
+    """While the body runs, do something once a share of the chunks is there; it then ends soon."""
+    done: list[float] = []
 
     def watch() -> None:
-        wait_for(condition, 300)
-        done.append(act())
+        wait_for(lambda: len(chunks(folder)) >= share * CHUNKS, 300)
+        act()
+        done.append(time.monotonic())
 
     thread = threading.Thread(target=watch)
     thread.start()
-    yield done
+    yield
+    end = time.monotonic()
     thread.join()
     assert len(done) == 1
+    assert end - done[0] < SOON
 
 
-def one_of(local: Any) -> int:
-    """The process of a worker."""
-    return random.choice([nanny.pid for nanny in local.workers.values()])
+def processes_of(local: Any) -> list[int]:
+    """Those of the workers."""
+    return [nanny.pid for nanny in local.workers.values()]
+
+
+def test_one_process_writes_the_same_file(expected, tmp_path):
+    for number in range(REPEATS):
+        study().run(tmp_path / f"{number}", devices=jax.local_devices()[: 1 + number % 2])
+        assert sha(tmp_path / f"{number}") == expected
 
 
 def test_workers_write_the_same_file(expected, tmp_path):
@@ -105,26 +113,40 @@ def test_workers_write_the_same_file(expected, tmp_path):
 
 
 def test_a_worker_that_is_killed_costs_nothing(expected, tmp_path):
+    luck = random.Random(5)
     with cluster(2) as (local, client):
         for number in range(REPEATS):
             folder = tmp_path / f"{number}"
-            with meanwhile(
-                lambda folder=folder: len(chunks(folder)) >= CHUNKS // 4,
-                lambda: os.kill(one_of(local), signal.SIGKILL),
-            ):
+
+            def kill() -> None:
+                os.kill(luck.choice(processes_of(local)), signal.SIGKILL)
+
+            client.wait_for_workers(2, timeout=300)
+            with meanwhile(folder, 1 / 4, kill):
                 study().run(folder, executor=client.get_executor())
             assert sha(folder) == expected
 
 
 def test_a_worker_that_joins_late_gets_work(expected, tmp_path):
-    for number in range(REPEATS):
-        folder = tmp_path / f"{number}"
-        with cluster(1) as (local, client):
-            with meanwhile(
-                lambda folder=folder: len(chunks(folder)) >= 1, lambda local=local: local.scale(2)
-            ):
-                study().run(folder, executor=client.get_executor())
+    with cluster(1) as (local, client):
+
+        def join() -> None:
+            (first,) = processes_of(local)
+            os.kill(first, signal.SIGSTOP)  # or all would be done before another one is there
+            local.scale(2)
+            client.wait_for_workers(2, timeout=300)
+            os.kill(first, signal.SIGCONT)
+
+        for number in range(REPEATS):
+            folder, late = tmp_path / f"{number}", study()
+            with meanwhile(folder, 1 / 2, join):
+                late.run(folder, executor=client.get_executor())
             assert sha(folder) == expected
+            assert late._kept is not None
+            assert isinstance(late._kept.where, workers.Workers)
+            assert len(late._kept.where._seen) == 2
+            local.scale(1)
+            wait_for(lambda: len(client.nthreads()) == len(local.workers) == 1, 300)
 
 
 def test_a_study_waits_for_its_first_worker_and_says_so(expected, tmp_path, monkeypatch):
@@ -168,7 +190,7 @@ class Scheduled(NamedTuple):
 @contextlib.contextmanager
 def scheduled(folder: Path) -> Iterator[Scheduled]:
     """With two workers, which nobody starts again."""
-    file = folder / "scheduler.json"
+    file = folder / SCHEDULER
     file.unlink(missing_ok=True)
     here = ("--scheduler-file", file, "--no-dashboard")
     scheduler = start("dask_scheduler", *here, "--host", "127.0.0.1", "--port", "0")
@@ -190,46 +212,68 @@ def scheduled(folder: Path) -> Iterator[Scheduled]:
 
 
 def test_a_scheduler_that_is_killed_is_one_line_and_a_rerun_goes_on(expected, tmp_path):
-    for number in range(REPEATS):
-        folder = tmp_path / f"{number}"
-        with (
-            scheduled(tmp_path) as (client, scheduler, *_),
-            meanwhile(
-                lambda folder=folder: len(chunks(folder)) >= CHUNKS // 4,
-                lambda scheduler=scheduler: scheduler.kill(),
-            ),
-        ):
-            with pytest.raises(hj.WorkerError, match="The executor does not solve trial") as error:
+    before: dict[Path, bytes] = {}
+    for number in range(REPEATS + 1):
+        with scheduled(tmp_path) as (client, scheduler, *_):
+            if number > 0:
+                folder = tmp_path / f"{number - 1}"  # where the scheduler before was killed
                 study().run(folder, executor=client.get_executor())
-            assert "\n" not in str(error.value)
-        before = {path: path.read_bytes() for path in chunks(folder)}
-        assert CHUNKS // 4 <= len(before) < CHUNKS
-        with scheduled(tmp_path) as (client, *_):
-            study().run(folder, executor=client.get_executor())
-        assert sha(folder) == expected
-        assert all(path.read_bytes() == content for path, content in before.items())
+                assert sha(folder) == expected
+                assert all(path.read_bytes() == content for path, content in before.items())
+            if number < REPEATS:
+                folder = tmp_path / f"{number}"
+                with (
+                    meanwhile(folder, 1 / 4, scheduler.kill),
+                    pytest.raises(
+                        hj.WorkerError, match="The executor does not solve trial"
+                    ) as error,
+                ):
+                    study().run(folder, executor=client.get_executor())
+                assert "\n" not in str(error.value)
+                before = {path: path.read_bytes() for path in chunks(folder)}
+                assert CHUNKS // 4 <= len(before) < CHUNKS
 
 
 def test_ten_kills_at_random_times_lose_nothing(expected, tmp_path, monkeypatch):
     # Workers are taken away here, which is no fault of the trials.
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1000")
-    luck = random.Random(7)
-    with scheduled(tmp_path) as (client, _, processes, another):
+    luck, folder, output = random.Random(7), tmp_path / "study", tmp_path / "output"
+    saved: dict[Path, bytes] = {}
+    with contextlib.ExitStack() as stack, starting("small_study") as start:
+        there = stack.enter_context(scheduled(tmp_path))
 
-        def kill() -> None:
-            for _ in range(10):
-                time.sleep(4 * luck.random())
-                place = luck.randrange(2)
-                processes[place].kill()
-                processes[place].wait()
-                processes[place] = another()
+        def begin() -> Any:
+            there.client.wait_for_workers(1, timeout=300)
+            return start(small_study.run_on, folder, tmp_path / SCHEDULER, output)
 
-        killer = threading.Thread(target=kill)
-        killer.start()
-        study().run(tmp_path / "study", executor=client.get_executor())
-        killer.join()
-    assert len(chunks(tmp_path / "study")) == CHUNKS
-    assert sha(tmp_path / "study") == expected
+        run = begin()
+        for killed in luck.sample(KILLED, len(KILLED)):
+            there.client.wait_for_workers(1, timeout=300)
+            goal = len(chunks(folder)) + luck.randint(1, 4)
+            wait_for(lambda goal=goal: len(chunks(folder)) >= goal, SOON)
+            time.sleep(0.1 * luck.random())
+            saved |= {path: path.read_bytes() for path in chunks(folder)}
+            assert run.is_alive()
+            if killed == "worker":
+                first = there.workers.pop(0)  # the other one may not have begun
+                first.kill()
+                first.wait()
+                there.workers.append(there.another())
+            elif killed == "scheduler":
+                there.scheduler.kill()
+                assert wait(run, SOON) == 2
+                assert "The executor does not solve trial" in output.read_text().splitlines()[-1]
+                there = stack.enter_context(scheduled(tmp_path))
+                run = begin()
+            else:
+                run.kill()
+                run.join()
+                run = begin()
+        there.client.wait_for_workers(1, timeout=300)
+        assert wait(run, SOON) == 0, output.read_text()
+    assert len(chunks(folder)) == CHUNKS
+    assert all(path.read_bytes() == content for path, content in saved.items())
+    assert sha(folder) == expected
 
 
 def test_a_pool_of_python_does_too_and_breaks_in_one_line(expected, tmp_path):
@@ -238,10 +282,7 @@ def test_a_pool_of_python_does_too_and_breaks_in_one_line(expected, tmp_path):
     with ProcessPoolExecutor(2, mp_context=spawn) as executor:
         pids = {executor.submit(os.getpid).result() for _ in range(20)}
         with (
-            meanwhile(
-                lambda: len(chunks(folder)) >= CHUNKS // 4,
-                lambda: os.kill(min(pids), signal.SIGKILL),
-            ),
+            meanwhile(folder, 1 / 4, lambda: os.kill(min(pids), signal.SIGKILL)),
             pytest.raises(hj.WorkerError, match="a worker ended abruptly"),
         ):
             study().run(folder, executor=executor)
