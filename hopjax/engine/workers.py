@@ -5,6 +5,7 @@ same program. This side never waits in silence, and takes nothing that another p
 that was computed in another environment.
 """
 
+import contextlib
 import hashlib
 import itertools
 import math
@@ -222,9 +223,10 @@ class _Run:
             raise
 
     def cancel(self) -> None:
-        """Call back what has not begun."""
+        """Call back what has not begun, where the executor can."""
         for future in list(self._out):
-            future.cancel()
+            with contextlib.suppress(NotImplementedError):
+                future.cancel()
 
     def _has_room(self) -> bool:
         """Whether another batch may go out."""

@@ -306,6 +306,16 @@ def test_a_pool_that_broke_is_one_line(monkeypatch, error, match):
         run(Breaking())
 
 
+def test_futures_that_cannot_be_called_back_hide_no_error(monkeypatch):
+    class Firm(Future):
+        def cancel(self) -> bool:
+            raise NotImplementedError
+
+    monkeypatch.setattr("executors.Future", Firm)
+    with pytest.raises(hj.WorkerError, match="The executor does not solve trials 6"):
+        run(Breaking())
+
+
 def test_an_error_of_the_user_names_the_trials():
     def fail(key):
         raise RuntimeError("this is\nwrong")
