@@ -1,12 +1,12 @@
 """What all tests share: float64, and processes that forget."""
 
 import gc
-import os
 from pathlib import Path
 
 import jax
 import pytest
 import quickly  # noqa: F401  # how programs are compiled
+from resident import KNOWN, resident
 
 ROOT = Path(__file__).resolve().parents[1]
 ENOUGH = 3 * 2**29  # bytes of a process
@@ -22,9 +22,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 def forgetting():
     """Give back what was compiled, once that is much: a process has a limit."""
     yield
-    statm = Path("/proc/self/statm")
-    pages = int(statm.read_text().split()[1]) if statm.exists() else ENOUGH
-    if pages * os.sysconf("SC_PAGE_SIZE") >= ENOUGH:
+    if not KNOWN or resident() >= ENOUGH:
         jax.clear_caches()
         gc.collect()
 

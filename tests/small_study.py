@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import quickly  # noqa: F401  # as these tests compile
 import xarray  # noqa: F401  # so that processes forked from here have it
+from executors import Inline
+from resident import most_resident, resident
 
 import hopjax as hj
 import hopjax.engine.workers
+from hopjax.engine.task import Answer
 from hopjax.store.folder import Store
 
 NUM_NEURONS = 8
@@ -70,6 +73,22 @@ class Pause(hj.AbstractReduction):
 
     def finish(self, total):
         return total
+
+
+class Heavy(hj.AbstractReduction):
+    """A quarter of a megabyte of every chunk, which is not kept."""
+
+    def measure(self, trial, trajectory):
+        return trajectory.ok
+
+    def summarise(self, measured, ok):
+        return {"load": np.random.default_rng(0).integers(256, size=250_000, dtype=np.uint8)}
+
+    def merge(self, first, second):
+        return first
+
+    def finish(self, total):
+        return {"load": total["load"][:1]}
 
 
 REDUCTIONS = {"state": hj.Moments(first_entries(NUM_NEURONS)), "raw": hj.PerTrial(raw)}
@@ -156,6 +175,40 @@ def run_on(folder: Path, scheduler: Path, output: Path) -> None:
     except hj.WorkerError as error:
         print(error, flush=True)
         os._exit(2)  # the client may have much to say about its scheduler
+
+
+def weigh(folder: Path, output: Path) -> None:
+    """Print what memory a run has after 40 chunks, and at most until all 160 are merged.
+
+    Then what it has after one and after forty chunks whose answers something holds on to.
+    """
+    begin(1, output)
+    hopjax.engine.workers._SECONDS = 0.0
+    sizes: list[int] = []
+    held: list[Any] = []
+
+    def look(answer: Answer) -> Answer:
+        sizes.append(resident())
+        return answer
+
+    def hold(answer: Answer) -> Answer:
+        held.append(answer)
+        return look(answer)
+
+    def run(chunks: int, change: Any) -> None:
+        """Go on until so many chunks are there."""
+        sizes.clear()
+        sweep = {"noise": [1.0], "weights": [(6.0, 0.5)], "lost": [0.0]}
+        heavy = study(sweep, trials=chunks * CHUNK, reductions={"heavy": Heavy()})
+        heavy.run(folder, executor=Inline(change))
+
+    run(10, look)  # which compiles
+    with most_resident() as most:
+        run(170, look)
+    assert len(sizes) == 160  # each was a task
+    print(sizes[39], most[0])
+    run(210, hold)
+    print(sizes[0], sizes[39])
 
 
 def hold(folder: Path, ready: Path) -> None:

@@ -17,10 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import resident
 import small_study
 import small_tuning
 import xarray as xr
 from executors import Inline, Shuffled
+from processes import starting, wait
 
 import hopjax as hj
 from hopjax.engine import task, workers
@@ -375,6 +377,16 @@ def test_what_was_finished_is_saved_and_the_rest_follows(tmp_path, one_by_one):
     small_study.study(ONE_CELL, trials=40).run(tmp_path / "here")
     here, there = (tmp_path / name / "result.nc" for name in ("here", "study"))
     assert here.read_bytes() == there.read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not resident.KNOWN, reason="how much memory a process has is not told here")
+def test_memory_does_not_grow_with_the_trials(tmp_path):
+    with starting("small_study") as start:
+        process = start(small_study.weigh, tmp_path / "study", tmp_path / "output")
+        assert wait(process, 300) == 0, (tmp_path / "output").read_text()
+    few, most, one, held = map(int, (tmp_path / "output").read_text().split())
+    assert most - few < 5e6 < held - one  # were all kept, these would be 30e6 and 10e6
 
 
 @pytest.mark.slow
