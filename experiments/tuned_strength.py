@@ -30,7 +30,8 @@ WEIGHTS = (1.0, *[0.4] * 7)  # of the memories in the input, times the strength
 SLOPE = 10.0
 NOISE = 2.0
 START_SCALE = 1.3  # of the start in memory 1, times the noise
-DT, T1, SAVE_EVERY = 0.01, 10.0, 0.1
+DT, T1, SAVE_EVERY = 0.05, 10.0, 0.1
+SOLVER = hj.ExponentialAdams()
 SETTLE = T1 / 2  # the saved instants from T1/2 on
 LEVEL = 0.9  # of the overlap
 GOALS = {"overlap": LEVEL, "probability": 0.95}
@@ -88,6 +89,7 @@ def brute_force(full: bool) -> dict[str, Any]:
         key=jax.random.key(SEED),
         t1=T1,
         dt=DT,
+        solver=SOLVER,
         save_every=SAVE_EVERY,
         criterion=CRITERION,
         paired=["strength"],
@@ -132,6 +134,7 @@ def tune(
         key=jax.random.key(SEED),
         t1=T1,
         dt=DT,
+        solver=SOLVER,
         save_every=SAVE_EVERY,
         bounds={"strength": (0.0, None)},
         trials=BATCH[full],
@@ -155,11 +158,10 @@ def tune(
 def predicted(noise: float | None = None) -> Any:
     """The strength at which theory has the overlap 0.9: at a noise, or (noises, strengths).
 
-    For N = 512, Euler steps and zeroed self-coupling.
+    For N = 512 and zeroed self-coupling.
     """
     alpha = jax.vmap(lambda s: theory.effective_saliency(s * jnp.array(WEIGHTS), NUM_NEURONS)[0])
     noises = theory.noise_at_overlap(alpha(jnp.asarray(CURVE)), LEVEL, hj.Tanh(SLOPE))
-    noises = np.asarray(noises) * np.sqrt(1 - DT / 2)
     if noise is None:
         return noises, CURVE
     return float(np.interp(noise, noises, CURVE))
@@ -175,8 +177,8 @@ def compute(full: bool) -> dict[str, Any]:
         partial(brute_force, full),
     )
     tuned = dict(zip(GOALS, found, strict=True))
-    two_point = {
-        task: tune(full, loss, STARTS[full][task][0], NOISE, "two_point")
+    binomial = {
+        task: tune(full, loss, STARTS[full][task][0], NOISE, "binomial")
         for task, loss in losses().items()
         if full
     }
@@ -191,7 +193,7 @@ def compute(full: bool) -> dict[str, Any]:
         | constants(globals(), "NUM_NEURONS WEIGHTS SLOPE NOISE DT T1 GOALS SEED"),
         "brute_force": brute,
         "tuned": tuned,
-        "two_point": two_point,
+        "binomial": binomial,
         "other_noises": [
             each | {"predicted": round(predicted(each["noise"]), 4)} for each in others
         ],
@@ -283,15 +285,15 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
             below(once, always, "{}, not {}"),
         )
     )
-    for task, tuned in numbers["two_point"].items():
-        two_point, gaussian = (
+    for task, tuned in numbers["binomial"].items():
+        binomial, gaussian = (
             found_by(each, "tuned") for each in (tuned, numbers["tuned"][task][0])
         )
         made.append(
             claim(
-                f"strength for {TITLES[task]}: two-point noise gives that of Gaussian noise within "
+                f"strength for {TITLES[task]}: binomial noise gives that of Gaussian noise within "
                 "0.5%",
-                near(two_point.over(gaussian), 1, 0.005, f"{two_point}, Gaussian {gaussian}"),
+                near(binomial.over(gaussian), 1, 0.005, f"{binomial}, Gaussian {gaussian}"),
             )
         )
     off = off_theory(numbers)
@@ -306,7 +308,7 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
 
 
 def found(numbers: dict[str, Any]) -> list[str]:
-    brute, two_point = numbers["brute_force"], numbers["two_point"]
+    brute, binomial = numbers["brute_force"], numbers["binomial"]
     gaussian = {task: found_by(each[0], "tuned") for task, each in numbers["tuned"].items()}
     root = {task: found_by(brute[task], "root") for task in (*gaussian, "judged once")}
     starts = [f"{each['start']:g}" for each in numbers["tuned"]["overlap"]]
@@ -321,9 +323,9 @@ def found(numbers: dict[str, Any]) -> list[str]:
         f"({root['probability']}). Where each trial is judged once, by its mean over these "
         f"instants, {root['judged once']} is enough. From σ = {min(noises):g} to {max(noises):g} "
         f"the first is that of the noise theory within {farthest:.1%}, intervals included.",
-        "Two-point noise is fine here: the two strengths are "
-        f"{found_by(two_point['overlap'], 'tuned')} with it and {gaussian['overlap']} with "
-        f"Gaussian noise, and {found_by(two_point['probability'], 'tuned')} and "
+        "Binomial noise is fine here: the two strengths are "
+        f"{found_by(binomial['overlap'], 'tuned')} with it and {gaussian['overlap']} with "
+        f"Gaussian noise, and {found_by(binomial['probability'], 'tuned')} and "
         f"{gaussian['probability']}. Near an escape it moves thresholds, as in a solve.",
     ]
 

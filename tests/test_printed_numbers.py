@@ -261,15 +261,15 @@ def misprints(text: str, start: str, values: list[Any]) -> tuple[list[str], set[
     return wrong, seen
 
 
-def of_two_point_noise() -> Blocks:
+def of_binomial_noise() -> Blocks:
     numbers = load("tuned_strength")
-    both = [(numbers["two_point"][task], tuned[0]) for task, tuned in numbers["tuned"].items()]
+    both = [(numbers["binomial"][task], tuned[0]) for task, tuned in numbers["tuned"].items()]
     strengths = [tuned_strength.found_by(each, "tuned") for pair in both for each in pair]
-    yield "Two-point noise is fine here", strengths
+    yield "Binomial noise is fine here", strengths
 
 
 TUTORIALS = [
-    (f"docs/tutorials/{page.name}", of_two_point_noise if page.stem == "tuning" else list)
+    (f"docs/tutorials/{page.name}", of_binomial_noise if page.stem == "tuning" else list)
     for page in sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 ]
 
