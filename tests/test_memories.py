@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from hopjax.memories import (
+    _order,
     correlated_memories,
     corrupt,
     mixture,
@@ -498,3 +499,14 @@ def test_wrong_cues_are_refused_by_name(wrong, name):
 def test_traced_probability_out_of_range_fails_at_run_time():
     with pytest.raises(RuntimeError, match="flip_probability"):
         jax.block_until_ready(jax.jit(corrupt)(KEY, ONES[0], 1.5))
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_words_are_ordered_as_by_a_stable_sort(x64):
+    words = np.random.default_rng(0).integers(0, 2**32, (2, 5, 64), dtype=np.uint32)
+    words[1] = words[1] % 7 + np.uint32(2**32 - 8)  # many are equal
+    with jax.enable_x64(x64):
+        for order in (_order, jax.jit(_order), jax.vmap(_order), jax.jit(jax.vmap(_order))):
+            found = order(jnp.asarray(words))
+            assert found.dtype == jnp.int32
+            np.testing.assert_array_equal(found, np.argsort(words, axis=-1, kind="stable"))

@@ -204,7 +204,8 @@ class Gradients:
             _, by_mean = self.evaluate([float(each.mean()) for each in measured])
             weights = self._typed(by_mean)
         measured, ok, slopes = self._solve(z, key, weights, label)
-        loss, by_mean = self.evaluate([float(each.mean()) for each in measured])
+        means = [float(each.mean()) for each in measured]
+        loss, by_mean = self.evaluate(means)
         slopes = jax.tree.map(lambda each: np.asarray(each / self.trials), slopes)
         if self.job.forward:
             gradient = weighted_sum(by_mean, slopes)
@@ -218,9 +219,9 @@ class Gradients:
             error=float(error),
             gradient=gradient,
             diverged=int(np.sum(~ok)),
-            means=[float(each.mean()) for each in measured],
+            means=means,
             slopes=slopes if self.job.forward else [],
-            terms=self.by_term([float(each.mean()) for each in measured]),
+            terms=self.by_term(means) if len(self.terms) > 1 else [loss],
         )
 
     def programs(self, z: Values, mark: Any) -> dict[str, Traced]:

@@ -1015,6 +1015,7 @@ def test_steps_that_were_skipped_are_kept_too(tmp_path, monkeypatch):
     xr.testing.assert_identical(again, whole.history)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_more_trials_may_verify(folder, noisy):
     again = tune(folder=folder, verify=32)
@@ -1088,6 +1089,7 @@ def test_optimisers_are_told_apart(tmp_path, monkeypatch, one, other):
         tune(folder=tmp_path, optimiser=other)
 
 
+@pytest.mark.slow
 def test_a_used_folder_is_refused_without_resume(folder):
     assert_refused(folder, "holds a tuning already, and resume is off", resume=False)
 
@@ -1136,11 +1138,13 @@ def interrupt_with_key(monkeypatch: pytest.MonkeyPatch, folder: Path, key: jax.A
             tune(folder=folder, key=key)
 
 
+@pytest.mark.slow
 def test_steps_without_a_manifest_are_refused(folder):
     (folder / "manifest.json").unlink()
     assert_refused(folder, r"has steps\.npz but no manifest\.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"format": 5}'])
 def test_a_manifest_that_is_none_is_refused(folder, content):
     (folder / "manifest.json").write_bytes(content)
