@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 import hopjax as hj
-from experiments import drawing
+from experiments import drawing, takeover
 from experiments.claims import (
     Claim,
     Measured,
@@ -30,6 +30,7 @@ from experiments.claims import (
     every,
     measured,
     near,
+    show,
     within,
 )
 from experiments.common import Experiment, Sized
@@ -51,6 +52,7 @@ NOISY = 6.0  # a gain
 NOISES = Sized((0.3,), (0.1, 0.2, 0.3, 0.5))  # at that gain
 LOW, HIGH, NUM_GAINS = 3.0, 4.2, 6  # where the threshold is looked for
 ROUNDS = Sized(1, 3)  # each in one of the intervals of the one before
+FAR = Sized((), (800.0, 1600.0, 3200.0))  # for equations of two memories only
 
 # Of the diagram of gain and noise.
 DIAGRAM_TIME, DIAGRAM_LENGTH, DIAGRAM_TRIALS = 100.0, 24, Sized(1, 2)
@@ -157,9 +159,9 @@ def threshold_between(
     return {"thresholds": thresholds, "resolution": float(gains[1] - gains[0]) / 2}
 
 
-# How what is measured at τ_s may differ from its limit, beside a term in 1/τ_s. A delay of a few
-# time constants of the neurons may have a logarithm; where noise makes the loss of stability
-# gradual, a slow passage through it takes a time in √τ_s.
+# How what is measured at τ_s may differ from its limit, beside a term in 1/τ_s: docs/theory.md has
+# a delay that hardly depends on τ_s as long as σ τ_s is small, and grows as √τ_s where it is large.
+# Measured is what lies between, where a logarithm does as well.
 LAWS = {
     "ln τ_s/τ_s": lambda taus: [1 / taus, np.log(taus) / taus],
     "τ_s^−½": lambda taus: [1 / taus, taus**-0.5],
@@ -179,12 +181,22 @@ def limit(
     return Measured(value, value - half, value + half)
 
 
-def between(numbers: dict[str, Any], cells: list[dict[str, Any]]) -> Measured:
+def between(numbers: dict[str, Any], cells: list[dict[str, Any]], least: float = 0.0) -> Measured:
     """The limit by the first law, with ends that hold those by all laws."""
-    found = [limit(numbers, cells, law) for law in LAWS]
+    found = [limit(numbers, cells, law, least) for law in LAWS]
     return Measured(
         found[0].value, min(each.low for each in found), max(each.high for each in found)
     )
+
+
+def threshold_limit(numbers: dict[str, Any]) -> Measured:
+    """The least gain for τ_s → ∞: the theory's, and what two memories leave unexplained there."""
+    threshold = numbers["threshold"]
+    pairs = zip(threshold["at"], threshold["two_memories"], strict=False)  # no others were measured
+    rest = [cell | {"mean": cell["mean"] - explained} for cell, explained in pairs]
+    value, low, high = between(numbers, rest, resolution(numbers))
+    known = threshold["theory"]
+    return Measured(known + value, known + low, known + high)
 
 
 def compute(full: bool) -> dict[str, Any]:
@@ -221,13 +233,23 @@ def compute(full: bool) -> dict[str, Any]:
         "at": [mean(row) for row in found],
         "resolution": rounded([cell["resolution"] for cell in thresholds]),
         "theory": critical[0],
+        "two_memories": rounded(
+            takeover.thresholds(
+                [*taus, *FAR[full]],
+                noise=QUIET,
+                num_neurons=NUM_NEURONS,
+                enter=ENTER,
+                length=LENGTH,
+            )
+        ),
     }
     return {
         "settings": {"trials": trials, "time_constants": taus, "law": "gaussian"}
         | {"solver": "ExponentialAdams", "rounds": ROUNDS[full]}
         | constants(globals(), "SEED NUM_NEURONS NUM_MEMORIES DT SAVE_EVERY LENGTH SETTLED ENTER")
         | constants(globals(), "QUIET LOW HIGH NUM_GAINS DIAGRAM_TIME DIAGRAM_LENGTH")
-        | constants(globals(), "KINDS_TIME KINDS_GAIN KINDS_NOISE"),
+        | constants(globals(), "KINDS_TIME KINDS_GAIN KINDS_NOISE")
+        | {"far": FAR[full]},
         "results": results,
         "threshold": threshold,
         "diagram": diagram(full)
@@ -316,7 +338,11 @@ def draw_limit(numbers: dict[str, Any]) -> Figure:
     look = drawing.look(0, color="black", linewidth=0.6, elinewidth=0.7)
     threshold = numbers["threshold"]
     drawing.error_bars(bottom, inverse, threshold["at"], **look)
-    drawing.error_bars(bottom, [0], [between(numbers, threshold["at"])], **look)
+    drawing.error_bars(bottom, [0], [threshold_limit(numbers)], **look)
+    far = np.append(inverse, 1 / np.array(numbers["settings"]["far"]))
+    dashed = {"color": "black", "linewidth": 0.8, "linestyle": "--", "zorder": 0}
+    bottom.plot(far, threshold["two_memories"], **dashed, label="two memories, no free parameter")
+    bottom.legend(loc="upper right")
     bottom.plot(-0.0012, threshold["theory"], marker=">", color="black", clip_on=False)
     top.set(ylabel=r"dwell time / $\tau_s$")
     bottom.set(
@@ -373,8 +399,8 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
     states = {name: np.array(share, float) for name, share in found["shares"].items()}
     beyond, short = gains > 1.1 * critical, gains < 0.85 * critical
     least = [gains[row == 1].min() for row in states["ordered"]]
-    by_law = {law: limit(numbers, threshold["at"], law, resolution(numbers)) for law in LAWS}
-    first, other = by_law.values()
+    by_law = [limit(numbers, threshold["at"], law, resolution(numbers)) for law in LAWS]
+    without = show(*by_law, joined=" and ")
     slow = [  # two time constants, as at quick size, say nothing of where they lead
         claim(
             f"from memory to memory the map of saliencies holds within 1% (mean, τ_s = {slowest:g}"
@@ -400,14 +426,33 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
             )
         ),
         claim(
-            "the gain below which sequences end is 4 for τ_s → ∞ ({})",
+            "the gain below which sequences end is that of the equations for two memories, which "
+            "have no free parameter, at every τ_s ({})",
+            *(
+                near(
+                    cell | {"half_width": max(cell["half_width"], finest)},
+                    expected,
+                    0.05,
+                    f"τ_s = {tau:g}: {{}}, equations {{:.3f}}",
+                )
+                for tau, cell, finest, expected in zip(
+                    numbers["settings"]["time_constants"],
+                    threshold["at"],
+                    threshold["resolution"],
+                    threshold["two_memories"],
+                    strict=False,  # equations are solved at other τ_s too
+                )
+            ),
+        ),
+        claim(
+            "and it is 4 for τ_s → ∞ ({})",
             near(
-                first,
+                threshold_limit(numbers),
                 4,
                 0.05,
-                f"{{}} by a fit of 1/τ_s and ln τ_s/τ_s, theory at this noise "
-                f"{threshold['theory']:.3f}; by one of 1/τ_s and τ_s^−½, which fits a little "
-                f"worse, {other}",
+                f"{{}} (interval holds fits of two laws to what these equations leave); theory at "
+                f"this noise {threshold['theory']:.3f}. Without these equations the laws give "
+                f"{without} ({' and '.join(LAWS)})",
             ),
         ),
     ]

@@ -225,6 +225,26 @@ def test_memories_follow_each_other_as_the_transitions_say():
 
 
 @pytest.mark.slow
+def test_a_change_takes_a_time_by_the_logarithm_of_what_there_is_of_the_next_memory():
+    """At rest at the edge of saturation it grows as e^((s − 1) t)."""
+
+    def delay(saliency: float, first: float) -> float:
+        model = network(
+            LARGE,
+            self_coupling=True,
+            time_constant=1e6,
+            initial_saliencies=[1.0, saliency, 0.0, 0.0],
+        )
+        x0 = 0.7 * LARGE[0] + first * LARGE[1]
+        solved = hj.solve(model, np.zeros(64, np.float32), x0, t1=20.0, dt=0.01, save_every=0.01)
+        return float(np.interp(0.2, solved.overlaps[:, 1], solved.ts))
+
+    for saliency in (1.5, 2.0, 3.0):
+        times = [delay(saliency, first) for first in (1e-2, 1e-3)]
+        assert times[1] - times[0] == pytest.approx(np.log(10) / (saliency - 1), rel=0.02)
+
+
+@pytest.mark.slow
 def test_an_open_sequence_ends_with_its_last_memory():
     trajectory = sequence(t1=75.0, cyclic=False)
     assert order(trajectory) == [0, 1, 2, 3]

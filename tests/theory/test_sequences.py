@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from scipy import integrate, special
 
 import hopjax as hj
+from experiments import takeover
 from hopjax import theory
 
 HARD = hj.HardTanh()
@@ -151,6 +152,32 @@ def test_the_threshold_under_noise_is_where_the_slow_equations_have_it():
     assert last_saliency(threshold - 0.1) == 0
     found = theory.sequence_saliency(np.array([5.0, threshold - 0.1]), NOISE, HARD)
     assert_allclose(found, [last_saliency(5.0), np.nan], rtol=1e-4)
+
+
+def lives(gain: float, time_constant: float, variance: float, enter: float, length: float) -> bool:
+    """Whether a sequence of two memories at a time has not ended, number by number."""
+    rest, dt = np.sqrt(variance), 0.05
+    z, y, active, following, third, first = gain, rest, gain, 0.0, 0.0, 1.0
+    for _ in range(round(length * time_constant / dt)):
+        (plus, minus), _ = averaged(np.array([z + y, z - y]))
+        first, second = (plus + minus) / 2, (plus - minus) / 2
+        z += dt * (active * first - z)
+        y += dt * (following * second - y + variance / y)
+        active -= dt * active / time_constant
+        following += dt * (gain * first - following) / time_constant
+        third += dt * (gain * second - third) / time_constant
+        if second > max(enter, first):
+            z, y, active, following, third = y, rest, following, third, 0.0
+    return first > enter / 2
+
+
+def test_the_threshold_of_two_memories_is_that_of_their_equations_one_by_one():
+    (found,) = takeover.thresholds([8.0], noise=NOISE, num_neurons=64, enter=0.7, length=12.0)
+    variance = NOISE**2 / (2 * 64)
+    assert [lives(found + side, 8.0, variance, 0.7, 12.0) for side in (-0.05, 0.05)] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.slow
