@@ -50,7 +50,10 @@ class Visits(eqx.Module):
       left for none; any other;
     - `run`: how many of the first changes were all right;
     - `collapse`: from when on no memory was visited up to the end; infinite where one was active
-      then.
+      then. A trajectory that diverges visits none from there on.
+
+    In the dataset of a study the first four share an axis, so that `dataset.visits_dwell.where(
+    dataset.visits_order == 2)` are the dwell times of memory 2.
     """
 
     max_visits: int = eqx.field(static=True)

@@ -114,7 +114,7 @@ def with_visits(dataset: xr.Dataset) -> xr.Dataset:
     dims = ("noise", "slope", "trial")
     numbers = {"run": np.full(shape[:-1], 2), "collapse": np.full(shape[:-1], np.inf)}
     return dataset.assign(
-        {f"visits_{name}": ((*dims, f"visits_{name}_1"), each) for name, each in values.items()}
+        {f"visits_{name}": ((*dims, "visits_visit"), each) for name, each in values.items()}
         | {f"visits_{name}": (dims, each) for name, each in numbers.items()}
     )
 

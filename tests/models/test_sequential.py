@@ -175,6 +175,13 @@ def test_one_strength_of_noise_is_that_of_the_features_in_two_layers_too():
     assert_allclose(found[N:], 0, atol=ROUNDING)
 
 
+@pytest.mark.slow
+def test_a_strength_of_each_entry_is_taken_as_it_is():
+    model = network()
+    found = kicks(model, model.noise_strength(features=0.7, saliencies=2))
+    assert_allclose(abs(found), np.sqrt(DT) * np.repeat([0.7, 2], [N, P]), atol=ROUNDING)
+
+
 def test_noise_of_each_part():
     model = network()
     assert_array_equal(model.noise_strength(features=0.7), np.repeat([0.7, 0], [N, P]))

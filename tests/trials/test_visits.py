@@ -152,9 +152,10 @@ def test_visits_in_the_dataset_of_a_study():
         **SOLVE,
     )
     dataset = study.run(progress=False)
-    assert dataset.visits_order.dims == ("gain", "trial", "visits_visit")
-    complete = dataset.visits_dwell.where(dataset.visits_ended)  # of the same visits
-    assert complete.dims == dataset.visits_dwell.dims
+    for name in ("order", "start", "dwell", "ended"):
+        assert dataset[f"visits_{name}"].dims == ("gain", "trial", "visits_visit")
+    assert dataset.visits_run.dims == ("gain", "trial")
+    assert dataset.visits_dwell.where(dataset.visits_order == 1).shape == (2, 2, ROOM)
     assert (dataset.visits_collapse.sel(gain=2.0) < 40).all()
     assert np.isinf(dataset.visits_collapse.sel(gain=5.0)).all()
 
