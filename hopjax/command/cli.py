@@ -22,8 +22,15 @@ from hopjax.command.tune_file import TuningArguments, read_tuning
 from hopjax.engine import WorkerError
 from hopjax.program import PACKAGES, version_of
 from hopjax.store import ACCEPT, StudyError, load_result
-from hopjax.study import Study, is_unfinished, load_unfinished
-from hopjax.tuning import TuningError, estimate_tuning, summary, tune as run_tuning
+from hopjax.study import Study, is_unfinished_study, load_unfinished_study
+from hopjax.tuning import (
+    TuningError,
+    estimate_tuning,
+    is_unfinished_tuning,
+    load_unfinished_tuning,
+    summary,
+    tune as run_tuning,
+)
 
 _NO_ROOM = "Not enough memory: a smaller `chunk` needs less, and so do fewer saved times"
 _FORCED = "--xla_force_host_platform_device_count"
@@ -191,13 +198,17 @@ def tune(
 def show(folder: Path, ending: str | None, html: bool) -> None:
     """Print what a study or tuning found and draw its picture, FOLDER/result.png.
 
-    Of a study that is running, or was interrupted, it is what there is so far, and the picture is
+    Of what is running, or was interrupted, it is what there is so far, and the picture is
     FOLDER/unfinished.png. The run is not disturbed.
     """
     if html and ending is not None:
         raise click.UsageError("Options --format and --html exclude each other.")
-    unfinished = is_unfinished(folder)
-    dataset = load_unfinished(folder) if unfinished else load_result(folder, "study or tuning")
+    if is_unfinished_study(folder):
+        dataset = load_unfinished_study(folder)
+    elif is_unfinished_tuning(folder):
+        dataset = load_unfinished_tuning(folder)
+    else:
+        dataset = load_result(folder, "study or tuning")
     kind = dataset.attrs.get("title")
     if kind not in _RESULTS:
         raise StudyError(f"{folder / 'result.nc'} is not the result of a study or tuning.")
@@ -210,7 +221,8 @@ def show(folder: Path, ending: str | None, html: bool) -> None:
         except ImportError as error:
             raise click.UsageError(str(error)) from error
         ending, draw = "html", save_page
-    path = folder / f"{'unfinished' if unfinished else 'result'}.{ending or 'png'}"
+    name = "unfinished" if "unfinished" in dataset.attrs else "result"
+    path = folder / f"{name}.{ending or 'png'}"
     try:
         click.echo(text(dataset))
         draw(dataset, path)

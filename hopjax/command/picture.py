@@ -86,8 +86,13 @@ def draw_study(dataset: "xr.Dataset", path: Path) -> None:
             ax.set_title(letter, loc="left", fontweight="bold")
         for part in last:
             _draw_visits(rows, varied, part)
-        if "unfinished" in dataset.attrs:
-            figure.suptitle(f"unfinished: {dataset.attrs['unfinished']}", fontsize=8)
+        _say_unfinished(figure, dataset)
+
+
+def _say_unfinished(figure: "Figure", dataset: "xr.Dataset") -> None:
+    if "unfinished" in dataset.attrs:
+        title = f"unfinished: {dataset.attrs['unfinished']}"
+        figure.suptitle(title.replace("; ", ";\n"), fontsize=8)
 
 
 def words_of(dataset: "xr.Dataset", name: str) -> str:
@@ -250,25 +255,31 @@ def draw_tuning(dataset: "xr.Dataset", path: Path) -> None:
 
     steps, names = dataset.step.to_numpy(), dataset.attrs["parameters"].split(", ")
     shown = names[: len(plotting.COLOURS)]
-    loss, found = _interval(dataset, "loss"), _interval(dataset, "tuned_loss")
-    log = bool(np.nanmin(loss.estimate) > 0 and found.estimate > 0)
+    unfinished = "unfinished" in dataset.attrs
+    loss = _interval(dataset, "loss")
+    found = None if unfinished else _interval(dataset, "tuned_loss")
+    log = bool(np.nanmin(loss.estimate) > 0 and (found is None or found.estimate > 0))
     with _figure(path, (plotting.COLUMN_WIDTH, 3.4)) as figure:
         above, below = figure.subplots(2, 1, sharex=True)
         plotting.plot_descent(steps, *loss, tuned=found, log=log, ax=above)
         above.set(xlabel="", ylabel="loss, with 95% intervals")
         for place, name in enumerate(shown):
             values = dataset[variable_of(name)].to_numpy()
-            found = _interval(dataset, variable_of(name), "_tuned")
-            single = values.ndim == 1
+            label, tuned = name, None
+            if not unfinished:
+                ends = _interval(dataset, variable_of(name), "_tuned")
+                tuned = Interval(*(np.ravel(part)[:SHOWN] for part in ends))
+                label = f"{name} = {tuned_text(dataset, name)}" if values.ndim == 1 else name
             plotting.plot_descent(
                 steps,
                 values.reshape(len(steps), -1)[:, :SHOWN],
-                tuned=Interval(*(np.ravel(part)[:SHOWN] for part in found)),
+                tuned=tuned,
                 place=place,
-                label=f"{name} = {tuned_text(dataset, name)}" if single else name,
+                label=label,
                 ax=below,
             )
         below.set_ylabel(names[0] if len(names) == 1 else "parameters")
         more = len(names) - len(shown)
         title = f"and {more} more, not drawn" if more else None
         figure.legend(loc="outside lower center", title=title)
+        _say_unfinished(figure, dataset)

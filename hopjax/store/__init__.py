@@ -26,6 +26,11 @@ from hopjax.store.programs import (
     make_code as make_code,
     place_of as place_of,
 )
+from hopjax.store.unfinished import (
+    has_result as has_result,
+    looking_at as looking_at,
+    view_in as view_in,
+)
 from hopjax.store.values import (
     label as label,
     labels as labels,

@@ -7,6 +7,6 @@ from hopjax.study.sweep import (
     check_number_of_cells as check_number_of_cells,
 )
 from hopjax.study.unfinished import (
-    is_unfinished as is_unfinished,
-    load_unfinished as load_unfinished,
+    is_unfinished_study as is_unfinished_study,
+    load_unfinished_study as load_unfinished_study,
 )

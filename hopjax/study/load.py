@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hopjax._checks import check_flag
 from hopjax._errors import names_keywords
 from hopjax.store import load_kept
-from hopjax.study.unfinished import is_unfinished, load_unfinished
+from hopjax.study.unfinished import is_unfinished_study, load_unfinished_study
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,6 +32,6 @@ def load_study(folder: str | Path, *, unfinished: bool = False) -> "xr.Dataset":
     """
     from hopjax.store.labels import with_labels
 
-    if check_flag(unfinished, "unfinished") and is_unfinished(Path(folder)):
-        return load_unfinished(Path(folder))
+    if check_flag(unfinished, "unfinished") and is_unfinished_study(Path(folder)):
+        return load_unfinished_study(Path(folder))
     return with_labels(load_kept(folder, "study"))

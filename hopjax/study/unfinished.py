@@ -15,7 +15,17 @@ from jaxtyping import Int
 from hopjax._errors import warn
 from hopjax.ensemble import Ensemble, Totals, Variable, finish, standard_reductions
 from hopjax.solving import Grid
-from hopjax.store import Damaged, Store, StudyError, digest, load_result, origin, plain
+from hopjax.store import (
+    Damaged,
+    Store,
+    StudyError,
+    has_result,
+    load_result,
+    looking_at,
+    origin,
+    plain,
+    view_in,
+)
 from hopjax.study.cells import Cell, label_of, name_of
 from hopjax.study.dataset import Table, attributes_of, make_dataset, words_for_diverged
 from hopjax.trials import Criterion
@@ -49,48 +59,29 @@ class _Viewed(NamedTuple):
     criterion: Criterion  # in effect
 
 
-def is_unfinished(folder: Path) -> bool:
+def is_unfinished_study(folder: Path) -> bool:
     """Whether a folder has a study without a result, or one of other trials or cells than it has.
 
     Raises:
         StudyError: if what there is cannot be read.
     """
-    store = Store(folder)
-    try:
-        manifest = store.read_manifest()
-    except StudyError:
-        return False
-    if manifest is None or "view" not in manifest:
-        return False
-    if not all(map(store.has, (store.result_path, store.checksum_path))):
-        return True
+    manifest = view_in(folder, "study")
+    if manifest is None or not has_result(folder):
+        return manifest is not None
     found = load_result(folder, "study")
     size = found["retrieved"].size if "retrieved" in found else None
     trials, cells = manifest.get("trials"), len(manifest["view"]["cells"])
     return found.attrs.get("trials", trials) != trials or (size or cells) != cells
 
 
-def load_unfinished(folder: Path) -> "xr.Dataset":
+def load_unfinished_study(folder: Path) -> "xr.Dataset":
     """The dataset of the chunks that there are.
 
     Raises:
         StudyError: if there is no study, or no chunk of it is finished.
     """
-    store = Store(folder)
-    manifest = store.read_manifest()
-    if manifest is None:
-        raise StudyError(f"The folder {folder} holds no study: it has no manifest.json.")
-    if manifest["kind"] != "study":
-        raise StudyError(f"The folder {folder} holds no study, but a {manifest['kind']}.")
-    store.use(digest(manifest["definition"]), "")
-    try:
+    with looking_at(folder, "study") as (store, manifest):
         return _dataset(store, manifest)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StudyError(
-            f"{store.manifest_path} was changed after it was written ({reason}): run the study "
-            "again."
-        ) from error
 
 
 def _dataset(store: Store, manifest: dict[str, Any]) -> "xr.Dataset":

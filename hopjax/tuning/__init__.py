@@ -1,6 +1,7 @@
 """Numbers of a trial, such as an input's strength, tuned by gradient."""
 
 from hopjax.tuning.descent import TuningError as TuningError
+from hopjax.tuning.load import load_tuning as load_tuning
 from hopjax.tuning.losses import (
     AbstractLoss as AbstractLoss,
     InputCost as InputCost,
@@ -17,7 +18,6 @@ from hopjax.tuning.prepared import prepare as prepare, sorted_out as sorted_out
 from hopjax.tuning.result import (
     SHOWN as SHOWN,
     Tuning as Tuning,
-    load_tuning as load_tuning,
     summary as summary,
     tuned_text as tuned_text,
     variable_of as variable_of,
@@ -25,4 +25,8 @@ from hopjax.tuning.result import (
 from hopjax.tuning.tune import (
     estimate_tuning as estimate_tuning,
     tune as tune,
+)
+from hopjax.tuning.unfinished import (
+    is_unfinished_tuning as is_unfinished_tuning,
+    load_unfinished_tuning as load_unfinished_tuning,
 )

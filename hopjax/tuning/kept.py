@@ -20,7 +20,7 @@ from hopjax.store import (
 from hopjax.tuning.descent import History
 from hopjax.tuning.prepared import Prepared
 
-STEP, _STEPS = "step", "steps.npz"  # the program of a tuning, and its file
+STEP, STEPS = "step", "steps.npz"  # the program of a tuning, and its file
 
 
 def here() -> dict[str, Any]:
@@ -32,7 +32,7 @@ class KeptTuning(AbstractKept):
     """A tuning as a folder keeps it: all steps in one file."""
 
     kind = "tuning"
-    files = (_STEPS, "chunks")
+    files = (STEPS, "chunks")
 
     def __init__(self, job: Prepared, version: str | None):
         """Nothing is touched."""
@@ -65,7 +65,7 @@ class KeptTuning(AbstractKept):
 
     def files_of(self, store: Store, program: str) -> Iterator[Path]:
         """The file of the steps, if it is there: all programs have a part in it."""
-        path = store.folder / _STEPS
+        path = store.folder / STEPS
         if path.exists():
             yield path
 
@@ -77,6 +77,11 @@ class KeptTuning(AbstractKept):
         with running(code.digests[STEP]):
             stored, found = self.job.descent.last_step(history)
         return {"its last step": stored}, {"its last step": found}
+
+    def grown(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """What others must know to look at it, which never changes."""
+        del manifest
+        return {"view": {"terms": [term.name for term in self.job.descent.gradients.terms]}}
 
     def open(
         self, store: Store, *, resume: bool, elsewhere: bool, accept: str | None
@@ -96,4 +101,4 @@ class KeptTuning(AbstractKept):
 
     def save(self, store: Store, history: History, program: str) -> None:
         """Replace the steps by more of them."""
-        store.write_chunk(store.folder / _STEPS, history.pack(), program)
+        store.write_chunk(store.folder / STEPS, history.pack(), program)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,6 @@ from jaxtyping import Float
 from hopjax._errors import ArgumentError
 from hopjax.ensemble import Ensemble
 from hopjax.statistics import Interval
-from hopjax.store import load_kept
 from hopjax.trials import OUTCOMES
 from hopjax.tuning.descent import History
 from hopjax.tuning.parameters import Values
@@ -61,19 +59,21 @@ class Tuning:
         return summary(self.history)
 
 
-def load_tuning(folder: str | Path) -> "xr.Dataset":
-    """The dataset of a tuning's folder, `Tuning.history` as `tune` returned it.
-
-    Raises:
-        StudyError: if there is none, or it cannot be read.
-    """
-    return load_kept(folder, "tuning")
-
-
 def summary(dataset: "xr.Dataset") -> str:
     """What the dataset of a tuning says: the parameters, how often it retrieves, the steps."""
-    about = dataset.attrs
-    names, diverged = about["parameters"].split(", "), int(about["verified_diverged"])
+    about, names = dataset.attrs, dataset.attrs["parameters"].split(", ")
+    steps = (
+        f"  {dataset.sizes['step']} steps of {about['trials']} trials in {about['mode']} mode: "
+        f"{about['skipped']} skipped, {int(dataset.diverged.sum())} trials diverged"
+    )
+    if "unfinished" in about:
+        lines = [f"unfinished: {about['unfinished']}"]
+        for name in names:
+            first, last = (_entries(dataset[variable_of(name)][end]) for end in (0, -1))
+            lines.append(f"  {name} = {first} at the start, {last} at the last step")
+        first, last = (_interval(dataset, "loss", end) for end in (0, -1))
+        return "\n".join([*lines, f"  loss {first} at the start, {last} at the last step", steps])
+    diverged = int(about["verified_diverged"])
     start, end = (
         _interval(dataset, name, place) for name, place in (("loss", 0), ("tuned_loss", ()))
     )
@@ -95,8 +95,7 @@ def summary(dataset: "xr.Dataset") -> str:
             *lines,
             f"  retrieved {_text(dataset, 'retrieved', '', '.3f')} of {about['verified']} fresh "
             "trials" + (f", of which {diverged} diverged" if diverged else ""),
-            f"  {dataset.sizes['step']} steps of {about['trials']} trials in {about['mode']} mode: "
-            f"{about['skipped']} skipped, {int(dataset.diverged.sum())} trials diverged",
+            steps,
         ]
     )
 
@@ -114,12 +113,21 @@ def tuned_text(dataset: "xr.Dataset", name: str) -> str:
 def _text(dataset: "xr.Dataset", name: str, estimate: str, form: str) -> str:
     ends = (dataset[name + end].to_numpy().ravel() for end in (estimate, "_low", "_high"))
     entries = list(zip(*ends, strict=True))
-    shown = [
-        f"{value:{form}}" + (f" [{low:{form}}, {high:{form}}]" if np.isfinite(low) else "")
-        for value, low, high in entries[:SHOWN]
-    ]
+    return _listed(
+        [
+            f"{value:{form}}" + (f" [{low:{form}}, {high:{form}}]" if np.isfinite(low) else "")
+            for value, low, high in entries
+        ]
+    )
+
+
+def _entries(values: "xr.DataArray") -> str:
+    return _listed([f"{value:.4g}" for value in values.to_numpy().ravel()])
+
+
+def _listed(entries: list[str]) -> str:
     more = [f"... ({len(entries)} in all)"] if len(entries) > SHOWN else []
-    return ", ".join([*shown, *more])
+    return ", ".join([*entries[:SHOWN], *more])
 
 
 class Told(NamedTuple):
@@ -159,6 +167,42 @@ def check_names(start: Values) -> None:
         taken |= variables
 
 
+def course_of(history: History) -> dict[str, Any]:
+    """The loss and its gradient at every step, as variables of a dataset."""
+    import xarray as xr  # here, so that importing hopjax stays light
+
+    half = 1.96 * history.array("error")
+    steps = {
+        "loss": (history.array("loss"), "loss of the step's trials"),
+        "loss_low": (history.array("loss") - half, "lower end of its 95% interval"),
+        "loss_high": (history.array("loss") + half, "upper end of its 95% interval"),
+        "gradient_norm": (history.array("gradient_norm"), "length of the gradient by z"),
+        "diverged": (history.array("diverged"), "trials that diverged"),
+        "skipped": (history.array("skipped").astype(int), "1: not finite, and left out"),
+    }
+    return {
+        name: xr.Variable("step", values, {"long_name": about})
+        for name, (values, about) in steps.items()
+    }
+
+
+def terms_of(history: History) -> dict[str, Any]:
+    """The parts of the loss at every step."""
+    import xarray as xr
+
+    about = {"long_name": "what a loss adds to the whole at the step"}
+    return {"term_loss": xr.Variable(("step", "term"), history.array("terms"), about)}
+
+
+def path_of(name: str, values: np.ndarray) -> dict[str, Any]:
+    """A parameter at every step."""
+    import xarray as xr
+
+    own = variable_of(name)
+    dims = tuple(f"{own}_{axis}" for axis in range(values.ndim - 1))
+    return {own: xr.Variable(("step", *dims), values, {"long_name": f"{name} at the step"})}
+
+
 def make_dataset(
     history: History,
     paths: Mapping[str, np.ndarray],
@@ -183,19 +227,7 @@ def make_dataset(
 
     from hopjax.store.labels import warn_of_names
 
-    half = 1.96 * history.array("error")
-    steps = {
-        "loss": (history.array("loss"), "loss of the step's trials"),
-        "loss_low": (history.array("loss") - half, "lower end of its 95% interval"),
-        "loss_high": (history.array("loss") + half, "upper end of its 95% interval"),
-        "gradient_norm": (history.array("gradient_norm"), "length of the gradient by z"),
-        "diverged": (history.array("diverged"), "trials that diverged"),
-        "skipped": (history.array("skipped").astype(int), "1: not finite, and left out"),
-    }
-    variables: dict[str, Any] = {
-        name: xr.Variable("step", values, {"long_name": about})
-        for name, (values, about) in steps.items()
-    }
+    variables = course_of(history)
     of_terms = {
         "measured": "mean of what a loss measures, with the tuned values",
         "error": "standard error of that",
@@ -206,13 +238,11 @@ def make_dataset(
         values = np.array([getattr(aim, name) for aim in told.aims])
         values = values.astype(int) if name == "silent" else values
         variables[f"term_{name}"] = xr.Variable("term", values, {"long_name": about})
-    shares, about = history.array("terms"), "what a loss adds to the whole at the step"
-    variables["term_loss"] = xr.Variable(("step", "term"), shares, {"long_name": about})
+    variables |= terms_of(history)
     for name, interval in told.intervals.items():
         own = variable_of(name)
-        dims = tuple(f"{own}_{axis}" for axis in range(np.ndim(interval.estimate)))
-        about = {"long_name": f"{name} at the step"}
-        variables[own] = xr.Variable(("step", *dims), paths[name], about)
+        variables |= path_of(name, paths[name])
+        dims = variables[own].dims[1:]
         for end, values in zip(("tuned", "low", "high"), interval, strict=True):
             about = {"tuned": "tuned", "low": "lower end", "high": "upper end"}[end]
             variables[f"{own}_{end}"] = xr.Variable(dims, values, {"long_name": f"{name}: {about}"})

@@ -697,6 +697,23 @@ def test_an_interrupted_study_is_shown_as_unfinished(call, saved, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_interrupted_tuning_is_shown_as_unfinished(call, tuned):
+    (tuned / "result.nc").unlink()
+    code, text, errors = call("show", tuned)
+    assert (code, errors) == (0, [f"drawn {tuned / 'unfinished.png'}"])
+    first, strength, *_ = text.splitlines()
+    assert re.match(
+        "unfinished: (\\d+) of at most \\d+ steps are done; what they led to is not", first
+    )
+    assert re.fullmatch(r"  strength = 1\.5 at the start, [\d.]+ at the last step", strength)
+    assert (tuned / "unfinished.png").stat().st_size > 1000
+    (tuned / "steps.npz").unlink()
+    code, text, errors = call("show", tuned)
+    assert (code, text) == (2, "")
+    assert errors == [f"hopjax: No step of the tuning in {tuned} is saved yet."]
+
+
+@pytest.mark.slow
 def test_a_study_is_shown_as_a_page(call, saved, tmp_path):
     for module in ("altair", "vl_convert"):
         pytest.importorskip(module, reason="a page needs Altair and vl-convert")
