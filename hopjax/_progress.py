@@ -63,8 +63,13 @@ class Lines:
             print(*line.split(), file=sys.stderr, flush=True)  # tqdm pads numbers
 
 
-def progress(total: int, label: str, show: bool, done: int, unit: str) -> tqdm | Lines:
-    """A bar, or lines where stderr is no terminal; nothing where it shall not be shown."""
+def progress(
+    total: int, label: str, show: bool, done: int, unit: str, delay: float
+) -> tqdm | Lines:
+    """A bar, or lines where stderr is no terminal; nothing where it shall not be shown.
+
+    A bar of what is over before `delay`, in seconds, is not shown.
+    """
     if show and not sys.stderr.isatty():
         return Lines(total, label, done, unit)
-    return tqdm(total=total, initial=done, desc=label, unit=unit, disable=not show)
+    return tqdm(total=total, initial=done, desc=label, unit=unit, delay=delay, disable=not show)

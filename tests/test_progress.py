@@ -4,8 +4,10 @@ import io
 import re
 import sys
 import time
+from typing import Any
 
 import pytest
+import small_study
 
 import hopjax._progress
 from hopjax._progress import Lines
@@ -96,6 +98,30 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     with progress_bar(10, "trials", True, done=4) as bar:
         bar.update(6)
     assert re.search(r"trials: 100%\|.*\| 10/10 ", terminal.getvalue())
+
+
+def test_a_bar_of_what_is_soon_over_may_be_left_out(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for delay in (30.0, 0.0):
+        assert terminal.getvalue() == ""
+        with progress_bar(10, "merging", True, unit="chunk", delay=delay) as bar:
+            bar.update(10)
+    assert re.search(r"merging: 100%\|.*\| 10/10 ", terminal.getvalue())
+
+
+@pytest.mark.slow
+def test_a_study_says_what_it_solves_and_what_it_merges(monkeypatch, tmp_path):
+    bars: list[Any] = []
+
+    def seen(*args: Any, **options: Any) -> Any:
+        bars.append(progress_bar(*args, **options))
+        return bars[-1]
+
+    monkeypatch.setattr("hopjax.study.kept.progress_bar", seen)
+    small_study.study().run(tmp_path)
+    found = [(bar._about["prefix"], bar.done, bar._about["total"]) for bar in bars]
+    assert found == [("study", 60, 60), ("merging", 18, 18)]
 
 
 def test_a_log_that_was_closed_stops_nothing(soon, monkeypatch):

@@ -239,8 +239,10 @@ def check_devices(devices: Any) -> list[Device]:
     return some
 
 
-def progress_bar(total: int, label: str, show: bool, done: int = 0, unit: str = "trial"):
+def progress_bar(
+    total: int, label: str, show: bool, done: int = 0, unit: str = "trial", delay: float = 0.0
+):
     """Trials (or other units) done, their rate and the time left; see `hopjax._progress`."""
     from hopjax._progress import progress  # not at the top: importing hopjax stays light
 
-    return progress(total, label, show, done, unit)
+    return progress(total, label, show, done, unit, delay)

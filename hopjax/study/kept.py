@@ -1,6 +1,6 @@
 """A study in a folder: what is there, what is missing, and what was merged from it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,7 @@ class KeptStudy(AbstractKept):
         with self.store.locked():
             about, code = self._open(resume, elsewhere, accept)
             about = self._solve_missing(about, code, progress)
-            return self._merge(about, code)
+            return self._merge(about, code, progress)
 
     def _open(
         self, resume: bool, elsewhere: bool, accept: str | None
@@ -180,20 +180,24 @@ class KeptStudy(AbstractKept):
                         pass
         return about
 
-    def _merge(self, about: dict[str, Any], code: Code) -> "xr.Dataset":
+    def _merge(self, about: dict[str, Any], code: Code, progress: bool) -> "xr.Dataset":
         self.store.gather()
-        dataset = self.work.dataset(self._merged(about, code), origin(about))
+        items = len(self.work.items)
+        with progress_bar(items, "merging", progress, unit="chunk", delay=1.0) as bar:
+            dataset = self.work.dataset(self._merged(about, code, bar.update), origin(about))
         self.store.write_result(dataset)
         return dataset
 
-    def _merged(self, about: dict[str, Any], code: Code) -> Iterator[Ensemble]:
+    def _merged(
+        self, about: dict[str, Any], code: Code, count: Callable[[], Any]
+    ) -> Iterator[Ensemble]:
         """The results of every cell, one at a time: only the dataset holds all of them."""
         for place, cell in enumerate(self.work.cells):
             with running(code.digests[cell.program]):
-                ensemble = self._merge_cell(about, place)
+                ensemble = self._merge_cell(about, place, count)
             yield ensemble
 
-    def _merge_cell(self, about: dict[str, Any], place: int) -> Ensemble:
+    def _merge_cell(self, about: dict[str, Any], place: int, count: Callable[[], Any]) -> Ensemble:
         cell = self.work.cells[place]
         totals, programs = Totals(cell.plan.all_reductions), accepted(about, cell.program)
         for index in range(-(-self.work.trials // self.work.chunk)):
@@ -205,4 +209,5 @@ class KeptStudy(AbstractKept):
                     f"The chunk {path} was lost while the study ran ({damage}): run it again."
                 ) from None
             totals.add(parts)
+            count()
         return make_ensemble(cell.plan, cell.problem, totals.all())
