@@ -2,13 +2,14 @@
 
 The theory of sequences has neurons at rest at all times. Here the state is z ξ + y ξ' of an active
 memory and the next one: half of the neurons are at z + y and half at z − y, with the mean activity
-ψ_σ, and neither has saliencies that stand still,
+ψ_σ. Their saliencies a and s move meanwhile,
 
     ż = −z + a m,   ẏ = −y + s m' + σ²/(2Ny),   τ_s ȧ = −a,   τ_s ṡ = −s + κ |m|,
 
 with the overlaps m, m' = (ψ_σ(z + y) ± ψ_σ(z − y))/2. The last term of ẏ keeps it at the size
 σ/√(2N) to which noise drives the overlap of N neurons with any pattern, and from which y grows as
-soon as s ψ_σ'(z) > 1. When y has become the larger one it is the active memory.
+soon as s ψ_σ'(z) > 1. When m' is the larger one, and above a level, the next memory is the active
+one; what it has given to the one after that is the s from there on.
 """
 
 from typing import Any
@@ -34,9 +35,8 @@ def thresholds(
         low, high = LOW, HIGH
         for _ in range(ROUNDS):
             gains = np.linspace(low, high, NUM_GAINS, dtype=np.float32)
-            lives = (
-                last_overlaps(gains, time_constant, noise, num_neurons, enter, length) > enter / 2
-            )
+            last = last_overlaps(gains, time_constant, noise, num_neurons, enter, length)
+            lives = np.asarray(last) > enter / 2
             place = int(np.argmax(lives)) if lives.any() else NUM_GAINS - 1
             low, high = gains[max(place - 1, 0)], gains[place]
         found.append(float(low + high) / 2)

@@ -25,7 +25,9 @@ def plot_visits(
 
     Example:
         ```python
-        visits = hj.Visits().of(trajectory.ts, trajectory.overlaps, model.transition_matrix)
+        network = hj.SequentialHopfield(memories, time_constant=10.0)
+        trajectory = hj.solve(network, jnp.zeros(64), memories[0], t1=30.0, dt=0.1)
+        visits = hj.Visits().of(trajectory.ts, trajectory.overlaps, network.transition_matrix)
         axes = hj.plotting.plot_visits(visits["order"], visits["start"], visits["dwell"])
         axes.legend()
         ```
