@@ -163,12 +163,23 @@ def run(
         sys.exit(2)
 
 
-def run_on(folder: Path, scheduler: Path, output: Path) -> None:
-    """Run the slow study by the workers of a scheduler, whose tasks are single chunks."""
+def run_on(folder: Path, scheduler: Path, gate: Path, output: Path) -> None:
+    """Run the slow study by the workers of a scheduler, whose tasks are single chunks.
+
+    No more of them are saved than a file has bytes.
+    """
     from distributed import Client
 
     begin(1, output)
     hopjax.engine.workers._SECONDS = 0.0
+    write = Store.write_chunk
+
+    def write_later(self: Store, path: Path, parts: Any, program: str) -> None:
+        while len([*folder.glob("chunks/*/[0-9]*")]) >= gate.stat().st_size:
+            time.sleep(0.01)
+        write(self, path, parts, program)
+
+    Store.write_chunk = write_later
     try:
         with Client(scheduler_file=str(scheduler), set_as_default=False) as client:
             slow_study().run(folder, executor=client.get_executor())

@@ -237,19 +237,26 @@ def test_a_scheduler_that_is_killed_is_one_line_and_a_rerun_goes_on(expected, tm
 def test_ten_kills_at_random_times_lose_nothing(expected, tmp_path, monkeypatch):
     # Workers are taken away here, which is no fault of the trials.
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1000")
-    luck, folder, output = random.Random(7), tmp_path / "study", tmp_path / "output"
+    luck, folder = random.Random(7), tmp_path / "study"
+    gate, output = tmp_path / "gate", tmp_path / "output"
     saved: dict[Path, bytes] = {}
     with contextlib.ExitStack() as stack, starting("small_study") as start:
         there = stack.enter_context(scheduled(tmp_path))
 
         def begin() -> Any:
-            there.client.wait_for_workers(1, timeout=300)
-            return start(small_study.run_on, folder, tmp_path / SCHEDULER, output)
+            return start(small_study.run_on, folder, tmp_path / SCHEDULER, gate, output)
 
+        def possible() -> bool:
+            """Whether there is a worker; the scheduler may still believe in one that is gone."""
+            alive = there.client.run(os.getpid, on_error="ignore").values()
+            return not {each.pid for each in there.workers}.isdisjoint(alive)
+
+        gate.touch()
         run = begin()
-        for killed in luck.sample(KILLED, len(KILLED)):
-            there.client.wait_for_workers(1, timeout=300)
-            goal = len(chunks(folder)) + luck.randint(1, 4)
+        for number, killed in enumerate(luck.sample(KILLED, len(KILLED))):
+            wait_for(possible, 300)
+            gate.write_bytes(bytes(5 * (number + 1)))  # or all might be done before the last one
+            goal = 5 * number + luck.randint(1, 4)
             wait_for(lambda goal=goal: len(chunks(folder)) >= goal, SOON)
             time.sleep(0.1 * luck.random())
             saved |= {path: path.read_bytes() for path in chunks(folder)}
@@ -269,7 +276,8 @@ def test_ten_kills_at_random_times_lose_nothing(expected, tmp_path, monkeypatch)
                 run.kill()
                 run.join()
                 run = begin()
-        there.client.wait_for_workers(1, timeout=300)
+        wait_for(possible, 300)
+        gate.write_bytes(bytes(CHUNKS))
         assert wait(run, SOON) == 0, output.read_text()
     assert len(chunks(folder)) == CHUNKS
     assert all(path.read_bytes() == content for path, content in saved.items())
