@@ -236,7 +236,7 @@ class Retrieval:
                         name, f"below the number of memories, {self._count}", shown(value)
                     )
         _check_onsets(self.onsets, len(self.shown))
-        for name, axes, least in (("transitions", 2, 0), ("initial_saliencies", 1, -np.inf)):
+        for name, axes, least in (("transitions", 2, 0.0), ("initial_saliencies", 1, -np.inf)):
             _check_numbers(getattr(self, name), name, (self._count,) * axes, least)
 
     @property

@@ -339,6 +339,6 @@ TYPE_CHECKED = """
 """
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_annotations_are_true():
     assert python(TYPE_CHECKED, "-W", "error").split() == ["checked"]

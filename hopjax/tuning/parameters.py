@@ -59,7 +59,7 @@ class Range(eqx.Module):
             size = float(self.high - self.low)
         ends = {"lower": self.low, "upper": self.high}
         return {
-            end: np.abs(value - float(bound)) / size
+            end: np.asarray(np.abs(value - float(bound)) / size)
             for end, bound in ends.items()
             if bound is not None
         }
