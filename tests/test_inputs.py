@@ -86,6 +86,7 @@ def test_awkward_onsets_are_seen_to_the_step(dtype):
     assert_seen(seen(schedule, dtype), [0, 7, 29, 58, 110, 230])
 
 
+@pytest.mark.slow
 @FLOATS
 @pytest.mark.parametrize("dt", [DT, 1 / 30])
 def test_random_onsets_are_seen_to_the_step(dtype, dt):
@@ -168,6 +169,7 @@ class Ramp(eqx.Module):
         return self.offset + self.rate * t
 
 
+@pytest.mark.slow
 def test_a_callable_is_asked_at_the_beginning_of_each_step():
     offset, rate = jnp.array([1.0, 2.0]), jnp.array([3.0, -1.0])
     times = DT * np.arange(NUM_STEPS)[:, None]

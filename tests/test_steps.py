@@ -229,6 +229,7 @@ def test_onsets_are_steps_at_every_edge(dt, num_steps):
         hj.Schedule([0.0], levels(1)).at(-ULP)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dt", "num_steps"), GRIDS)
 def test_pulses_are_steps_at_every_edge(dt, num_steps):
     step = Fraction(dt)
@@ -290,6 +291,7 @@ def run(onset: Any, since: float, dtype: Any, **options: Any) -> hj.Trajectory:
     return hj.solve(copy(dtype), schedule, x0, **of_noise, **passages, **options)
 
 
+@pytest.mark.slow
 @FLOATS
 def test_a_solve_switches_and_passes_to_the_step(dtype):
     for time in edges(STEP, NUM_STEPS):
@@ -532,6 +534,7 @@ def test_swept_times_are_steps_before_they_are_traced():
         assert_array_equal(found[name].isel(trial=1), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [

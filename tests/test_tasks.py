@@ -107,6 +107,7 @@ def test_a_memory_that_is_shown_again_has_the_same_input_again():
     np.testing.assert_array_equal(trial.inputs.onsets, [0, 8, 10, 15])
 
 
+@pytest.mark.slow
 def test_a_pulsed_input_is_that_of_a_pulsed_schedule():
     trial, pulsed = (
         TASK(jax.random.key(2), model=model, pulse=2.0) for model in ("classic", "classic_pulsed")
@@ -200,6 +201,7 @@ def test_the_sequence_of_hard_saturation():
     assert not np.any(trial.inputs.values)
 
 
+@pytest.mark.slow
 def test_the_transitions_of_a_sequence():
     task = hj.Retrieval(model="sequential", num_neurons=16, num_memories=3, cyclic=False)
     model: Any = task(jax.random.key(0)).model

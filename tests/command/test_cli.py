@@ -335,6 +335,7 @@ def test_the_number_of_trials_can_be_raised_on_the_command_line(call, file, fold
     assert all(path.stat().st_ino == inode for path, inode in before.items())
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing(call, file, tmp_path, monkeypatch):
     monkeypatch.setattr(
         hj.Study, "estimate", lambda self, devices: Estimate(4, 16, 8, 7200, 2**21, 3000)

@@ -407,6 +407,7 @@ def same(one, other) -> bool:
     return bool(eqx.tree_equal(*steps))
 
 
+@pytest.mark.slow
 def test_a_file_is_what_it_says(tmp_path):
     content = text(
         "strength = { start = 2, low = 0 }\nnoise = { start = 1.5, low = 0.5, high = 3 }\n"

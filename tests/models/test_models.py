@@ -213,6 +213,7 @@ def test_gauge_symmetry(kind, self_coupling):
 # Models as PyTrees.
 
 
+@pytest.mark.slow
 @KINDS
 @COUPLINGS
 def test_model_passes_through_jit_vmap_and_grad(kind, self_coupling):

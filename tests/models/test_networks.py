@@ -471,6 +471,7 @@ def test_a_step_beyond_the_time_constant_of_memory_neurons_is_refused():
         run(two_layers(0.005), p.u, p.x)
 
 
+@pytest.mark.slow
 def test_a_step_beyond_a_traced_time_constant_fails_at_run_time():
     p = Problem()
     batch = eqx.filter_jit(jax.vmap(lambda tau: run(two_layers(tau), p.u, p.x).final_state))
@@ -878,6 +879,7 @@ def test_float32_stays_float32(kind):
         assert array.dtype == jnp.float32
 
 
+@pytest.mark.slow
 @SOLVED
 def test_a_solve_adds_two_point_noise_to_the_drift(kind):
     p = Problem()

@@ -81,6 +81,7 @@ def test_logarithm_and_sine():
     np.testing.assert_allclose(_draws._sine(jnp.asarray(x)), right, rtol=5e-7, atol=0)
 
 
+@pytest.mark.slow
 def test_every_pair_of_words_gives_a_number():
     # The ends of both ranges, where rounding could leave the domain of root or logarithm.
     ends = np.array([0, 1, 2, 3, 2**30, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1], np.uint32)

@@ -39,6 +39,7 @@ def same_bits(a, b):
     return np.array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", LAWS, ids=repr)
 def test_increments_are_the_same_alone_in_a_batch_and_jitted(law):
     path = make_path(law)
@@ -145,6 +146,7 @@ def test_refinements_of_refinements_agree():
     np.testing.assert_allclose(finer.reshape(16, 2, -1).sum(1) / np.sqrt(2), fine, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refinement", [0, 3])
 def test_levy_area_has_its_law_and_refines(refinement):
     path = make_path(hj.Gaussian(refinement=refinement), 100, jnp.float64)
@@ -207,6 +209,7 @@ def test_wrong_noise(row):
     assert_refused(row)
 
 
+@pytest.mark.slow
 def test_wrong_noise_under_a_trace():
     assert_refused_at_run_time(
         (lambda s: hj.AdditiveNoise(s).strength, 0.0, -0.5, "`strength` must be zero or positive"),

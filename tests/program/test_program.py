@@ -354,6 +354,7 @@ def test_a_helper_that_is_rebound_counts_at_once(write):
         assert not np.allclose(first, second)
 
 
+@pytest.mark.slow
 def test_nothing_is_traced_anew_while_nothing_changes(write, monkeypatch):
     code, original, traced = write(), hj.IDPHopfield.drift, []
 

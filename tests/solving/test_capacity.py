@@ -109,6 +109,7 @@ def test_a_capacity_changes_nothing_but_rounding(layers):
         assert_alike(solve(model, capacity=4), expected)
 
 
+@pytest.mark.slow
 def test_a_memory_that_weighs_nothing_changes_no_bit():
     memories = hj.orthogonal_memories(num_memories=4, num_neurons=N, key=keys[3])
     model = hj.IDPHopfield(memories[:3], PSI)
@@ -167,6 +168,7 @@ def absent_overlaps(t, state, overlaps):
     return jnp.max(jnp.abs(overlaps[3:]), initial=-1.0)
 
 
+@pytest.mark.slow
 def test_functions_inside_see_absent_memories_as_zeros():
     trajectory = solve(two_layers(), save_fn=whole, passage_fn=absent_overlaps)
     assert trajectory.saved.shape == (3, N + CAPACITY)

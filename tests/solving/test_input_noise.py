@@ -57,6 +57,7 @@ def agree(mean, expected, variance):
     return 2 * stats.norm.sf(abs(z)) > FALSE_ALARM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dt", [0.1, 0.3])
 def test_coloured_noise_has_the_law_of_ornstein_and_uhlenbeck_at_any_step(dt):
     steps = seen(coloured(), dt)
@@ -73,6 +74,7 @@ def test_coloured_noise_has_the_law_of_ornstein_and_uhlenbeck_at_any_step(dt):
     assert agree(pairs.mean(), 0, 2 * AMPLITUDE**4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dt", [0.1, 0.3])
 def test_white_noise_adds_up_to_brownian_motion_at_any_step(dt):
     ends = saved(hj.NoisyInput(jnp.zeros(NEURONS), AMPLITUDE), dt=dt)

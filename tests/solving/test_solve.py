@@ -135,6 +135,7 @@ def test_step_counts_and_saved_times(num_steps):
     np.testing.assert_allclose(trajectory.ts, np.arange(len(trajectory.ts)) * stride * 0.01)
 
 
+@pytest.mark.slow
 def test_long_solves_in_float32_count_every_step():
     # Diffrax rounds the last steps away when the end of the interval is a large float32 number.
     num_steps = 200_001
@@ -284,6 +285,7 @@ def test_zero_input_gives_the_exact_ornstein_uhlenbeck_process():
     assert abs(variance(steps) / (sigma**2 / 2) - 1) > 0.04
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [jnp.linspace(0.5, 2.0, 4000)], ids=["per entry"])
 def test_noise_strength_per_entry(strength):
     size = strength.size
@@ -501,6 +503,7 @@ def test_first_passage_is_that_of_every_step(inputs, noise, solver):
     np.testing.assert_allclose(coarse.final_state, full.final_state, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("since", "step"),
     [
@@ -643,6 +646,7 @@ def test_a_passage_lies_between_two_looks_that_count(when, since, ahead):
     assert passage(found) == pytest.approx(when - 0.01 * ahead)
 
 
+@pytest.mark.slow
 def test_a_step_up_to_a_new_input_is_not_cut():
     for onset, expected in ((0.6, 0.6), (0.59, 0.5975), (0.61, 0.5975)):
         shown = hj.Schedule([0.0, onset], np.stack([VALUES[0], VALUES[0]]))
@@ -650,6 +654,7 @@ def test_a_step_up_to_a_new_input_is_not_cut():
         assert passage(found) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_infinite_and_undefined_margins_are_not_cut():
     for before in (-jnp.inf, jnp.nan):
         turning = Turning(jnp.asarray(0.6), before)
@@ -835,6 +840,7 @@ def cubic(t, x, drive):
     return x**3
 
 
+@pytest.mark.slow
 def test_divergence_alone_raises_and_names_the_time():
     model = Probe(cubic)
     with pytest.raises(hj.DivergenceError, match=r"by t = 0\.6 .*throw=False"):
@@ -863,6 +869,7 @@ def test_divergence_between_the_last_saved_time_and_the_end_is_noticed():
     assert np.isfinite(trajectory.overlaps).all()
 
 
+@pytest.mark.slow
 def test_divergence_under_vmap_marks_that_trial_only():
     model = Probe(cubic)
     starts = jnp.array([[0.1, 0.1], [1.0, 1.0], [0.2, 0.2]])
@@ -970,6 +977,7 @@ def test_what_a_model_gives_is_checked_by_name(name, wrong):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("energy", [0.0, np.nan, 1])
 def test_an_energy_of_pythons_own_numbers_is_one(energy):
     plain = type("Plain", (Layered,), {"energy": lambda self, x, u: energy})

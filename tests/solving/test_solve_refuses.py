@@ -196,6 +196,7 @@ def test_a_solve_under_jit_checks_its_arrays_at_run_time():
             run(*map(jnp.asarray, wrong))
 
 
+@pytest.mark.slow
 def test_divergence_names_its_time():
     runaway = Runaway(jnp.asarray(MEMORIES), hj.Tanh())
     wrong = {"model": runaway, "x0": np.ones(8), "t1": 5.0, "dt": 0.05, "save_every": 0.25}

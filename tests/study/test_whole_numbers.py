@@ -230,6 +230,7 @@ def test_all_that_are_needed_are_named_and_none_else():
     study(trial, sweep, static=["both", "rows", "columns"])
 
 
+@pytest.mark.slow
 def test_what_fails_for_another_reason_is_blamed_on_no_parameter():
     def trial(key, number):
         float(jax.random.uniform(key))  # needs the number of a key

@@ -132,6 +132,7 @@ def test_steps_of_a_solver_have_the_noise_that_is_said(name):
     assert_allclose(effective, factor * sigma, rtol=EXACT)
 
 
+@pytest.mark.slow
 def test_steps_of_euler_and_heun_in_closed_form():
     h = 0.1
     rate, factor = step_response(None, h)

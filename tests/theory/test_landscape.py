@@ -128,6 +128,7 @@ def test_growth_in_the_flow_changes_sign_at_the_thresholds(self_coupling):
 # Equilibria.
 
 
+@pytest.mark.slow
 def test_stable_states_and_saddles_are_found():
     self_coupling = False
     memories = orthogonal()
@@ -205,6 +206,7 @@ def test_nothing_is_found_where_there_is_nothing():
 NUMBERS = pytest.mark.parametrize("num_neurons", [1, 9])
 
 
+@pytest.mark.slow
 @NUMBERS
 def test_a_search_that_runs_away_is_not_found(num_neurons):
     # Newton's method for arctan(x) = 0 overshoots more and more from beyond 1.39.
@@ -220,6 +222,7 @@ def bistable(x):
     return x - x**3
 
 
+@pytest.mark.slow
 @NUMBERS
 def test_roots_of_a_model_of_ones_own(num_neurons):
     # x − x³ + u: three rests, of which the middle one repels.
@@ -372,6 +375,7 @@ def test_complex_eigenvalues_of_a_model_of_ones_own(size, count):
     assert count == 1 or abs(np.imag(found)).max() > 0.1
 
 
+@pytest.mark.slow
 def test_eigenvalues_at_equilibria_are_those_of_the_closed_form():
     memories = orthogonal()
     alpha = np.array([1.5, 3.0, 0.7, 0.2])

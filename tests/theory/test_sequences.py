@@ -19,6 +19,7 @@ NOISE = 0.3
 ROUNDING = 1e-9  # of integrals by 64 nodes, and of roots
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [1.0, 4.0])
 @pytest.mark.parametrize("noise", [0.0, 0.1, 2.0])
 def test_hard_saturation_knows_its_average(slope, noise):
@@ -119,6 +120,7 @@ def reference_visit(saliency: float, gain: float, steps: int = 4000) -> tuple[fl
 STARTS = [(1.3, 5.0), (2.0, 5.0), (3.5, 5.0), (3.5, 3.0)]  # saliency and gain
 
 
+@pytest.mark.slow
 def test_the_next_saliency_under_noise_is_that_of_the_slow_equations():
     expected = [reference_visit(*start)[0] for start in STARTS]
     saliencies, gains = np.transpose(STARTS)

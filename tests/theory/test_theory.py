@@ -173,6 +173,7 @@ def test_smoothed_activation_is_odd_to_the_last_bit(kind):
     assert_array_equal(value[..., :7], -value[..., 8:15])
 
 
+@pytest.mark.slow
 def test_noise_on_top_of_noise_adds_its_variance():
     @jax.jit
     @jax.vmap
@@ -272,6 +273,7 @@ def test_stability_beyond_the_resolution_of_the_slope_is_not_made_up(competitor)
     assert np.isnan(theory.stability_threshold(competitor, hj.Erf(1.0)))
 
 
+@pytest.mark.slow
 def test_thresholds_of_a_scaled_problem():
     # ψ(d x) turns α into d α: exact but for rounding.
     alpha = np.linspace(1.2, 7.0, len(SALIENCIES))
@@ -307,6 +309,7 @@ def depths(kind: Any) -> Callable[..., tuple[Any, Any]]:
     return jax.jit(jax.vmap(both, (0, None)))
 
 
+@pytest.mark.slow
 @CASES
 def test_well_energy_against_quadrature_and_its_derivative(kind, slope):
     alpha = SALIENCIES[(SALIENCIES > -10) & (SALIENCIES < 1e3)] / slope
@@ -393,6 +396,7 @@ def test_mixture_at_its_threshold_in_the_jacobian():
         assert (growth < 0) == stable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [hj.Tanh, pytest.param(hj.Erf, marks=pytest.mark.long)])
 def test_mixture_energy_is_the_energy_of_the_model(kind):
     memories = np.array(list(itertools.product([-1.0, 1.0], repeat=3))).T
@@ -423,6 +427,7 @@ def dense_jacobian(memories, weights, slopes, self_coupling):
     return -np.eye(memories.shape[1]) + coupling * slopes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("memory", "self_coupling"), [(None, False), (None, True), (0, False), (1, True)]
 )
@@ -553,6 +558,7 @@ def test_critical_noise_across_the_existence_threshold(kind, slope):
     assert_allclose(found[inner], expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 @CASES
 def test_overlap_under_noise_across_the_critical_noise(kind, slope):
     alpha = np.array([0.9, 1.0, 1.001, 1.5, 5.0, 30.0]) / slope
@@ -873,6 +879,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], list[tuple[float, ...]]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_all_closed_forms_are_listed_here():
     closed = {
         name

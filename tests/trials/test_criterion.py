@@ -282,6 +282,7 @@ def test_one_right_memory_and_its_copies_are_retrieved_as_one():
     assert (ensemble.passage_time == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settle", [0.0, np.nextafter(0.0, 1.0), 1e-9, 0.05, 0.1, 0.9, 1.0])
 @pytest.mark.parametrize("how", ["mean", "instants"])
 def test_what_is_judged_is_in_the_closed_interval(settle, how):

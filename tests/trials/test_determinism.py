@@ -319,6 +319,7 @@ class RandomLoss(hj.AbstractLoss):
         return means
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [RandomLoss(), hj.OverlapLoss() + 0.5 * RandomLoss()])
 def test_a_loss_that_draws_is_refused(loss):
     with pytest.raises(ValueError, match="`loss` must measure the same at every call, got two"):

@@ -133,6 +133,7 @@ def test_what_is_missing_to_what_is_wanted(kind, wanted, mean, expected):
     assert value(kind(**wanted), mean) == pytest.approx(expected, abs=EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("how", ["mean", "instants"])
 def test_straight_through_is_the_hard_fraction_with_the_slope_of_the_smooth_one(mirror, how):
@@ -367,6 +368,7 @@ def test_losses_are_not_mixed_with_what_is_none(wrong, error, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_numbers_of_losses_are_no_part_of_their_structure():
     one = hj.RetrievalLoss(temperature=0.1, goal=0.8) + 2.0 * hj.TimeLoss()
     other = hj.RetrievalLoss(temperature=0.2, goal=0.7) + 3.0 * hj.TimeLoss(temperature=0.1)
