@@ -51,6 +51,8 @@ def working(
         if workers is not None:
             # Read where JAX is imported, which is before a worker could be told anything.
             os.environ["JAX_NUM_CPU_DEVICES"] = str(max(1, len(devices) // workers))
+            # Of XLA: with a thread for each core in every worker they get in each other's way.
+            os.environ["NPROC"] = str(max(1, (os.cpu_count() or 1) // workers))
             if cache := jax.config.values["jax_compilation_cache_dir"]:
                 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(cache).resolve())
                 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
