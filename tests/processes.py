@@ -5,10 +5,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import ROOT
+
+import hopjax as hj
 
 
 @contextmanager
@@ -46,3 +49,21 @@ def wait_for(condition: Any, limit: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "nothing happens"
         time.sleep(0.001)
+
+
+def looks_until_it_ends(
+    process: Any, folder: Path, load: Callable[..., Any], output: Path
+) -> tuple[set[str | None], set[str]]:
+    """What was said to be done so far, look by look, and what where there was nothing to see."""
+    seen: set[str | None] = set()
+    refused: set[str] = set()
+    wait_for((folder / "manifest.json").exists)
+    while process.is_alive():
+        try:
+            found = load(folder, unfinished=True)
+        except hj.StudyError as error:
+            refused.add(str(error))
+        else:
+            seen.add(found.attrs.get("unfinished"))
+    assert wait(process) == 0, output.read_text()
+    return seen, refused

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import small_study
 import xarray as xr
-from processes import starting, wait, wait_for
+from processes import looks_until_it_ends, starting
 from small_study import study
 
 import hopjax as hj
@@ -172,18 +172,10 @@ def test_a_list_of_cells_with_times_of_their_own_is_looked_at_too(tmp_path):
 
 @pytest.mark.slow
 def test_a_study_is_looked_at_while_it_runs_and_ends_as_ever(tmp_path, saved):
-    folder, seen, refused = tmp_path / "study", set(), set()
+    folder, output = tmp_path / "study", tmp_path / "output"
     with starting("small_study") as start:
-        process = start(small_study.run, folder, 10, 1, tmp_path / "output", 0.1)
-        wait_for((folder / "manifest.json").exists)
-        while process.is_alive():
-            try:
-                found = hj.load_study(folder, unfinished=True)
-            except hj.StudyError as error:
-                refused.add(str(error))
-            else:
-                seen.add(found.attrs.get("unfinished"))
-        assert wait(process) == 0, (tmp_path / "output").read_text()
+        process = start(small_study.run, folder, 10, 1, output, 0.1)
+        seen, refused = looks_until_it_ends(process, folder, hj.load_study, output)
     assert len(seen) > 2
     assert refused <= {f"No chunk of the study in {folder} is finished yet."}
     assert (folder / "result.nc").read_bytes() == (saved / "result.nc").read_bytes()

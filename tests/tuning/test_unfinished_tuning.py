@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import small_tuning
 import xarray as xr
-from processes import starting, wait, wait_for
+from processes import looks_until_it_ends, starting
 
 import hopjax as hj
 from hopjax.store import Store, digest
@@ -102,18 +102,10 @@ def test_what_cannot_be_looked_at_is_one_line(folder, tmp_path):
 
 
 def test_a_tuning_is_looked_at_while_it_runs_and_ends_as_ever(tmp_path):
-    folder, seen, refused = tmp_path / "tuning", set(), set()
+    folder, output = tmp_path / "tuning", tmp_path / "output"
     with starting("small_tuning") as start:
-        process = start(small_tuning.run, folder, 1, tmp_path / "output", 0.05)
-        wait_for((folder / "manifest.json").exists)
-        while process.is_alive():
-            try:
-                found = hj.load_tuning(folder, unfinished=True)
-            except hj.StudyError as error:
-                refused.add(str(error))
-            else:
-                seen.add(found.attrs.get("unfinished"))
-        assert wait(process) == 0, (tmp_path / "output").read_text()
+        process = start(small_tuning.run, folder, 1, output, 0.05)
+        seen, refused = looks_until_it_ends(process, folder, hj.load_tuning, output)
     assert len(seen) > 2
     assert refused <= {f"No step of the tuning in {folder} is saved yet."}
     xr.testing.assert_identical(hj.load_tuning(folder), small_tuning.tune(folder=folder).history)
