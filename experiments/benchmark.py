@@ -50,7 +50,15 @@ from tqdm import tqdm
 import hopjax as hj
 from experiments import competitors, drawing
 from experiments.common import FIGURES, add_drawing_options, save_picture, use_all_cores
-from experiments.competitors import DT, LONG_DT, Problem, Solve, on_all_devices
+from experiments.competitors import (
+    CHUNK,
+    DT,
+    LONG_CHUNK,
+    LONG_DT,
+    Problem,
+    Solve,
+    on_all_devices,
+)
 from experiments.numbers import read_json, versions, write_json
 from hopjax import plotting
 from hopjax.store import Store, batch_size
@@ -67,6 +75,11 @@ MEMORY_TRIALS = (1_000, 10_000, 100_000)
 MERGED_CHUNKS, MERGED_TRIALS = (1_000, 10_000, 100_000), 128
 GRADIENT = Problem(1024, 64, "two_point")
 CLUSTER_TRIALS, CLUSTER_ROUNDS = 2**16, 5  # a quarter of a minute each
+# What XLA may record as one graph: by default all of these but loops and branches.
+GRAPHS = {
+    "XLA_FLAGS": "--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,"
+    "DYNAMIC_SLICE_FUSION,WHILE,CONDITIONAL --xla_gpu_graph_min_graph_size=1"
+}
 FIRST_SOLVES = 3  # processes in which the first solve is timed
 
 Row = dict[str, Any]
@@ -300,28 +313,40 @@ def measure_competitors(report: Report, full: bool) -> None:
 def measure_long_steps(report: Report, full: bool) -> None:
     """Exponential steps against Euler's, per unit of time and saved at the same times."""
     fewer = round(LONG_DT / DT)
-    short = partial(Problem, 1024, 512, steps=1000, stride=10 * fewer)
-    long = partial(Problem, 1024, 512, steps=1000 // fewer, stride=10)
+    problem = partial(Problem, 1024, 512, chunk=LONG_CHUNK)
+    short = partial(problem, steps=1000, stride=10 * fewer)
+    long = partial(problem, steps=1000 // fewer, stride=10)
     timed = [
         built("Euler gaussian", competitors.hopjax, short("gaussian")),
         built("NumPy gaussian", competitors.numpy, short("gaussian")),
+        built("Euler without noise", competitors.hopjax, short(None)),
+        built("exponential without noise", competitors.exponential, long(None)),
     ]
     for law in (*LAWS, "binomial"):
         mine = built(f"exponential {law}", competitors.exponential, long(law))
         by_hand = built(f"exponential scan {law}", competitors.exponential_scan, long(law))
         agree(by_hand, mine.solve())
         timed += [mine, by_hand]
+    larger = f"exponential binomial, chunks of {CHUNK}"
+    timed.append(built(larger, competitors.exponential, long("binomial", chunk=CHUNK)))
     found = report.times(*timed)
-    where = "N = 1024, B = 512"
+    where = f"N = 1024, B = 512, chunks of {LONG_CHUNK}"
     for law, least in (("gaussian", 4.5), ("binomial", 9.0)):
         mine = found[f"exponential {law}"]
         name = f"per unit of time, Euler Gaussian / exponential {law}, {where}"
         report.bars.append(at_least(name, fewer * found["Euler gaussian"] / mine, least))
         name = f"exponential, hopjax / scan with the same noise, {law}, {where}"
         report.bars.append(at_most(name, mine / found[f"exponential scan {law}"], 1.05))
+    quiet = found["exponential without noise"]  # what no law of the noise can be cheaper than
+    name = f"per unit of time, Euler Gaussian / exponential without noise, {where}"
+    report.bars.append(reported(name, fewer * found["Euler gaussian"] / quiet))
+    name = f"a step, exponential / Euler, without noise, {where}"
+    report.bars.append(reported(name, quiet / found["Euler without noise"]))
     name = f"per unit of time, NumPy Gaussian / exponential binomial, {where}"
     ratios = fewer * found["NumPy gaussian"] / found["exponential binomial"]
     report.bars.append(at_least(name, ratios, 30))
+    name = f"exponential binomial, chunks of {CHUNK} / of {LONG_CHUNK}, N = 1024, B = 512"
+    report.bars.append(reported(name, found[larger] / found["exponential binomial"]))
 
 
 def measure_tuning_step(report: Report, full: bool) -> None:
@@ -531,6 +556,21 @@ def measure_chunks(report: Report, full: bool) -> None:
         report.bars.append(reported(name, first / last))
 
 
+def measure_graphs(report: Report, full: bool) -> None:
+    """On a GPU: loops as CUDA graphs, which do not wait for the host in each step."""
+    if jax.default_backend() == "cpu":
+        return
+    for chunk in ("128", "4096"):
+        each, whole = np.transpose(
+            [
+                [printed_by("--chunks-of", chunk, **flags)[0] for flags in ({}, GRAPHS)]
+                for _ in range(3)
+            ]
+        )
+        name = f"ensemble in chunks of {chunk}, step by step / as a graph, gaussian, N = 1024"
+        report.bars.append(reported(name, each / whole))
+
+
 def measure_devices(report: Report, full: bool) -> None:
     """On a CPU: an ensemble on one device, which all cores share, and on a device per core."""
     if jax.default_backend() != "cpu" or jax.device_count() == 1:
@@ -612,8 +652,7 @@ def measure_tasks(report: Report, full: bool) -> None:
         report.rows.append(row | {"coordinator_ms_per_chunk": round(1e3 * each, 2)})
 
 
-def ensemble_ms() -> float:
-    timed = ensemble(1024, 1024, 300)
+def ensemble_ms(timed: Timed) -> float:
     return float(np.median(in_turn(timed, rounds=3)[timed.name]))
 
 
@@ -850,6 +889,7 @@ SECTIONS: dict[str, Callable[[Report, bool], None]] = {
     "first-solves": measure_first_solves,  # at first, while this process holds little memory
     "memory": measure_memory,
     "peaks": measure_peaks,
+    "graphs": measure_graphs,
     "sizes": measure_sizes,
     "every-step": measure_every_step,
     "draws": measure_draws,
@@ -879,6 +919,7 @@ def main() -> None:
         "--memory-of",
         "--merge-of",
         "--ensemble-on",
+        "--chunks-of",
     ):  # what `printed_by` asks for
         parser.add_argument(hidden, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
@@ -888,7 +929,10 @@ def main() -> None:
         return
     if arguments.ensemble_on:
         jax.config.update("jax_num_cpu_devices", arguments.ensemble_on)
-        print(ensemble_ms())
+        print(ensemble_ms(ensemble(1024, 1024, 300)))
+        return
+    if arguments.chunks_of:
+        print(ensemble_ms(ensemble(1024, 4096, 300, "gaussian", arguments.chunks_of)))
         return
     use_all_cores()
     if arguments.memory_of:

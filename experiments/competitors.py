@@ -28,6 +28,7 @@ NUM_MEMORIES = 10
 SIGMA, SLOPE, DT = 8.0, 10.0, 0.01
 LONG_DT = 0.05  # of exponential steps
 CHUNK = 128  # trials at a time on each device, the default of ensembles
+LONG_CHUNK = 64  # with exponential steps, which go through more arrays, so that a cache holds them
 
 Solve = Callable[[], np.ndarray]  # gives the overlaps, (batch, saved times, memories)
 
@@ -41,6 +42,7 @@ class Problem:
     law: str | None  # of the noise; None for the drift alone
     steps: int = 1000
     stride: int = 10  # steps between saved overlaps
+    chunk: int = CHUNK  # trajectories at a time on each device
 
     @property
     def unit(self) -> float:
@@ -109,7 +111,7 @@ def on_all_devices(
         program = jax.jit(
             jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False)
         )
-    width = min(problem.batch, CHUNK * mesh.size)
+    width = min(problem.batch, problem.chunk * mesh.size)
     if keys is None:
         keys = jax.random.split(jax.random.key(2), problem.batch)
     pieces = [slice(start, start + width) for start in range(0, problem.batch, width)]

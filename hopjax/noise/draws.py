@@ -44,12 +44,15 @@ def _once(
     shape: tuple[int, ...],
     dtype: Any = jnp.uint32,
 ) -> Shaped[Array, "..."]:
-    """What XLA without a branch around it would draw again for each entry that shares a word."""
+    """What XLA on a CPU without a branch around it would draw again for each entry of a word.
+
+    A GPU would wait for its host at a branch, longer than it takes to draw again.
+    """
 
     def never():  # of the key, so that shard_map sees the same type in both branches
         return jnp.broadcast_to(jax.random.key_data(key)[0].astype(dtype), shape)
 
-    return lax.cond(step >= 0, draw, never)
+    return lax.platform_dependent(cpu=lambda: lax.cond(step >= 0, draw, never), default=draw)
 
 
 @partial(jax.jit, static_argnames="size")

@@ -71,6 +71,18 @@ def test_sums_of_signs_count_the_bits_of_bytes():
         assert found[entry] == pytest.approx((2 * ones - 8) / np.sqrt(8), rel=1e-6, abs=0)
 
 
+@pytest.mark.parametrize("draw", [signs, sums_of_signs])
+def test_only_a_cpu_has_branches_to_decide(draw):
+    # What a constant decides is no branch in the end.
+    def decided(platform):
+        program = jax.jit(lambda step: draw(KEY, step, 64)).trace(jnp.asarray(0))
+        text = program.lower(lowering_platforms=(platform,)).as_text()
+        return text.count("stablehlo.compare")
+
+    assert decided("cuda") == 0
+    assert decided("cpu") > 0
+
+
 def test_logarithm_and_sine():
     x = np.float32(2.0) ** -np.linspace(0, 32, 100_001, dtype=np.float32)
     x = np.concatenate([x, 1 - np.float32(2.0) ** -np.arange(1, 25, dtype=np.float32)])
