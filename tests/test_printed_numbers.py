@@ -105,6 +105,27 @@ def of_speed() -> Blocks:
         yield start, [*cpu.ms(name), *gpu.ms(name)]
     yield "| torchsde, 16 trajectories of 100 steps |", cpu.ms("torchsde")
     yield "| float64, W built anew in each step", cpu.ms("dense")
+    where = "N = 1024, B = 512, chunks of 64"
+    euler = f"per unit of time, Euler Gaussian / exponential {{}}, {where}"
+    numpy = f"per unit of time, NumPy Gaussian / exponential binomial, {where}"
+    yield (
+        "- Per unit of time exponential steps",
+        [*(cpu.ratio(euler.format(law)) for law in ("gaussian", "binomial")), cpu.ratio(numpy)],
+    )
+    chunks = "exponential binomial, chunks of 128 / of 64, N = 1024, B = 512"
+    yield (
+        "- Such a step takes",
+        [
+            cpu.ratio(f"a step, exponential / Euler, without noise, {where}"),
+            cpu.ratio(euler.format("without noise")),
+            cpu.ratio(chunks),
+        ],
+    )
+    by_hand = f"exponential, hopjax / scan with the same noise, {{}}, {where}"
+    tuning = "Euler gaussian / tuning step, exponential {}"
+    laws = "gaussian", "binomial"
+    yield "- A `lax.scan` of the same steps", [cpu.ratio(by_hand.format(law)) for law in laws]
+    yield "- A step of the tuning", [cpu.ratio(tuning.format(law)) for law in laws]
     drawing = cpu.ratio("drawing, jax.random.normal / hopjax Gaussian, N = 1024")
     yield "- The noise is JAX's own generator", [drawing]
 
@@ -133,11 +154,18 @@ def of_speed() -> Blocks:
         "time per trial, ensemble of 4096 / of 512, N = 1024",
         "time per trial and neuron, N = 4096 / 1024, ensemble of 512",
     )
-    yield "- The time of a trial is the same", [cpu.ratio(name) for name in sizes]
+    yield "- The time of a trial in an ensemble", [cpu.ratio(name) for name in sizes]
     yield (
         "- To JAX a CPU is one device",
         [cpu.ratio("ensemble on one CPU device / on 2, N = 1024").value],
     )
+    yield (
+        "- Two workers with a core each",
+        [cpu.ratio("two workers / one process with two devices, 512 chunks of 128, N = 256")],
+    )
+    tasks = [cpu.row("tasks", chunk=chunk)["coordinator_ms_per_chunk"] for chunk in (128, 1024)]
+    merge = cpu.row("merge", chunks=10_000)
+    yield "- To hand out, save and merge a chunk", [*tasks, merge["seconds"]]
     first = (
         FIRST,
         "seconds of the same with new numbers",
@@ -156,6 +184,11 @@ def of_speed() -> Blocks:
             *(gpu.ratio(f"ensemble in chunks of 128 / of 4096, {law}, N = 1024") for law in LAWS),
             *gpu.ms(*(f"{law}, chunks of 4096" for law in LAWS)),
         ],
+    )
+    graphs = "ensemble in chunks of {}, step by step / as a graph, gaussian, N = 1024"
+    yield (
+        "- Small chunks gain",
+        [gpu.ratio(graphs.format(chunk)) for chunk in (128, 4096)],
     )
 
 
