@@ -30,7 +30,7 @@ NUM_NEURONS, NUM_MEMORIES = 256, 4
 WINDOWS, WINDOW = 8, 0.5  # the pulse: how many, and how long
 START_NOISE = 0.5  # of the start around memory 1
 HELD = 2.0  # IDP: weight of memories 1 and 2 without the pulse
-DT = 0.01
+DT, LAW, SOLVER = 0.05, "binomial", hj.ExponentialAdams()  # safe at the end: docs/how-to/steps.md
 # Tuned is where a trial is soon after the pulse, on the one side or the other; what counts is
 # whether it is in memory 2 long after it, averaged over the last time.
 TUNED_T1, TUNED_THRESHOLD, TUNED_TO = 6.0, 0.5, 0.98
@@ -45,7 +45,7 @@ NOISES: Sized[dict[str, tuple[float, ...]]] = Sized(
     {"classic": (0.0, 0.7)},
     {"classic": (0.0, 0.2, 0.4, 0.5, 0.6, 0.7), "idp": (1.1, 1.2, 1.3, 1.4, 1.5)},
 )
-STEPS, BATCH, VERIFY = Sized(20, 200), Sized(32, 64), Sized(200, 2000)
+STEPS, BATCH, VERIFY = Sized(20, 200), Sized(32, 128), Sized(200, 2000)
 HEIGHTS = np.geomspace(0.7, 1.6, 20)  # relative to the tuned one; at the quick size no search ...
 QUICK_HEIGHT = 1.15  # ... but this
 HEIGHT_TRIALS = 500
@@ -71,7 +71,7 @@ def trial(
         hj.IDPHopfield(memories) if model == "idp" else hj.ClassicHopfield(memories),
         hj.Schedule(WINDOW * np.arange(WINDOWS + 1), hj.mixture(memories, weights)),
         HELD * x0 if model == "idp" else x0,
-        hj.AdditiveNoise(noise, "two_point"),
+        hj.AdditiveNoise(noise, LAW),
         target=1,
     )
 
@@ -102,7 +102,8 @@ def switched(
         trial_key, noise_key = jax.random.split(key)
         made = trial(trial_key, *cell, model=model)
         start = made.model, made.inputs, made.x0
-        trajectory = hj.solve(*start, t1=T1, dt=DT, noise=made.noise, key=noise_key, throw=False)
+        options = {"t1": T1, "dt": DT, "solver": SOLVER, "throw": False}
+        trajectory = hj.solve(*start, noise=made.noise, key=noise_key, **options)
         return judge.of(made.model, made.target).decisive(trajectory)[0] > 0
 
     cells = (np.asarray(pulses, np.float32), np.asarray(noises, np.float32))
@@ -122,6 +123,7 @@ def tune(full: bool, model: str, noise: float) -> hj.Tuning:
         key=jax.random.key(SEED),
         t1=TUNED_T1,
         dt=DT,
+        solver=SOLVER,
         bounds={"pulse": (0.0, STRONGEST[model])},
         # Few trials are about to change sides, and their gradients are large: clip them.
         optimiser=optax.chain(
@@ -222,7 +224,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
                 label=rf"$\sigma$ = {each['noise']:g}",
                 linewidth=1,
             )
-        top = 1.35 * max(max(each["tuned"]["pulse"]) for each in results)  # room for the legend
+        top = 1.4 * max(max(each["tuned"]["pulse"]) for each in results)  # room for the legend
         upper.set(xlabel="time $t$", title=MODELS[model], ylim=(0, top), xlim=(0, edges[-1]))
         upper.legend(fontsize=5, ncols=2, handlelength=1, columnspacing=0.8)
         noises = [each["noise"] for each in results]
@@ -235,7 +237,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
                     label=label,
                     **drawing.look(place, markersize=3.5),
                 )
-        lower.set(xlabel=r"noise $\sigma$", ylim=(0, None))
+        most = max(each[kind]["energy"] for each in results for kind in kinds if kind in each)
+        lower.set(xlabel=r"noise $\sigma$", ylim=(0, 1.15 * most))
         lower.legend(loc="lower left")
     axes[0, 0].set_ylabel("strength of the pulse")
     axes[1, 0].set_ylabel("energy of the pulse")
