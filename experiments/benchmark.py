@@ -11,7 +11,8 @@ The floor is the same network without noise, as a `lax.scan`. On paper, per neur
 trajectory with P memories: 4P operations in the two thin products and about 60 more (tanh 30,
 update 6; signs add 5, normals 130, of which Threefry 75); 12 bytes that must move if nothing stays
 in a cache (the state is read for its overlaps, read again for the update, and written). A CPU core
-keeps a chunk's state in its cache and is bound by operations; a GPU is bound by the bytes.
+keeps a chunk's state in its cache and is bound by operations; a GPU could be bound by the bytes,
+but waits for kernels to start and for its host.
 
 How hopjax came to draw normal numbers as it does. Its words are those of Threefry, written out, so
 that the compiler draws, transforms and adds them in one pass over the neurons; `jax.random.bits`
@@ -27,14 +28,16 @@ import dataclasses
 import json
 import os
 import pickle
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,6 +84,7 @@ GRAPHS = {
     "XLA_FLAGS": "--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,"
     "DYNAMIC_SLICE_FUSION,WHILE,CONDITIONAL --xla_gpu_graph_min_graph_size=1"
 }
+TASK_ROUNDS = 3
 FIRST_SOLVES = 3  # processes in which the first solve is timed
 
 Row = dict[str, Any]
@@ -399,7 +403,7 @@ def measure_peaks(report: Report, full: bool) -> None:
 
 def added_memory(name: str) -> float:
     make, problem = contestants(1024)[name]
-    before = peak()
+    before = fresh_peak()
     make(problem)()
     return peak() - before
 
@@ -612,47 +616,50 @@ def measure_cluster(report: Report, full: bool) -> None:
 
 
 class Recording(Executor):
-    """Solves tasks in this process, and notes what travels and the processor time of solving."""
+    """Hands tasks to another executor, and notes what travels."""
 
-    def __init__(self) -> None:
-        self.there, self.back, self.seconds = [], [], 0.0
+    def __init__(self, inner: Executor) -> None:
+        self.inner, self.there, self.back = inner, [], []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        start = time.process_time()
         self.there.append(len(pickle.dumps(args)))
-        answer = fn(*args, **kwargs)
-        self.back.append(len(pickle.dumps(answer)))
-        self.seconds += time.process_time() - start
-        future: Future[Any] = Future()
-        future.set_result(answer)
+        future = self.inner.submit(fn, *args, **kwargs)
+        future.add_done_callback(lambda each: self.back.append(len(pickle.dumps(each.result()))))
         return future
 
 
 def measure_tasks(report: Report, full: bool) -> None:
     """What chunks of a study cost the process that hands them out, saves and merges them.
 
-    Neither depends on the size of the network; bytes grow with the saved times, here 101.
+    Another one solves them. Nothing depends on the size of the network; bytes grow with the saved
+    times, here 101.
     """
-    if jax.default_backend() != "cpu":  # whose processor time is mostly waiting
+    if jax.default_backend() != "cpu":  # the host mostly waits for it
         return
     settings: dict[str, Any] = {"key": jax.random.key(0), "t1": 10.0, "dt": 0.1}
     task, sweep = hj.Retrieval(num_neurons=16, num_memories=2), {"noise": [0.5, 1.0, 2.0, 3.0]}
-    for chunk, most in ((128, 2000 if full else 400), (1024, 400 if full else 80)):
-        found = []
-        for chunks in (20, most // 4, most):  # the first compiles
-            study = hj.Study(task, sweep, trials=chunk * chunks // 4, chunk=chunk, **settings)
-            recording = Recording()
-            with tempfile.TemporaryDirectory() as folder:
-                start = time.process_time()
-                study.run(folder, executor=recording, progress=False)
-                found.append(time.process_time() - start - recording.seconds)
-                kept = sum(path.stat().st_size for path in Path(folder).glob("chunks/*/*"))
-        row = {"name": "tasks", "chunk": chunk, "chunks": most, "tasks": len(recording.there)}
-        row |= {"bytes_of_first_task": recording.there[0]}
-        row |= {"bytes_of_answers_per_chunk": round(sum(recording.back) / most)}
-        row |= {"bytes_of_folder_per_chunk": round(kept / most)}
-        each = (found[2] - found[1]) / (most - most // 4)
-        report.rows.append(row | {"coordinator_ms_per_chunk": round(1e3 * each, 2)})
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        for chunk in (128, 1024):
+            few, most, recording = 20, 2000 if full else 400, Recording(pool)
+
+            def run(chunks: int, executor: Executor, chunk: int = chunk) -> tuple[float, int]:
+                """Processor seconds here, and bytes that are kept."""
+                study = hj.Study(task, sweep, trials=chunk * chunks // 4, chunk=chunk, **settings)
+                with tempfile.TemporaryDirectory() as folder:
+                    start = time.process_time()
+                    study.run(folder, executor=executor, progress=False)
+                    seconds = time.process_time() - start
+                    kept = sum(path.stat().st_size for path in Path(folder).glob("chunks/*/*"))
+                return seconds, kept
+
+            run(few, recording)  # compiles
+            found = [(run(few, pool)[0], *run(most, pool)) for _ in range(TASK_ROUNDS)]
+            each = 1e3 * np.median([(many - some) / (most - few) for some, many, _ in found])
+            row = {"name": "tasks", "chunk": chunk, "chunks": most}
+            row |= {"bytes_of_first_task": recording.there[0]}
+            row |= {"bytes_of_answers_per_chunk": round(sum(recording.back) / few)}
+            row |= {"bytes_of_folder_per_chunk": round(found[0][-1] / most)}
+            report.rows.append(row | {"coordinator_ms_per_chunk": round(each, 2)})
 
 
 def ensemble_ms(timed: Timed) -> float:
@@ -731,6 +738,11 @@ def peak_memory(trials: int) -> float:
 
 def peak() -> float:
     """MiB that this process has taken at most so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # the number below is also of the process that started this one
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        if found is not None:
+            return int(found[1]) / 1024
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / 1024 / (1024 if sys.platform == "darwin" else 1)  # there in bytes
 
@@ -744,7 +756,7 @@ def fresh_peak() -> float:
 
 def measure_merge(report: Report, full: bool) -> None:
     """What a folder's chunks cost to read and merge, each number in a process of its own."""
-    if jax.default_backend() != "cpu":  # which does nothing of it
+    if jax.default_backend() != "cpu":  # merging is the host's work
         return
     found = []
     for chunks in MERGED_CHUNKS if full else MERGED_CHUNKS[:-1]:

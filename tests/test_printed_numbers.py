@@ -1,13 +1,13 @@
 """The numbers that pages and docstrings print are those beside the figures.
 
-Tied are, in README.md and docs/speed.md, what was measured of speed; in docs/theory.md the tables
-and bullets about random memories and about what the flow leaves out; in the tutorials what two-
-point noise does to tuning; in docstrings what steps of 0.05 do around a threshold.
-(figures/README.md is made of the numbers.) A block of text (a row of a table, or what follows some
-words up to the end of the paragraph or bullet) is given with the values that it prints, in order.
-An estimate with an interval must be the very next one of the block, to the digits that are printed;
-a number alone must come after those before it. All estimates with intervals outside code are tied.
-Settings, and numbers in words, are not.
+Tied are, in README.md, docs/speed.md and docs/cluster.md, what was measured of speed; in
+docs/theory.md the tables and bullets about random memories and about what the flow leaves out; in
+the tutorials what two-point noise does to tuning; in docstrings what steps of 0.05 do around a
+threshold. (figures/README.md is made of the numbers.) A block of text (a row of a table, or what
+follows some words up to the end of the paragraph or bullet) is given with the values that it
+prints, in order. An estimate with an interval must be the very next one of the block, to the digits
+that are printed; a number alone must come after those before it. All estimates with intervals
+outside code are tied. Settings, and numbers in words, are not.
 """
 
 import inspect
@@ -105,6 +105,11 @@ def of_speed() -> Blocks:
         yield start, [*cpu.ms(name), *gpu.ms(name)]
     yield "| torchsde, 16 trajectories of 100 steps |", cpu.ms("torchsde")
     yield "| float64, W built anew in each step", cpu.ms("dense")
+    kept = [bar["holds"] for bar in cpu.bars.values() if bar["holds"] is not None]
+    yield (
+        "Milliseconds are those of one machine",
+        [len(kept), sum(kept), cpu.ratio("NumPy gaussian / hopjax two_point, N = 1024")],
+    )
     where = "N = 1024, B = 512, chunks of 64"
     euler = f"per unit of time, Euler Gaussian / exponential {{}}, {where}"
     numpy = f"per unit of time, NumPy Gaussian / exponential binomial, {where}"
@@ -190,6 +195,29 @@ def of_speed() -> Blocks:
         "- Small chunks gain",
         [gpu.ratio(graphs.format(chunk)) for chunk in (128, 4096)],
     )
+
+
+def of_cluster() -> Blocks:
+    cpu = Benchmark("benchmark")
+    rows = [cpu.row("tasks", chunk=chunk) for chunk in (128, 1024)]
+    chunks = [10**8 / row["chunk"] for row in rows]
+    there, kept = ([row[f"bytes_of_{what}_per_chunk"] for row in rows] for what in PER_CHUNK)
+    each = [row["coordinator_ms_per_chunk"] for row in rows]
+    for row, *values in zip(rows, there, kept, each, strict=True):
+        answer, folder, ms = values
+        yield f"| {row['chunk']} trials |", [answer / 1e3, folder / 1e3, ms]
+    for start, sizes in (("| from workers to", there), ("| the folder |", kept)):
+        yield start, [size * many / 1e9 for size, many in zip(sizes, chunks, strict=True)]
+    hours = [ms * many / 3.6e6 for ms, many in zip(each, chunks, strict=True)]
+    yield "| processor time of the coordinating process |", hours
+    trials = [1e3 * row["chunk"] / ms for row, ms in zip(rows, each, strict=True)]
+    yield "| trials that it can take in a second |", [round(rate, -2) for rate in trials]
+    core = 2 * of_batches(cpu, "hopjax")[0]  # as it was measured on two
+    busy = [float(f"{rate * core / 1e3:.2g}") for rate in trials]
+    yield "The scheduler sees at most 100 tasks", [core, *busy]
+
+
+PER_CHUNK = ("answers", "folder")
 
 
 def of_theory() -> Blocks:
@@ -312,6 +340,7 @@ TUTORIALS = [
     [
         ("README.md", of_readme),
         ("docs/speed.md", of_speed),
+        ("docs/cluster.md", of_cluster),
         ("docs/theory.md", of_theory),
         *TUTORIALS,
     ],

@@ -44,9 +44,10 @@ def _once(
     shape: tuple[int, ...],
     dtype: Any = jnp.uint32,
 ) -> Shaped[Array, "..."]:
-    """What XLA on a CPU without a branch around it would draw again for each entry of a word.
+    """Draws once.
 
-    A GPU would wait for its host at a branch, longer than it takes to draw again.
+    On a CPU XLA would draw a word again for every entry that shares it, were there no branch around
+    the draw. On a GPU a branch waits for the host, which takes longer than drawing again.
     """
 
     def never():  # of the key, so that shard_map sees the same type in both branches

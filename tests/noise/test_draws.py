@@ -73,7 +73,7 @@ def test_sums_of_signs_count_the_bits_of_bytes():
 
 @pytest.mark.parametrize("draw", [signs, sums_of_signs])
 def test_only_a_cpu_has_branches_to_decide(draw):
-    # What a constant decides is no branch in the end.
+    # What a constant decides XLA removes; a branch that is left compares the step.
     def decided(platform):
         program = jax.jit(lambda step: draw(KEY, step, 64)).trace(jnp.asarray(0))
         text = program.lower(lowering_platforms=(platform,)).as_text()
