@@ -638,22 +638,24 @@ def measure_tasks(report: Report, full: bool) -> None:
         return
     settings: dict[str, Any] = {"key": jax.random.key(0), "t1": 10.0, "dt": 0.1}
     task, sweep = hj.Retrieval(num_neurons=16, num_memories=2), {"noise": [0.5, 1.0, 2.0, 3.0]}
+    few, most = 20, 2000 if full else 400
+
+    def run(chunk: int, chunks: int, executor: Executor) -> tuple[float, int]:
+        """Processor seconds here, and bytes that are kept."""
+        study = hj.Study(task, sweep, trials=chunk * chunks // 4, chunk=chunk, **settings)
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.process_time()
+            study.run(folder, executor=executor, progress=False)
+            seconds = time.process_time() - start
+            kept = sum(path.stat().st_size for path in Path(folder).glob("chunks/*/*"))
+        return seconds, kept
+
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         for chunk in (128, 1024):
-            few, most, recording = 20, 2000 if full else 400, Recording(pool)
-
-            def run(chunks: int, executor: Executor, chunk: int = chunk) -> tuple[float, int]:
-                """Processor seconds here, and bytes that are kept."""
-                study = hj.Study(task, sweep, trials=chunk * chunks // 4, chunk=chunk, **settings)
-                with tempfile.TemporaryDirectory() as folder:
-                    start = time.process_time()
-                    study.run(folder, executor=executor, progress=False)
-                    seconds = time.process_time() - start
-                    kept = sum(path.stat().st_size for path in Path(folder).glob("chunks/*/*"))
-                return seconds, kept
-
-            run(few, recording)  # compiles
-            found = [(run(few, pool)[0], *run(most, pool)) for _ in range(TASK_ROUNDS)]
+            recording = Recording(pool)
+            run(chunk, few, recording)  # compiles
+            rounds = range(TASK_ROUNDS)
+            found = [(run(chunk, few, pool)[0], *run(chunk, most, pool)) for _ in rounds]
             each = 1e3 * np.median([(many - some) / (most - few) for some, many, _ in found])
             row = {"name": "tasks", "chunk": chunk, "chunks": most}
             row |= {"bytes_of_first_task": recording.there[0]}
